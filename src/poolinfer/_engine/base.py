@@ -1,0 +1,160 @@
+"""What a lane needs of an engine. `llama.py` is the real one, `poolinfer.testing.FakeEngine` the fake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from .._requests import Generation, Pooling
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
+
+
+class EngineFault(Exception):
+    """A decode failed; every sequence of its batch is in doubt and must be cleared."""
+
+
+class EngineAborted(EngineFault):
+    """A decode was stopped by `Context.abort`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine knows of its model.
+
+    Attributes:
+        n_vocab: tokens in the vocabulary.
+        n_ctx_train: context length that the model was trained for.
+        generates: whether it can generate text (False for embedding models such as BERT).
+        causal: whether a token attends only to earlier ones; if not, a text is computed in one piece.
+        pooling: how the model's metadata says that token vectors become one.
+        chat_template: Jinja source of its chat template, or None.
+        control: spellings of its control tokens, which no user's text may become.
+        markers: spellings of its user-defined tokens (``<think>``), which no untrusted turn may become.
+        bos: text of the beginning-of-text token, or ``""``.
+        eos: text of the end-of-text token, or ``""``.
+    """
+
+    n_vocab: int
+    n_ctx_train: int
+    generates: bool = True
+    causal: bool = True
+    pooling: Pooling = "mean"
+    chat_template: str | None = None
+    control: tuple[str, ...] = ()
+    markers: tuple[str, ...] = ()
+    bos: str = ""
+    eos: str = ""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows of one engine step: token, position, sequence, and whether its output is wanted."""
+
+    tokens: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
+    outputs: list[bool] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def add(self, sequence: int, position: int, tokens: Sequence[int], *, output: bool) -> int:
+        """Append consecutive tokens of one sequence, its last row with output if asked; that row's index."""
+        n = len(tokens)
+        self.tokens.extend(tokens)
+        self.positions.extend(range(position, position + n))
+        self.sequences.extend([sequence] * n)
+        self.outputs.extend([False] * (n - 1))
+        self.outputs.append(output)
+        return len(self.tokens) - 1
+
+
+class Sampler(Protocol):
+    """One call's sampling chain; owned by one slot."""
+
+    def close(self) -> None:
+        """Free it; idempotent."""
+        ...
+
+
+class Context(Protocol):
+    """Sequences with KV memory, used by one thread (but for `abort`)."""
+
+    @property
+    def n_batch(self) -> int:
+        """Most rows of one decode."""
+        ...
+
+    def decode(self, batch: Batch) -> None:
+        """Compute the rows.
+
+        Raises:
+            EngineAborted: `abort(True)` was called.
+            EngineFault: anything else went wrong.
+        """
+        ...
+
+    def sample(self, row: int, sampler: Sampler) -> int:
+        """Choose the next token from the logits of a row of the last decode."""
+        ...
+
+    def logits(self, row: int) -> numpy.typing.NDArray[numpy.float32]:
+        """The logits of a row of the last decode; a view, valid until the next one."""
+        ...
+
+    def embeddings(self, rows: int) -> numpy.typing.NDArray[numpy.float32]:
+        """Vectors of the first rows of the last decode, shape (rows, width); embedding contexts only."""
+        ...
+
+    def clear(self, sequence: int) -> None:
+        """Forget a sequence (-1: all of them)."""
+        ...
+
+    def abort(self, on: bool) -> None:
+        """Make the running decode stop soon, where the engine can; thread-safe. Off again with False."""
+        ...
+
+    def close(self) -> None:
+        """Free it; idempotent."""
+        ...
+
+
+class Engine(Protocol):
+    """A loaded model; its methods may be called from any thread."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What it knows of its model."""
+        ...
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Token ids of a text; `add_special` adds what the model wants around it (BOS, EOS)."""
+        ...
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token adds to the output; empty for control tokens."""
+        ...
+
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends a generation."""
+        ...
+
+    def sampler(self, request: Generation, seed: int) -> Sampler:
+        """A sampling chain for a request."""
+        ...
+
+    def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> Context:
+        """A context for `n_seq` sequences of `n_ctx` tokens (embeddings: `n_ctx` tokens in all).
+
+        Raises:
+            ModelError: it cannot be made (memory).
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model, or this user's share of it; idempotent."""
+        ...

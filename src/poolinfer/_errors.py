@@ -1,0 +1,188 @@
+"""Every error that poolinfer raises, in one tree.
+
+    PoolinferError
+    ├── InvalidRequest (ValueError)      the caller's fault; nothing was computed
+    │   └── ContextOverflow              prompt (and max_tokens) do not fit n_ctx
+    ├── ModelError                       the model file cannot be used
+    ├── PoolError                        the pool's state
+    │   ├── PoolFull                     the queue is at max_queue; has .retry_after
+    │   ├── PoolClosed                   close() has begun
+    │   ├── PoolBroken                   the executor cannot go on
+    │   └── ForkedPool                   this process was forked from the pool's owner
+    └── CallError                        this call's fate; has .partial
+        ├── CallCancelled
+        ├── DeadlineExceeded (TimeoutError)
+        ├── WorkerLost                   the worker that ran the call died
+        └── EngineError                  the engine refused or failed
+
+Three branches, so that ``except InvalidRequest`` never hides a crash. Details are plain keyword
+attributes: errors pickle, and cross process borders as data (`error_to_data`, `error_from_data`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class PoolinferError(Exception):
+    """Base class of every error that poolinfer raises."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+
+    @property
+    def message(self) -> str:
+        """The sentence shown to a person."""
+        return str(self.args[0]) if self.args else ""
+
+
+class InvalidRequest(PoolinferError, ValueError):
+    """A request is not acceptable; raised before any engine sees it.
+
+    Attributes:
+        field: name of the offending field (``"max_tokens"``, ``"messages[2].role"``), or ``""``.
+    """
+
+    def __init__(self, message: str = "", *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ContextOverflow(InvalidRequest):
+    """Prompt plus requested output do not fit the context of one call.
+
+    Attributes:
+        n_prompt: tokens of the prompt.
+        n_ctx: tokens that one call may use, prompt and output together.
+    """
+
+    def __init__(
+        self, message: str = "", *, field: str = "prompt", n_prompt: int = 0, n_ctx: int = 0
+    ) -> None:
+        super().__init__(message, field=field)
+        self.n_prompt = n_prompt
+        self.n_ctx = n_ctx
+
+
+class ModelError(PoolinferError):
+    """A model file cannot be opened, parsed, loaded or used for what was asked."""
+
+
+class PoolError(PoolinferError):
+    """The pool cannot take the call."""
+
+
+class PoolFull(PoolError):
+    """The waiting queue is at ``max_queue``.
+
+    Attributes:
+        retry_after: seconds after which room is likely, for a ``Retry-After`` header.
+    """
+
+    def __init__(self, message: str = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PoolClosed(PoolError):
+    """The pool is closed or closing."""
+
+
+class PoolBroken(PoolError):
+    """The pool's executor failed and cannot go on; build a new pool."""
+
+
+class ForkedPool(PoolError):
+    """The pool belongs to the parent of this forked process; build a new one here."""
+
+
+class CallError(PoolinferError):
+    """How one accepted call failed.
+
+    Attributes:
+        partial: the text produced before the failure (may be empty).
+    """
+
+    def __init__(self, message: str = "", *, partial: str = "") -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+class CallCancelled(CallError):
+    """The call was cancelled by its owner, or its pool closed before it ended."""
+
+
+class DeadlineExceeded(CallError, TimeoutError):
+    """The call's ``timeout`` passed before it ended.
+
+    Attributes:
+        timeout: the configured seconds.
+    """
+
+    def __init__(self, message: str = "", *, partial: str = "", timeout: float = 0.0) -> None:
+        super().__init__(message, partial=partial)
+        self.timeout = timeout
+
+
+class WorkerLost(CallError):
+    """The worker that ran this call died or broke its protocol.
+
+    Attributes:
+        exitcode: its exit status, or None when unknown or killed by a signal.
+        signal: number of the signal that killed it, or None.
+        stderr_tail: last bytes of its diagnostics, decoded.
+        suspect: True when this call has been in more than one death and will not be run again.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        partial: str = "",
+        exitcode: int | None = None,
+        signal: int | None = None,
+        stderr_tail: str = "",
+        suspect: bool = False,
+    ) -> None:
+        super().__init__(message, partial=partial)
+        self.exitcode = exitcode
+        self.signal = signal
+        self.stderr_tail = stderr_tail
+        self.suspect = suspect
+
+
+class EngineError(CallError):
+    """The engine refused or failed this call; other calls are not affected."""
+
+
+ERRORS: Mapping[str, type[PoolinferError]] = {
+    cls.__name__: cls
+    for cls in (
+        InvalidRequest,
+        ContextOverflow,
+        ModelError,
+        PoolFull,
+        PoolClosed,
+        PoolBroken,
+        ForkedPool,
+        CallCancelled,
+        DeadlineExceeded,
+        WorkerLost,
+        EngineError,
+    )
+}
+
+
+def error_to_data(error: PoolinferError) -> tuple[str, str, dict[str, object]]:
+    """Name, message and attributes of an error: what crosses a process border."""
+    return type(error).__name__, error.message, dict(vars(error))
+
+
+def error_from_data(kind: str, message: str, detail: Mapping[str, object]) -> PoolinferError:
+    """The error that `error_to_data` described; an unknown kind becomes `EngineError`."""
+    cls = ERRORS.get(kind)
+    if cls is None:
+        return EngineError(f"{kind}: {message}")
+    error = cls(message)
+    vars(error).update({name: value for name, value in detail.items() if name in vars(error)})
+    return error

@@ -1,0 +1,75 @@
+"""What travels between a pool and an executor: a `Job` down, events up. Frozen plain data (law L9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from typing_extensions import TypeAlias
+
+from ._errors import PoolinferError, error_from_data, error_to_data
+from ._requests import Chat, Embed, Raw
+from ._results import Chunk, Embedding, Response
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One checked and normalised request on its way to an executor.
+
+    Attributes:
+        id: unique within the pool.
+        request: what to do; a chat's prompt is a tuple of message dicts.
+    """
+
+    id: int
+    request: Chat | Raw | Embed
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The job has a slot; comes at most once, first.
+
+    Attributes:
+        prompt_tokens: tokens of its prompt.
+    """
+
+    prompt_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job ended well; the last event. Of its result's timings only `prefill` and `decode` count.
+
+    Attributes:
+        result: a `Response`, or the embeddings in the order of the inputs.
+    """
+
+    result: Response | tuple[Embedding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job ended badly; the last event.
+
+    Attributes:
+        kind: name of the error class.
+        message: what happened.
+        detail: the error's attributes.
+    """
+
+    kind: str
+    message: str
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: PoolinferError) -> Failed:
+        """The event that carries an error."""
+        return cls(*error_to_data(error))
+
+    def error(self) -> PoolinferError:
+        """The error that this event carries."""
+        return error_from_data(self.kind, self.message, self.detail)
+
+
+#: What an executor says of a job: ``Started? Chunk* (Done | Failed)``.
+Event: TypeAlias = Started | Chunk | Done | Failed

@@ -1,0 +1,1 @@
+"""Floor 3: the executors, one file each."""

@@ -1,0 +1,157 @@
+"""What a caller asks for: `Chat`, `Raw` and `Embed`, frozen plain data.
+
+The ``*Options`` typed dicts name the same fields for ``**options`` of the calls (a test holds the two
+together). Values are checked, with every bound, in `poolinfer._limits` when a request is submitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from typing_extensions import TypedDict, TypeAlias
+
+from ._prompt import Prompt
+
+#: A chat prompt: one user turn, OpenAI-shaped messages, or a `Prompt`.
+ChatInput: TypeAlias = str | Sequence[Mapping[str, Any]] | Prompt
+#: How token vectors become one text vector.
+Pooling: TypeAlias = Literal["mean", "cls", "last"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Fields that every request has.
+
+    Attributes:
+        timeout: seconds that the call may take, waiting included; None for no bound.
+        priority: higher is served first; equal ones first come, first served.
+    """
+
+    timeout: float | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation(Request):
+    """Fields of requests that generate text. Sampling defaults are llama.cpp's.
+
+    Attributes:
+        max_tokens: most tokens to generate; None for as many as the context holds.
+        temperature: 0 picks the most likely token; higher is more varied.
+        top_p: nucleus sampling: smallest set of tokens whose probabilities reach this sum.
+        top_k: consider only this many tokens; 0 for all.
+        min_p: drop tokens less likely than this share of the most likely one.
+        repeat_penalty: divides the logits of recent tokens; 1 for none.
+        presence_penalty: subtracted once from the logits of tokens already used.
+        frequency_penalty: subtracted per use from the logits of tokens already used.
+        seed: seed of the sampler; None for a fresh one each call.
+        stop: text or texts that end the answer; not shown.
+        logit_bias: token id to a number added to its logit.
+        logprobs: whether to return each token's log probability.
+        top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
+    """
+
+    max_tokens: int | None = None
+    temperature: float = 0.8
+    top_p: float = 0.95
+    top_k: int = 40
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int | None = None
+    stop: str | Sequence[str] = ()
+    logit_bias: Mapping[int, float] | None = None
+    logprobs: bool = False
+    top_logprobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chat(Generation):
+    """A chat turn to answer, through the model's chat template.
+
+    Attributes:
+        prompt: text of one user turn, OpenAI-shaped messages, or a `Prompt`.
+        tools: OpenAI-shaped function tools that the model may call.
+        tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them.
+    """
+
+    prompt: ChatInput
+    tools: Sequence[Mapping[str, Any]] = ()
+    tool_choice: Literal["auto", "none"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Raw(Generation):
+    """A text to continue, as it is, without a template.
+
+    Attributes:
+        prompt: the text to continue.
+        parse_special: whether control tokens spelled in the text (``<|im_end|>``) count as such. Leave
+            it False for text from users.
+    """
+
+    prompt: str
+    parse_special: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Embed(Request):
+    """A text or several to turn into vectors.
+
+    Attributes:
+        input: one text, or several.
+        pooling: how token vectors become one; None for what the model says, else ``"mean"``.
+        normalize: whether to scale vectors to length 1.
+    """
+
+    input: str | Sequence[str]
+    pooling: Pooling | None = None
+    normalize: bool = False
+
+
+class RequestOptions(TypedDict, total=False):
+    """Options of every call; see `Request`."""
+
+    timeout: float | None
+    priority: int
+
+
+class SamplingOptions(RequestOptions, total=False):
+    """Options of every call that generates text; see `Generation`."""
+
+    max_tokens: int | None
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repeat_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    seed: int | None
+    stop: str | Sequence[str]
+    logit_bias: Mapping[int, float] | None
+    logprobs: bool
+    top_logprobs: int
+
+
+class RawOptions(SamplingOptions, total=False):
+    """Options of ``raw``; see `Raw`."""
+
+    parse_special: bool
+
+
+class ChatOptions(SamplingOptions, total=False):
+    """Options of ``chat``; see `Chat`."""
+
+    tools: Sequence[Mapping[str, Any]]
+    tool_choice: Literal["auto", "none"]
+
+
+class EmbedOptions(RequestOptions, total=False):
+    """Options of ``embed``; see `Embed`."""
+
+    pooling: Pooling | None
+    normalize: bool

@@ -1,0 +1,252 @@
+"""What a caller gets: `Response`, `Chunk`, `Embedding` and their parts, frozen plain data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from typing_extensions import TypeAlias
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
+
+#: Why generation ended, as OpenAI spells it.
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one call.
+
+    Attributes:
+        prompt_tokens: tokens of the prompt, template included.
+        cached_tokens: of these, how many were not computed because their KV was resident.
+        completion_tokens: tokens generated.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion tokens together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where one call's time went, in seconds of a monotonic clock.
+
+    Attributes:
+        queue: from submission until it had a slot.
+        prefill: from the slot until the prompt was computed.
+        decode: from the first token until the last.
+        ttft: time to first token, from submission.
+        total: from submission until the end.
+    """
+
+    queue: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+    ttft: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool that the model asks for.
+
+    Attributes:
+        id: identifier to answer under (``"call_0"``).
+        name: the tool's name.
+        arguments: its arguments as JSON text, as OpenAI gives them.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One generated token with its log probability.
+
+    Attributes:
+        token: token id.
+        text: the token's text (may be part of a character, then with replacement marks).
+        logprob: natural logarithm of its probability before sampling options.
+        top: alternatives as (token id, text, logprob), most likely first.
+    """
+
+    token: int
+    text: str
+    logprob: float
+    top: tuple[tuple[int, str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a streamed answer; pieces joined equal the `Response`'s fields of the same name.
+
+    Attributes:
+        text: all new text, reasoning tags included.
+        answer: of it, what belongs to the answer.
+        reasoning: of it, what belongs to the reasoning between ``<think>`` and ``</think>``.
+        logprobs: the tokens of this piece, when asked for.
+    """
+
+    text: str = ""
+    answer: str = ""
+    reasoning: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer to a `Chat` or `Raw` request.
+
+    Attributes:
+        text: everything generated, stop text excluded.
+        answer: the text without reasoning and without tool calls.
+        reasoning: what stood between ``<think>`` and ``</think>``.
+        tool_calls: the tools that the model asks to call.
+        finish_reason: ``"stop"``, ``"length"`` or ``"tool_calls"``.
+        usage: token counts.
+        timings: seconds.
+        logprobs: generated tokens with log probabilities, when asked for.
+    """
+
+    text: str
+    answer: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason = "stop"
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decoded tokens per second after the first; 0 when fewer than two were generated."""
+        more = self.usage.completion_tokens - 1
+        return more / self.timings.decode if more > 0 and self.timings.decode > 0 else 0.0
+
+    def to_openai(self, model: str = "poolinfer") -> dict[str, Any]:
+        """This response as an OpenAI ``chat.completion`` dict (``id`` and ``created`` are the server's to add)."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.answer or None}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in self.tool_calls
+            ]
+        else:
+            message["content"] = self.answer
+        return {
+            "object": "chat.completion",
+            "model": model,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": message,
+                    "finish_reason": self.finish_reason,
+                    "logprobs": _openai_logprobs(self.logprobs) if self.logprobs else None,
+                }
+            ],
+            "usage": {
+                "prompt_tokens": self.usage.prompt_tokens,
+                "completion_tokens": self.usage.completion_tokens,
+                "total_tokens": self.usage.total_tokens,
+                "prompt_tokens_details": {"cached_tokens": self.usage.cached_tokens},
+            },
+        }
+
+
+def _openai_logprobs(tokens: tuple[TokenLogprob, ...]) -> dict[str, Any]:
+    return {
+        "content": [
+            {
+                "token": token.text,
+                "logprob": token.logprob,
+                "bytes": list(token.text.encode()),
+                "top_logprobs": [
+                    {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+                    for _, text, logprob in token.top
+                ],
+            }
+            for token in tokens
+        ]
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """One text as a vector.
+
+    ``bytes(embedding)`` is the vector as packed little-endian float32, which is how it is stored.
+
+    Attributes:
+        data: packed little-endian float32 values.
+        prompt_tokens: tokens of the text.
+    """
+
+    data: bytes = field(repr=False)
+    prompt_tokens: int = 0
+
+    @property
+    def vector(self) -> numpy.typing.NDArray[numpy.float32]:
+        """The vector as a read-only float32 array of shape (dimensions,)."""
+        import numpy
+
+        return numpy.frombuffer(self.data, dtype="<f4")
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vector."""
+        return len(self.data) // 4
+
+    def __bytes__(self) -> bytes:
+        return self.data
+
+    def __len__(self) -> int:
+        return self.dimensions
+
+    def norm(self) -> float:
+        """Euclidean (L2) length of the vector."""
+        import numpy
+
+        return math.sqrt(float(numpy.dot(self._wide(), self._wide())))
+
+    def normalize(self) -> Embedding:
+        """This embedding scaled to length 1; a zero vector stays as it is."""
+        length = self.norm()
+        if length == 0.0:
+            return self
+        return Embedding((self._wide() / length).astype("<f4").tobytes(), self.prompt_tokens)
+
+    def cosine_similarity(self, other: Embedding) -> float:
+        """Cosine of the angle between two embeddings, -1 to 1; 0 when either is a zero vector.
+
+        Raises:
+            ValueError: the two have different dimensions.
+        """
+        import numpy
+
+        if self.dimensions != other.dimensions:
+            raise ValueError(
+                f"embeddings of {self.dimensions} and {other.dimensions} dimensions cannot be compared;"
+                " embed both texts with the same model"
+            )
+        lengths = self.norm() * other.norm()
+        return float(numpy.dot(self._wide(), other._wide())) / lengths if lengths else 0.0
+
+    def _wide(self) -> numpy.typing.NDArray[numpy.float64]:
+        return self.vector.astype("f8")
