@@ -62,14 +62,19 @@ class Batch:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def add(self, sequence: int, position: int, tokens: Sequence[int], *, output: bool) -> int:
-        """Append consecutive tokens of one sequence, its last row with output if asked; that row's index."""
+    def add(
+        self, sequence: int, position: int, tokens: Sequence[int], *, last: bool, rest: bool = False
+    ) -> int:
+        """Append consecutive tokens of one sequence; its last row's index.
+
+        Output is wanted of the last row if `last`, and of the rows before it if `rest`.
+        """
         n = len(tokens)
         self.tokens.extend(tokens)
         self.positions.extend(range(position, position + n))
         self.sequences.extend([sequence] * n)
-        self.outputs.extend([False] * (n - 1))
-        self.outputs.append(output)
+        self.outputs.extend([rest] * (n - 1))
+        self.outputs.append(last)
         return len(self.tokens) - 1
 
 

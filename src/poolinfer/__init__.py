@@ -1,0 +1,74 @@
+"""poolinfer: many concurrent local-LLM calls inside a Python application.
+
+    import poolinfer
+
+    model = poolinfer.Model.load(poolinfer.demo_model())
+    print(model.chat("What is the capital of France?").answer)
+
+See `Pool` for the concurrency settings.
+"""
+
+import logging
+
+from ._call import Call
+from ._errors import (
+    CallCancelled,
+    CallError,
+    ContextOverflow,
+    DeadlineExceeded,
+    EngineError,
+    ForkedPool,
+    InvalidRequest,
+    ModelError,
+    PoolBroken,
+    PoolClosed,
+    PoolError,
+    PoolFull,
+    PoolinferError,
+    WorkerLost,
+)
+from ._model import Model, demo_model
+from ._pool import Pool
+from ._prompt import Prompt
+from ._requests import Chat, Embed, Raw
+from ._results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
+from ._stats import PoolStats, Quantiles
+
+__version__ = "0.1.0"
+
+logging.getLogger("poolinfer").addHandler(logging.NullHandler())
+
+__all__ = [
+    "Call",
+    "CallCancelled",
+    "CallError",
+    "Chat",
+    "Chunk",
+    "ContextOverflow",
+    "DeadlineExceeded",
+    "Embed",
+    "Embedding",
+    "EngineError",
+    "ForkedPool",
+    "InvalidRequest",
+    "Model",
+    "ModelError",
+    "Pool",
+    "PoolBroken",
+    "PoolClosed",
+    "PoolError",
+    "PoolFull",
+    "PoolStats",
+    "PoolinferError",
+    "Prompt",
+    "Quantiles",
+    "Raw",
+    "Response",
+    "Timings",
+    "TokenLogprob",
+    "ToolCall",
+    "Usage",
+    "WorkerLost",
+    "__version__",
+    "demo_model",
+]

@@ -1,0 +1,69 @@
+"""The pool's policy: who may wait, and who is next. No threads, no clock: its owner holds the lock."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from ._errors import PoolFull
+from ._ticket import Ticket
+
+
+class Admission:
+    """A bounded queue: higher priority first, then first come, first served."""
+
+    def __init__(self, max_queue: int) -> None:
+        self.max_queue = max_queue
+        self._waiting: dict[int, OrderedDict[int, Ticket]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def check(self, retry_after: float) -> None:
+        """Refuse a newcomer when the queue is full.
+
+        Raises:
+            PoolFull: it is.
+        """
+        if self._count >= self.max_queue:
+            raise PoolFull(
+                f"{self._count} calls wait already (max_queue={self.max_queue}); try again in {retry_after:.1f} s,"
+                " or make the pool with a larger max_queue",
+                retry_after=retry_after,
+            )
+
+    def push(self, ticket: Ticket, *, front: bool = False) -> None:
+        """Let a call wait; at the front when an executor had no room for it after all."""
+        rank = self._waiting.setdefault(ticket.job.request.priority, OrderedDict())
+        rank[ticket.job.id] = ticket
+        if front:
+            rank.move_to_end(ticket.job.id, last=False)
+        self._count += 1
+
+    def pop(self) -> Ticket | None:
+        """Take the next call."""
+        if not self._count:
+            return None
+        priority = max(self._waiting)
+        rank = self._waiting[priority]
+        _, ticket = rank.popitem(last=False)
+        if not rank:
+            del self._waiting[priority]
+        self._count -= 1
+        return ticket
+
+    def discard(self, ticket: Ticket) -> bool:
+        """Take a call out of the queue; whether it was there."""
+        priority = ticket.job.request.priority
+        rank = self._waiting.get(priority)
+        if rank is None or rank.pop(ticket.job.id, None) is None:
+            return False
+        if not rank:
+            del self._waiting[priority]
+        self._count -= 1
+        return True
+
+    def oldest(self) -> float | None:
+        """When the longest-waiting call of any priority was accepted, in the pool's clock."""
+        heads = (next(iter(rank.values())).created for rank in self._waiting.values())
+        return min(heads, default=None)

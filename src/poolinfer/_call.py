@@ -1,0 +1,210 @@
+"""`Call`: a caller's handle on one accepted call, for threads, asyncio and trio alike."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Generator, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
+
+from typing_extensions import Self
+
+from ._ticket import Cursor, Ticket
+from ._wake import loop_waker, thread_waker
+
+if TYPE_CHECKING:
+    from ._core import Core
+    from ._results import Chunk
+
+ResultT_co = TypeVar("ResultT_co", covariant=True)
+
+
+class Call(Generic[ResultT_co]):
+    """One accepted call. Made by ``submit`` and ``stream``; may be used from any thread and event loop.
+
+    Wait with ``call.result()`` or ``await call``; read pieces with ``for`` or ``async for``. Leaving a
+    ``with call:`` block, dropping an iterator half way, cancelling the awaiting task, Ctrl-C while waiting,
+    and dropping the call itself all cancel the work at once.
+    """
+
+    __slots__ = ("__weakref__", "_core", "_keep", "_ticket")
+
+    def __init__(self, ticket: Ticket, core: Core, keep: object) -> None:
+        self._ticket = ticket
+        self._core = core
+        self._keep = keep
+
+    @property
+    def partial(self) -> str:
+        """The text so far."""
+        return self._ticket.text
+
+    def done(self) -> bool:
+        """Whether the call has ended, well or badly."""
+        return self._ticket.ended
+
+    def cancel(self) -> None:
+        """End the call with `CallCancelled`, unless it has ended; its slot is freed within one engine step."""
+        self._core.cancel(self._ticket)
+
+    def result(self, timeout: float | None = None) -> ResultT_co:
+        """Wait for the call's end and return its result.
+
+        Args:
+            timeout: seconds to wait here; the call itself goes on when they are over.
+
+        Raises:
+            TimeoutError: `timeout` passed first.
+            CallError: how the call failed (`CallCancelled`, `DeadlineExceeded`, `WorkerLost`, `EngineError`).
+            InvalidRequest: it does not fit the model (`ContextOverflow`, say).
+            PoolError: the pool closed or broke before the call ended.
+        """
+        self._core.check_process()
+        event, wake = thread_waker()
+        if self._ticket.wake_at_end(wake):
+            try:
+                if not event.wait(_bounded(timeout)):
+                    self._ticket.forget(wake)
+                    raise TimeoutError(f"the call did not end within {timeout} s; it goes on")
+            except TimeoutError:
+                raise
+            except BaseException:
+                self.cancel()
+                raise
+        return self._outcome()
+
+    def __await__(self) -> Generator[Any, None, ResultT_co]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> ResultT_co:
+        self._core.check_process()
+        event, wake = loop_waker()
+        if self._ticket.wake_at_end(wake):
+            try:
+                await event.wait()
+            except BaseException:
+                self.cancel()
+                raise
+        return self._outcome()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        self._core.check_process()
+        return _Pieces(self)
+
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        self._core.check_process()
+        return _AsyncPieces(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        # Runs at any point of any thread, so it may take no lock: the pool's own thread does the rest.
+        ticket = getattr(self, "_ticket", None)
+        if ticket is not None and not ticket.ended:
+            self._core.drop(ticket)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Call belongs to its process and cannot be pickled or copied; send its result instead")
+
+    def __repr__(self) -> str:
+        ticket = self._ticket
+        if not ticket.ended:
+            state = "running" if ticket.started else "waiting"
+        else:
+            state = type(ticket.error).__name__ if ticket.error is not None else "done"
+        return f"<Call {ticket.job.id} {type(ticket.job.request).__name__.lower()} {state}>"
+
+    def _outcome(self) -> ResultT_co:
+        if self._ticket.error is not None:
+            raise self._ticket.error
+        return cast("ResultT_co", self._ticket.result)
+
+
+class _Reader:
+    """Reads one call from its start; dropped half way, it cancels the call."""
+
+    def __init__(self, call: Call[object]) -> None:
+        self._call = call
+        self._ticket = call._ticket
+        self._cursor = Cursor()
+        self._over = False
+
+    def _next(self) -> Chunk | None:
+        """The next piece, or None when there is nothing yet. Ends with the call's error, if it has one."""
+        ended = self._ticket.ended
+        chunk = None if self._over else self._ticket.read(self._cursor)
+        if chunk is None and ended:
+            if not self._over and self._ticket.error is not None:
+                self._over = True
+                raise self._ticket.error
+            self._over = True
+        return chunk
+
+    def __del__(self) -> None:
+        if not self._over and not self._ticket.ended:
+            self._call._core.drop(self._ticket)
+
+
+class _Pieces(_Reader):
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Chunk:
+        while True:
+            chunk = self._next()
+            if chunk is not None:
+                return chunk
+            if self._over:
+                raise StopIteration
+            event, wake = thread_waker()
+            if self._ticket.wake_at_news(self._cursor, wake):
+                try:
+                    event.wait(_bounded(None))
+                except BaseException:
+                    self._call.cancel()
+                    raise
+
+
+class _AsyncPieces(_Reader):
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        while True:
+            chunk = self._next()
+            if chunk is not None:
+                return chunk
+            if self._over:
+                raise StopAsyncIteration
+            event, wake = loop_waker()
+            if self._ticket.wake_at_news(self._cursor, wake):
+                try:
+                    await event.wait()
+                except BaseException:
+                    self._call.cancel()
+                    raise
+
+
+def _bounded(timeout: float | None) -> float:
+    """Seconds to wait; a bound that never matters keeps Ctrl-C working on every platform."""
+    return threading.TIMEOUT_MAX if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))

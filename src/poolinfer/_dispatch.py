@@ -1,0 +1,301 @@
+"""Every decision of a pool, and no thread of its own: admission, dispatch, deadlines, endings.
+
+    submit ──> Admission (queue) ── pump / an ending ──> Executor.submit
+                                                             │ events, on the executor's threads
+               Ticket <──────────────────────────────── _on_event ──> the next waiting call
+
+Decisions are made under one lock; executors and waiters are called outside it.
+
+Waiters of a call are freed the moment it is cancelled or expires. Its slot is freed by the executor's ending
+(law L6): a call that the engine will not let go of costs a slot, and never its owner.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+
+from ._admission import Admission
+from ._errors import (
+    CallCancelled,
+    DeadlineExceeded,
+    EngineError,
+    PoolError,
+    PoolFull,
+    PoolinferError,
+)
+from ._events import Chunk, Done, Event, Failed, Job, Started
+from ._executor import Executor, ExecutorStats
+from ._requests import Chat, Embed, Raw
+from ._results import Embedding, Response
+from ._stats import Counters, PoolStats
+from ._ticket import Ticket
+from ._wake import Wake
+
+_log = logging.getLogger("poolinfer")
+_NEVER = float("inf")
+
+
+class Dispatcher:
+    """Owns every call of one pool from acceptance to its end.
+
+    `notify` is called, from any thread, when there is something for `pump` to do.
+    """
+
+    def __init__(self, max_queue: int, clock: Callable[[], float], notify: Callable[[], None]) -> None:
+        self._clock = clock
+        self._notify = notify
+        self._lock = threading.Lock()
+        self._settled = threading.Condition(self._lock)
+        self._queue = Admission(max_queue)
+        self._live: dict[int, Ticket] = {}
+        self._given: dict[int, Ticket] = {}
+        self._deadlines: list[tuple[float, int, Ticket]] = []
+        self._dropped: SimpleQueue[Ticket] = SimpleQueue()
+        self._counters = Counters()
+        self._next_id = 0
+        self._executor: Executor | None = None
+        self._shut: PoolError | None = None
+        self._dispatching = False
+        # Counts the moments at which room may have appeared, so that none is lost while a refusal is on its
+        # way: a refusal holds only for the count that was read before the executor was asked.
+        self._room = 0
+        self._refused = -1
+
+    def open(self, executor: Executor) -> None:
+        """Begin to give calls to an executor that is ready."""
+        with self._lock:
+            self._executor = executor
+        self.ready()
+
+    def ready(self) -> None:
+        """Room may have appeared in the executor."""
+        with self._lock:
+            self._room += 1
+        self._dispatch()
+
+    def shut(self, reason: PoolError) -> None:
+        """Accept no more calls, for this reason; accepted ones go on."""
+        with self._lock:
+            self._shut = reason
+
+    def fail_all(self, error: Callable[[], PoolinferError]) -> None:
+        """End every live call."""
+        with self._lock:
+            doomed = list(self._live.values())
+        for ticket in doomed:
+            self.cancel(ticket, error())
+
+    def wait_settled(self, timeout: float) -> bool:
+        """Wait until no call is live; whether that came about."""
+        with self._settled:
+            return self._settled.wait_for(lambda: not self._live, timeout)
+
+    def submit(self, request: Chat | Raw | Embed) -> Ticket:
+        """Accept a checked request.
+
+        Raises:
+            PoolFull: the queue is full.
+            PoolError: the pool was shut.
+        """
+        now = self._clock()
+        with self._lock:
+            if self._shut is not None:
+                raise self._shut
+            try:
+                self._queue.check(self._retry_after())
+            except PoolFull:
+                self._counters.rejected += 1
+                raise
+            self._next_id += 1
+            deadline = _NEVER if request.timeout is None else now + request.timeout
+            ticket = Ticket(Job(self._next_id, request), now, deadline)
+            self._live[self._next_id] = ticket
+            self._queue.push(ticket)
+            self._counters.accept(now)
+            self._watch(ticket)
+        self._notify()
+        return ticket
+
+    def _watch(self, ticket: Ticket) -> None:
+        if ticket.deadline == _NEVER:
+            return
+        if len(self._deadlines) > 2 * len(self._live) + 64:
+            self._deadlines = [entry for entry in self._deadlines if not entry[2].ended]
+            heapq.heapify(self._deadlines)
+        heapq.heappush(self._deadlines, (ticket.deadline, ticket.job.id, ticket))
+
+    def _retry_after(self) -> float:
+        return max(0.1, self._counters.mean_latency() * len(self._queue) / max(1, len(self._given)))
+
+    def cancel(self, ticket: Ticket, error: PoolinferError | None = None) -> None:
+        """End a call at once, for the reason given or as cancelled; nothing happens if it has ended."""
+        if not self._end(ticket, error or CallCancelled("the call was cancelled")):
+            return
+        with self._lock:
+            executor = self._executor if ticket.job.id in self._given else None
+        if executor is not None:
+            executor.cancel(ticket.job.id)
+
+    def drop(self, ticket: Ticket) -> None:
+        """Cancel a call that nobody holds any more; takes no lock, so any finaliser may call it."""
+        self._dropped.put(ticket)
+        self._notify()
+
+    def _end(self, ticket: Ticket, outcome: Response | list[Embedding] | PoolinferError) -> bool:
+        """End a call, count it, wake its waiters; False when it had ended before."""
+        now = self._clock()
+        if isinstance(outcome, Response):
+            outcome = ticket.timed(outcome, now)
+        wakes = ticket.end(outcome)
+        if wakes is None:
+            return False
+        with self._settled:
+            self._queue.discard(ticket)
+            self._live.pop(ticket.job.id, None)
+            if isinstance(outcome, PoolinferError):
+                self._counters.fail(outcome)
+            else:
+                response = outcome if isinstance(outcome, Response) else None
+                self._counters.succeed(response, now - ticket.created, now)
+            if not self._live:
+                self._settled.notify_all()
+        self._wake(ticket, wakes)
+        return True
+
+    def _wake(self, ticket: Ticket, wakes: list[Wake]) -> None:
+        for wake in wakes:
+            try:
+                wake()
+            except RuntimeError:
+                # The waiter's event loop is closed: nobody is left to read.
+                self.drop(ticket)
+
+    def _dispatch(self) -> None:
+        """Give waiting calls to the executor until it refuses; one thread at a time, the others rely on it."""
+        while (chosen := self._choose()) is not None:
+            executor, ticket, room = chosen
+            accepted = False
+            try:
+                accepted = self._offer(executor, ticket)
+            finally:
+                self._settle(ticket, accepted, room)
+            if accepted and ticket.ended:
+                executor.cancel(ticket.job.id)
+
+    def _choose(self) -> tuple[Executor, Ticket, int] | None:
+        with self._lock:
+            if self._executor is None or self._dispatching or self._refused == self._room:
+                return None
+            ticket = self._queue.pop()
+            if ticket is None:
+                return None
+            # Noted before it is offered: its events may come before `submit` returns.
+            self._given[ticket.job.id] = ticket
+            self._dispatching = True
+            return self._executor, ticket, self._room
+
+    def _settle(self, ticket: Ticket, accepted: bool, room: int) -> None:
+        with self._lock:
+            self._dispatching = False
+            if accepted:
+                return
+            del self._given[ticket.job.id]
+            if not ticket.ended:
+                self._queue.push(ticket, front=True)
+                self._refused = room
+
+    def _offer(self, executor: Executor, ticket: Ticket) -> bool:
+        if ticket.ended:
+            return False
+        if ticket.deadline <= self._clock():
+            self._end(ticket, _expired(ticket))
+            return False
+        try:
+            return executor.submit(ticket.job, lambda event: self._on_event(ticket, event))
+        except Exception as error:
+            _log.exception("an executor's submit raised, which law L3 forbids")
+            self._end(ticket, EngineError(f"the executor failed: {error!r}"))
+            return False
+
+    def _on_event(self, ticket: Ticket, event: Event) -> None:
+        """One event of a call that the executor has; called on the executor's threads."""
+        if isinstance(event, Chunk):
+            ticket.first = ticket.first or self._clock()
+            self._wake(ticket, ticket.grow(event))
+        elif isinstance(event, Started):
+            ticket.started = self._clock()
+        else:
+            with self._lock:
+                if self._given.pop(ticket.job.id, None) is None:
+                    return
+                self._room += 1
+            self._end(ticket, _outcome(event))
+            self._dispatch()
+
+    def pump(self) -> float | None:
+        """Do what is due; seconds until the next deadline, or None."""
+        with suppress(Empty):
+            while True:
+                dropped = self._dropped.get_nowait()
+                self.cancel(dropped, CallCancelled("the call was dropped by its owner"))
+        while (ticket := self._next_deadline()) is not None:
+            left = ticket.deadline - self._clock()
+            if left > 0:
+                break
+            self.cancel(ticket, _expired(ticket))
+        self._dispatch()
+        return None if ticket is None else max(0.0, ticket.deadline - self._clock())
+
+    def _next_deadline(self) -> Ticket | None:
+        with self._lock:
+            while self._deadlines and self._deadlines[0][2].ended:
+                heapq.heappop(self._deadlines)
+            return self._deadlines[0][2] if self._deadlines else None
+
+    def stats(self, state: str) -> PoolStats:
+        """A snapshot, with the pool's state filled in."""
+        executor = self._executor
+        place = executor.stats() if executor is not None else ExecutorStats()
+        now = self._clock()
+        with self._lock:
+            counters = self._counters
+            stopping = sum(ticket.ended for ticket in self._given.values())
+            oldest = self._queue.oldest()
+            return PoolStats(
+                state=state,
+                workers=place.workers,
+                slots=place.slots,
+                busy=place.busy,
+                running=len(self._given) - stopping,
+                waiting=len(self._queue),
+                stopping=stopping,
+                oldest_wait=0.0 if oldest is None else now - oldest,
+                accepted=counters.accepted,
+                succeeded=counters.succeeded,
+                failed=counters.failed,
+                cancelled=counters.cancelled,
+                expired=counters.expired,
+                rejected=counters.rejected,
+                prompt_tokens=counters.prompt_tokens,
+                completion_tokens=counters.completion_tokens,
+                tokens_per_second=counters.rate(now),
+                ttft=counters.ttft(),
+                latency=counters.latency(),
+            )
+
+
+def _expired(ticket: Ticket) -> DeadlineExceeded:
+    timeout = ticket.job.request.timeout or 0.0
+    where = "while it ran" if ticket.started else "while it waited in the queue"
+    return DeadlineExceeded(f"the call did not end within its timeout of {timeout} s ({where})", timeout=timeout)
+
+
+def _outcome(event: Done | Failed) -> Response | list[Embedding] | PoolinferError:
+    if isinstance(event, Failed):
+        return event.error()
+    return event.result if isinstance(event.result, Response) else list(event.result)

@@ -1,0 +1,178 @@
+"""Texts to vectors inside a lane: its own context, one batch a step, pooled here.
+
+Token vectors are pooled in Python and not by the engine: so long texts can be computed in several steps, and
+one context serves every kind of pooling.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._errors import EngineError
+from .._events import Done, Started
+from .._requests import Embed, Pooling
+from .._results import Embedding
+from .base import Batch, Context, Engine
+from .slot import Emit, Task
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
+
+_SEQUENCES = 32
+
+
+class EmbedTask(Task):
+    """One `Embed` call: its texts as tokens, and the vectors found so far."""
+
+    def __init__(
+        self, job_id: int, emit: Emit, request: Embed, texts: list[list[int]], pooling: Pooling
+    ) -> None:
+        super().__init__(job_id, emit)
+        self.waiting = [Text(self, index, tokens, pooling) for index, tokens in enumerate(texts)]
+        self.waiting.reverse()
+        self._n_tokens = sum(map(len, texts))
+        self._found: list[Embedding | None] = [None] * len(texts)
+        self._missing = len(texts)
+        self._normalize = request.normalize
+
+    def begin(self) -> None:
+        """Say that the call has its slot."""
+        self.emit(Started(self._n_tokens))
+
+    def found(self, index: int, embedding: Embedding) -> None:
+        """Keep one text's vector; the last one ends the call."""
+        self._found[index] = embedding.normalize() if self._normalize else embedding
+        self._missing -= 1
+        if not self._missing:
+            self.emit(Done(tuple(item for item in self._found if item is not None)))
+
+
+class Text:
+    """One text of a call, and the pool of its token vectors."""
+
+    def __init__(self, task: EmbedTask, index: int, tokens: list[int], pooling: Pooling) -> None:
+        self.task = task
+        self.tokens = tokens
+        self.computed = 0
+        self.sequence = -1
+        self._index = index
+        self._pooling = pooling
+        self._pooled: numpy.typing.NDArray[numpy.float64] | None = None
+
+    @property
+    def n_pending(self) -> int:
+        """Tokens still to be computed."""
+        return len(self.tokens) - self.computed
+
+    def again(self) -> Text:
+        """The same text with nothing computed."""
+        return Text(self.task, self._index, self.tokens, self._pooling)
+
+    def take(self, vectors: numpy.typing.NDArray[numpy.float32]) -> None:
+        """Pool the vectors of the next tokens, shape (tokens, width); the last ones give the embedding."""
+        if self._pooling == "mean":
+            fresh = vectors.sum(axis=0, dtype="f8")
+            self._pooled = fresh if self._pooled is None else self._pooled + fresh
+        elif self._pooling == "last" or self._pooled is None:
+            self._pooled = vectors[-1 if self._pooling == "last" else 0].astype("f8")
+        self.computed += len(vectors)
+        if not self.n_pending:
+            self._end(self._pooled)
+
+    def _end(self, pooled: numpy.typing.NDArray[numpy.float64]) -> None:
+        import numpy
+
+        if self._pooling == "mean":
+            pooled = pooled / len(self.tokens)
+        if not numpy.isfinite(pooled).all():
+            self.task.fail(EngineError("the engine computed an embedding that is not finite"))
+            return
+        self.task.found(self._index, Embedding(pooled.astype("<f4").tobytes(), len(self.tokens)))
+
+
+class Embedder:
+    """Computes the texts of all embed calls of a lane together, oldest call first."""
+
+    def __init__(self, engine: Engine, n_ctx: int) -> None:
+        self._engine = engine
+        self._n_ctx = n_ctx
+        self._context: Context | None = None
+        self._open: list[Text] = []
+        self._free = list(range(_SEQUENCES))
+
+    def step(self, tasks: list[EmbedTask], budget: int) -> int:
+        """Compute up to `budget` rows; how many there were.
+
+        Raises:
+            EngineFault: the step failed; the lane then calls `reset`.
+        """
+        self._forget_ended()
+        self._admit(tasks)
+        batch, parts = self._plan(self._make_context(), budget)
+        if not len(batch):
+            return 0
+        context = self._make_context()
+        context.decode(batch)
+        vectors = context.embeddings(len(batch))
+        for text, start, stop in parts:
+            text.take(vectors[start:stop])
+        self._forget_ended()
+        return len(batch)
+
+    def abort(self) -> None:
+        """Make the running step stop soon."""
+        if self._context is not None:
+            self._context.abort(True)
+
+    def reset(self) -> None:
+        """Forget everything after a failed step; open texts will be computed again if their call lives."""
+        for text in self._open:
+            text.task.waiting.append(text.again())
+        self._open.clear()
+        self._free = list(range(_SEQUENCES))
+        if self._context is not None:
+            self._context.clear(-1)
+            self._context.abort(False)
+
+    def close(self) -> None:
+        """Free the context; idempotent."""
+        if self._context is not None:
+            self._context.close()
+            self._context = None
+
+    def _make_context(self) -> Context:
+        if self._context is None:
+            self._context = self._engine.context(n_seq=_SEQUENCES, n_ctx=self._n_ctx, embeddings=True)
+        return self._context
+
+    def _forget_ended(self) -> None:
+        for text in [text for text in self._open if text.task.ended or not text.n_pending]:
+            self._open.remove(text)
+            self._free.append(text.sequence)
+            self._make_context().clear(text.sequence)
+
+    def _admit(self, tasks: list[EmbedTask]) -> None:
+        room = self._n_ctx - sum(len(text.tokens) for text in self._open)
+        for task in tasks:
+            while task.waiting:
+                if not self._free or len(task.waiting[-1].tokens) > room:
+                    return
+                text = task.waiting.pop()
+                text.sequence = self._free.pop()
+                room -= len(text.tokens)
+                self._open.append(text)
+
+    def _plan(self, context: Context, budget: int) -> tuple[Batch, list[tuple[Text, int, int]]]:
+        batch, parts = Batch(), []
+        causal = self._engine.info.causal
+        room = min(budget, context.n_batch) if causal else context.n_batch
+        for text in self._open:
+            n = min(text.n_pending, room - len(batch))
+            if n <= 0 or (not causal and n < text.n_pending):
+                continue
+            start = len(batch)
+            tokens = text.tokens[text.computed : text.computed + n]
+            batch.add(text.sequence, text.computed, tokens, last=True, rest=True)
+            parts.append((text, start, len(batch)))
+        return batch, parts

@@ -1,0 +1,155 @@
+"""A llama.cpp context and sampler chain behind the lane's protocols; the bindings come as `api`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .._errors import ModelError
+from .._requests import Generation
+from .base import Batch, EngineAborted, EngineFault
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
+
+_PENALTY_WINDOW = 64
+_ABORTED = 2
+
+
+class LlamaSampler:
+    """A llama.cpp sampler chain in llama.cpp's own order (`base.Sampler`)."""
+
+    def __init__(self, api: Any, request: Generation, seed: int, n_vocab: int) -> None:
+        self._free = api.llama_sampler_free
+        self.chain: Any = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
+        for link in _links(api, request, seed, n_vocab):
+            if not link:
+                self.close()
+                raise EngineFault("llama.cpp refused a sampling option")
+            api.llama_sampler_chain_add(self.chain, link)
+
+    def close(self) -> None:
+        chain, self.chain = self.chain, None
+        if chain is not None:
+            self._free(chain)
+
+
+def _links(api: Any, request: Generation, seed: int, n_vocab: int) -> list[Any]:
+    links = []
+    if request.logit_bias:
+        biases = (api.llama_logit_bias * len(request.logit_bias))(*request.logit_bias.items())
+        links.append(api.llama_sampler_init_logit_bias(n_vocab, len(biases), biases))
+    penalties = request.repeat_penalty, request.frequency_penalty, request.presence_penalty
+    if penalties != (1.0, 0.0, 0.0):
+        links.append(api.llama_sampler_init_penalties(n_vocab, _PENALTY_WINDOW, *penalties))
+    if request.temperature == 0:
+        return [*links, api.llama_sampler_init_greedy()]
+    return [
+        *links,
+        api.llama_sampler_init_top_k(request.top_k),
+        api.llama_sampler_init_top_p(request.top_p, 1),
+        api.llama_sampler_init_min_p(request.min_p, 1),
+        api.llama_sampler_init_temp(request.temperature),
+        api.llama_sampler_init_dist(seed),
+    ]
+
+
+class LlamaContext:
+    """A llama.cpp context with its batch buffers (`base.Context`)."""
+
+    def __init__(self, api: Any, model: Any, params: Any) -> None:
+        self._api = api
+        self._pid = os.getpid()
+        self._ctx: Any = api.llama_init_from_model(model, params)
+        if not self._ctx:
+            raise ModelError(
+                f"llama.cpp cannot make a context of {params.n_ctx} tokens for {params.n_seq_max} calls;"
+                " lower n_ctx or slots"
+            )
+        self._memory = api.llama_get_memory(self._ctx)
+        self._n_vocab = api.llama_vocab_n_tokens(api.llama_model_get_vocab(model))
+        self._n_embd = api.llama_model_n_embd_out(model)
+        self._n_batch = int(params.n_batch)
+        self._make_batch()
+        self._make_abort()
+
+    @property
+    def n_batch(self) -> int:
+        return self._n_batch
+
+    def _make_batch(self) -> None:
+        import numpy
+
+        n = self._n_batch
+        self._token = numpy.zeros(n, "i4")
+        self._position = numpy.zeros(n, "i4")
+        self._sequence = numpy.zeros(n, "i4")
+        self._output = numpy.zeros(n, "i1")
+        self._count = numpy.ones(n, "i4")
+        self._pointer = self._sequence.ctypes.data + 4 * numpy.arange(n, dtype="u8")
+        self._batch = self._api.llama_batch()
+        for name, array in (
+            *(("token", self._token), ("pos", self._position), ("n_seq_id", self._count)),
+            *(("seq_id", self._pointer), ("logits", self._output)),
+        ):
+            kind = dict(self._api.llama_batch._fields_)[name]
+            setattr(self._batch, name, ctypes.cast(array.ctypes.data, kind))
+
+    def _make_abort(self) -> None:
+        # strlen of a two-byte buffer is 0 (go on) or 1 (stop): a callback that never takes the GIL. It lets
+        # a decode on the CPU backend end within one graph node.
+        libc = ctypes.CDLL("msvcrt" if sys.platform == "win32" else None)
+        self._abort_flag = ctypes.create_string_buffer(2)
+        self._abort_callback = ctypes.cast(libc.strlen, self._api.ggml_abort_callback)
+        self._api.llama_set_abort_callback(
+            self._ctx, self._abort_callback, ctypes.addressof(self._abort_flag)
+        )
+
+    def decode(self, batch: Batch) -> None:
+        n = len(batch)
+        self._token[:n] = batch.tokens
+        self._position[:n] = batch.positions
+        self._sequence[:n] = batch.sequences
+        self._output[:n] = batch.outputs
+        self._batch.n_tokens = n
+        code = self._api.llama_decode(self._ctx, self._batch)
+        if code == _ABORTED:
+            raise EngineAborted("the step was stopped")
+        if code:
+            raise EngineFault(f"llama_decode failed with code {code}")
+
+    def sample(self, row: int, sampler: Any) -> int:
+        return int(self._api.llama_sampler_sample(sampler.chain, self._ctx, row))
+
+    def logits(self, row: int) -> numpy.typing.NDArray[numpy.float32]:
+        import numpy
+
+        values = self._api.llama_get_logits_ith(self._ctx, row)
+        return numpy.ctypeslib.as_array(values, shape=(self._n_vocab,))
+
+    def embeddings(self, rows: int) -> numpy.typing.NDArray[numpy.float32]:
+        import numpy
+
+        values = self._api.llama_get_embeddings(self._ctx)
+        if not values:
+            raise EngineFault("this model gives no embeddings")
+        return numpy.ctypeslib.as_array(values, shape=(rows, self._n_embd))
+
+    def clear(self, sequence: int) -> None:
+        if not self._memory:
+            return
+        if sequence < 0:
+            self._api.llama_memory_clear(self._memory, False)
+        else:
+            self._api.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+
+    def abort(self, on: bool) -> None:
+        self._abort_flag[0] = b"\x01" if on else b"\x00"
+
+    def close(self) -> None:
+        ctx, self._ctx = self._ctx, None
+        if ctx is not None and os.getpid() == self._pid:
+            self._api.llama_free(ctx)

@@ -1,0 +1,50 @@
+"""From a job to a task that a lane can run: rendered, tokenized, and checked against the model."""
+
+from __future__ import annotations
+
+from .._errors import InvalidRequest
+from .._events import Job
+from .._limits import check_fit, check_tokens
+from .._requests import Chat, Embed, Raw
+from .base import Engine
+from .embedder import EmbedTask
+from .prompts import Prepared, Prompter
+from .slot import Emit, Slot, Task
+
+
+def prepare(job: Job, emit: Emit, prompter: Prompter, n_ctx: int) -> Task:
+    """A job's task.
+
+    Raises:
+        InvalidRequest: the job does not fit this model (no chat template, embedding only, token ids).
+        ContextOverflow: its prompt and output do not fit `n_ctx` tokens.
+    """
+    request = job.request
+    if isinstance(request, Embed):
+        return _prepare_embed(job.id, emit, request, prompter.engine, n_ctx)
+    engine = prompter.engine
+    if not engine.info.generates:
+        raise InvalidRequest("prompt: this model only embeds; use embed, or load a model that generates")
+    check_tokens(request.logit_bias, engine.info.n_vocab)
+    prepared = _prompt(request, prompter)
+    check_fit(len(prepared.tokens), request.max_tokens, n_ctx)
+    return Slot(job.id, emit, request, prepared, engine, n_ctx)
+
+
+def _prompt(request: Chat | Raw, prompter: Prompter) -> Prepared:
+    if isinstance(request, Raw):
+        return prompter.raw(request.prompt, request.parse_special)
+    tools = request.tools if request.tool_choice != "none" else ()
+    return prompter.chat(request.prompt, tools)
+
+
+def _prepare_embed(job_id: int, emit: Emit, request: Embed, engine: Engine, n_ctx: int) -> EmbedTask:
+    inputs = (request.input,) if isinstance(request.input, str) else request.input
+    texts = [engine.tokenize(text, add_special=True, parse_special=False) for text in inputs]
+    for tokens in texts:
+        if not tokens:
+            raise InvalidRequest("input: a text has no tokens", field="input")
+        # An embedding generates nothing, so a text may fill the context to its last token.
+        check_fit(len(tokens) - 1, 1, n_ctx)
+    pooling = request.pooling or engine.info.pooling
+    return EmbedTask(job_id, emit, request, texts, pooling)

@@ -1,0 +1,178 @@
+"""One call inside a lane: what it has computed, what comes next, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import SystemRandom
+
+from typing_extensions import TypeAlias
+
+from .._errors import CallCancelled, PoolinferError
+from .._events import Done, Event, Failed, Started
+from .._requests import Chat, Generation
+from .._results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
+from .base import Context, Engine
+from .prompts import Prepared
+from .text import TextStream
+
+#: Takes one event of one job (see `poolinfer._executor.Emit`).
+Emit: TypeAlias = Callable[[Event], None]
+_new_seed = SystemRandom().getrandbits
+
+
+class Task:
+    """A job that a lane works on; ends exactly once.
+
+    Attributes:
+        job_id: the job's id.
+        cancelled: set by any thread; the lane ends the task at its next step.
+    """
+
+    def __init__(self, job_id: int, emit: Emit) -> None:
+        self.job_id = job_id
+        self.cancelled = False
+        self.ended = False
+        self._emit = emit
+
+    def emit(self, event: Event) -> None:
+        """Say something about the job, unless it has ended."""
+        if self.ended:
+            return
+        self.ended = isinstance(event, Done | Failed)
+        self._emit(event)
+
+    def fail(self, error: PoolinferError) -> None:
+        """End the job badly."""
+        self.close()
+        self.emit(Failed.of(error))
+
+    def fail_cancelled(self, why: str = "the call was cancelled") -> None:
+        """End the job because its owner or its pool gave it up."""
+        self.fail(CallCancelled(why))
+
+    def close(self) -> None:
+        """Free what the task holds; idempotent."""
+
+
+class Slot(Task):
+    """A text generation: prompt rows, then one row a step.
+
+    Attributes:
+        computed: tokens whose KV is in the context.
+        sequence: the KV sequence it has in its lane's context; -1 before it has one.
+    """
+
+    def __init__(
+        self, job_id: int, emit: Emit, request: Generation, prepared: Prepared, engine: Engine, n_ctx: int
+    ) -> None:
+        super().__init__(job_id, emit)
+        self.sequence = -1
+        self.computed = 0
+        self._engine = engine
+        self._tokens = list(prepared.tokens)
+        self._n_prompt = len(self._tokens)
+        self._n_most = n_ctx if request.max_tokens is None else self._n_prompt + request.max_tokens
+        self._n_top = request.top_logprobs if request.logprobs or request.top_logprobs else -1
+        chat = isinstance(request, Chat)
+        self._stream = TextStream(
+            tuple(request.stop),
+            split=chat,
+            reasoning_open=prepared.reasoning_open,
+            tools=isinstance(request, Chat) and bool(request.tools) and request.tool_choice != "none",
+        )
+        self._logprobs: list[TokenLogprob] = []
+        self._unsaid = 0
+        self._began = self._first = self._last = 0.0
+        self._sampler = engine.sampler(request, _new_seed(32) if request.seed is None else request.seed)
+
+    @property
+    def n_pending(self) -> int:
+        """How many tokens are still to be computed; 1 means that it is decoding."""
+        return len(self._tokens) - self.computed
+
+    @property
+    def decoding(self) -> bool:
+        """Whether the prompt is computed."""
+        return self.computed >= self._n_prompt
+
+    def begin(self, sequence: int, now: float) -> None:
+        """Take a sequence of the context."""
+        self.sequence = sequence
+        self._began = now
+        self.emit(Started(self._n_prompt))
+
+    def advance(self, context: Context, row: int, now: float) -> None:
+        """Choose the next token from a row's logits, say its text, and end if it is the last."""
+        token = context.sample(row, self._sampler)
+        self._tokens.append(token)
+        if self._n_top >= 0:
+            self._logprobs.append(self._logprob(context, row, token))
+        self._first = self._first or now
+        self._last = now
+        if self._engine.is_end(token):
+            self._finish("stop")
+            return
+        self._say(self._stream.feed(self._engine.piece(token)))
+        if self._stream.stopped:
+            self._finish("stop")
+        elif len(self._tokens) >= self._n_most:
+            self._finish("length")
+
+    def take(self, n: int) -> list[int]:
+        """The next `n` tokens to compute, which from now on count as computed, before the step runs."""
+        start = self.computed
+        self.computed += n
+        return self._tokens[start : self.computed]
+
+    def rewind(self) -> None:
+        """Forget what the context holds; everything so far is computed again."""
+        self.computed = 0
+
+    def close(self) -> None:
+        self._sampler.close()
+
+    def _say(self, chunk: Chunk | None) -> None:
+        if chunk is None:
+            return
+        if self._n_top >= 0:
+            fresh, self._unsaid = tuple(self._logprobs[self._unsaid :]), len(self._logprobs)
+            chunk = Chunk(chunk.text, chunk.answer, chunk.reasoning, fresh)
+        self.emit(chunk)
+
+    def _finish(self, reason: FinishReason) -> None:
+        last = self._stream.finish()
+        if last is None and self._unsaid < len(self._logprobs):
+            last = Chunk()
+        self._say(last)
+        self.close()
+        stream, calls = self._stream, self._stream.tool_calls()
+        usage = Usage(self._n_prompt, 0, len(self._tokens) - self._n_prompt)
+        timings = Timings(prefill=self._first - self._began, decode=self._last - self._first)
+        self.emit(
+            Done(
+                Response(
+                    text=stream.text,
+                    answer=stream.answer,
+                    reasoning=stream.reasoning,
+                    tool_calls=calls,
+                    finish_reason="tool_calls" if calls and reason == "stop" else reason,
+                    usage=usage,
+                    timings=timings,
+                    logprobs=tuple(self._logprobs),
+                )
+            )
+        )
+
+    def _logprob(self, context: Context, row: int, token: int) -> TokenLogprob:
+        import numpy
+
+        logits = context.logits(row).astype("f8")
+        peak = logits.max()
+        logits -= peak + numpy.log(numpy.exp(logits - peak).sum())
+        best = numpy.argpartition(-logits, self._n_top)[: self._n_top] if self._n_top else []
+        ranked = sorted(((int(i), float(logits[i])) for i in best), key=lambda pair: -pair[1])
+        top = tuple((i, self._show(i), value) for i, value in ranked)
+        return TokenLogprob(token, self._show(token), float(logits[token]), top)
+
+    def _show(self, token: int) -> str:
+        return self._engine.piece(token).decode(errors="replace")

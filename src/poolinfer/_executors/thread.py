@@ -1,0 +1,215 @@
+"""The thread executor: lanes as threads of this process over one shared model.
+
+    submit ──> preparer thread (render, tokenize, check) ──> the emptiest lane's thread ──> emit
+
+A native crash in the engine takes the host process with it; the other executors are for hosts that cannot
+afford that.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from typing_extensions import TypeAlias
+
+from .._engine.base import Engine
+from .._engine.lane import Lane
+from .._engine.prepare import prepare
+from .._engine.prompts import Prompter
+from .._engine.slot import Task
+from .._errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
+from .._events import Done, Event, Failed, Job
+from .._executor import Emit, ExecutorStats
+from .._spec import LaneSpec
+
+#: Loads an engine; the argument says whether loading has been given up.
+Load: TypeAlias = Callable[[Callable[[], bool]], Engine]
+_JOIN_SECONDS = 10.0
+
+
+class _Running:
+    """One accepted job: its lane, and its task once prepared."""
+
+    __slots__ = ("cancelled", "emit", "job", "lane", "task")
+
+    def __init__(self, job: Job, emit: Emit, lane: int) -> None:
+        self.job = job
+        self.emit = emit
+        self.lane = lane
+        self.task: Task | None = None
+        self.cancelled = False
+
+
+class ThreadExecutor:
+    """Runs jobs on `workers` lanes of this process (`poolinfer._executor.Executor`)."""
+
+    def __init__(self, load: Load, *, workers: int, lane: LaneSpec) -> None:
+        self._load = load
+        self._spec = lane
+        self._workers = workers
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._closing = False
+        self._closed = threading.Event()
+        self._jobs: dict[int, _Running] = {}
+        self._taken = [0] * workers
+        self._lanes: list[Lane] = []
+        self._threads: list[threading.Thread] = []
+        self._queue: SimpleQueue[_Running | None] = SimpleQueue()
+        self._engine: Engine | None = None
+
+    def start(self, ready: Callable[[], None]) -> None:
+        self._check_process()
+        engine = self._load(lambda: self._closing)
+        lanes: list[Lane] = []
+        try:
+            for _ in range(self._workers):
+                lanes.append(Lane(engine, self._spec))
+            self._launch(engine, lanes)
+        except BaseException:
+            self._abandon(lanes, engine)
+            raise
+
+    def _abandon(self, lanes: list[Lane], engine: Engine) -> None:
+        """Give back what a failed start had made (no memory for a lane, no room for a thread)."""
+        self._closing = True
+        self._queue.put(None)
+        for lane in lanes:
+            lane.close()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(_JOIN_SECONDS)
+        for lane in lanes:
+            lane.discard()
+        self._lanes, self._threads, self._engine = [], [], None
+        engine.close()
+
+    def _launch(self, engine: Engine, lanes: list[Lane]) -> None:
+        prompter = Prompter(engine)
+        threads = [threading.Thread(target=lane.run, name=f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)]
+        threads.append(threading.Thread(target=self._prepare_all, args=(prompter,), name="poolinfer-prepare"))
+        with self._lock:
+            if self._closing:
+                raise PoolClosed("the pool was closed while it was starting")
+            self._engine, self._lanes, self._threads = engine, lanes, threads
+            for thread in threads:
+                thread.daemon = True
+                thread.start()
+
+    def submit(self, job: Job, emit: Emit) -> bool:
+        self._check_process()
+        with self._lock:
+            if self._closing or not self._lanes:
+                return False
+            lane = min(range(len(self._taken)), key=self._taken.__getitem__)
+            if self._taken[lane] >= self._spec.slots:
+                return False
+            self._taken[lane] += 1
+            running = self._jobs[job.id] = _Running(job, emit, lane)
+            self._lanes[lane].expect()
+            self._queue.put(running)
+        return True
+
+    def cancel(self, job_id: int) -> None:
+        self._check_process()
+        with self._lock:
+            running = self._jobs.get(job_id)
+            if running is None:
+                return
+            running.cancelled = True
+            task, lane = running.task, self._lanes[running.lane]
+        if task is not None:
+            lane.cancel(task)
+
+    def stats(self) -> ExecutorStats:
+        self._check_process()
+        with self._lock:
+            counters = [lane.counters for lane in self._lanes]
+            return ExecutorStats(
+                workers=len(self._lanes),
+                slots=len(self._lanes) * self._spec.slots,
+                busy=len(self._jobs),
+                steps=sum(item.steps for item in counters),
+                prompt_tokens=sum(item.prompt_tokens for item in counters),
+                completion_tokens=sum(item.completion_tokens for item in counters),
+                step_seconds=sum(item.step_seconds for item in counters),
+            )
+
+    def close(self, grace: float) -> None:
+        self._check_process()
+        with self._lock:
+            first, self._closing = not self._closing, True
+        if not first:
+            self._closed.wait(grace + _JOIN_SECONDS)
+            return
+        with self._lock:
+            self._idle.wait_for(lambda: not self._jobs, grace)
+        self._stop()
+        self._closed.set()
+
+    def _stop(self) -> None:
+        self._queue.put(None)
+        for lane in self._lanes:
+            lane.close()
+        deadline = time.monotonic() + _JOIN_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if self._engine is not None and not any(thread.is_alive() for thread in self._threads):
+            self._engine.close()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedPool("this pool belongs to the parent process; make a new pool after forking")
+
+    def _prepare_all(self, prompter: Prompter) -> None:
+        """The preparer thread: turns jobs into tasks and hands them to their lanes."""
+        while (running := self._queue.get()) is not None:
+            self._prepare(running, prompter)
+        # Lanes may be gone by now, so what is still queued ends here.
+        while not self._queue.empty():
+            late = self._queue.get()
+            if late is not None:
+                self._refuse(late, PoolClosed("the pool was closed before the call started"))
+
+    def _prepare(self, running: _Running, prompter: Prompter) -> None:
+        if running.cancelled:
+            self._refuse(running, CallCancelled("the call was cancelled"))
+            return
+        try:
+            task = prepare(running.job, self._finisher(running), prompter, self._spec.n_ctx)
+        except PoolinferError as error:
+            self._refuse(running, error)
+            return
+        except Exception as error:
+            self._refuse(running, EngineError(f"the prompt could not be prepared: {error!r}"))
+            return
+        with self._lock:
+            running.task = task
+            task.cancelled = running.cancelled
+        self._lanes[running.lane].add(task)
+
+    def _refuse(self, running: _Running, error: PoolinferError) -> None:
+        self._lanes[running.lane].unexpect()
+        self._finisher(running)(Failed.of(error))
+
+    def _finisher(self, running: _Running) -> Emit:
+        """The job's emit, with its room given back before its ending is said (law L6)."""
+
+        def emit(event: Event) -> None:
+            if isinstance(event, Done | Failed):
+                self._release(running)
+            running.emit(event)
+
+        return emit
+
+    def _release(self, running: _Running) -> None:
+        with self._lock:
+            del self._jobs[running.job.id]
+            self._taken[running.lane] -= 1
+            if not self._jobs:
+                self._idle.notify_all()

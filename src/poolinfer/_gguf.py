@@ -1,0 +1,198 @@
+"""What a GGUF model file says of itself, read in Python: only a sound file ever reaches the C loader."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from ._errors import ModelError
+from ._gguf_parse import ArrayInfo, Unsound, parse
+
+__all__ = ["ArrayInfo", "FilePooling", "ModelFile", "read_model_file"]
+
+#: How a model's metadata says that token vectors become one; ``"rank"`` is a reranker's score.
+FilePooling: TypeAlias = Literal["mean", "cls", "last", "rank"]
+
+_ENCODER_DECODER = frozenset({"t5"})
+_EMBEDDING_ONLY = frozenset(
+    (
+        *("bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3"),
+        *("eurobert", "gemma-embedding", "llama-embed", "t5encoder"),
+    )
+)
+_POOLINGS: Mapping[int, FilePooling] = {1: "mean", 2: "cls", 3: "last", 4: "rank"}
+_REQUIRED = ("general.architecture", "tokenizer.ggml.model")
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "directory"),
+    (stat.S_ISFIFO, "FIFO"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "character device"),
+    (stat.S_ISBLK, "block device"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A checked GGUF file.
+
+    Attributes:
+        path: its absolute path.
+        device: device that it is on.
+        inode: its number there.
+        size: its bytes.
+        mtime_ns: when it was last changed.
+        metadata: its key-value pairs; long arrays and texts are `ArrayInfo`.
+        n_tensors: how many tensors it holds.
+    """
+
+    path: str
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    metadata: Mapping[str, object] = field(repr=False, hash=False)
+    n_tensors: int
+
+    @property
+    def identity(self) -> tuple[int, int, int, int]:
+        """Device, inode, size and mtime; another one once the file was replaced."""
+        return self.device, self.inode, self.size, self.mtime_ns
+
+    @property
+    def architecture(self) -> str:
+        """llama.cpp's name of the architecture (``"llama"``, ``"bert"``)."""
+        return self._text("general.architecture") or ""
+
+    @property
+    def name(self) -> str:
+        """The model's own name, or else its file's."""
+        return self._text("general.name") or os.path.basename(self.path)
+
+    @property
+    def n_ctx_train(self) -> int:
+        """Tokens of context that it was trained for; 0 when it does not say."""
+        return self._number("context_length")
+
+    @property
+    def n_layer(self) -> int:
+        """Its layers."""
+        return self._number("block_count")
+
+    @property
+    def n_embd(self) -> int:
+        """Its width."""
+        return self._number("embedding_length")
+
+    @property
+    def chat_template(self) -> str | None:
+        """Jinja source of its chat template, or None."""
+        return self._text("tokenizer.chat_template")
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes of f16 KV cache that one token takes, over all layers; sliding windows take less."""
+        heads = self._numbers("attention.head_count")
+        kv_heads = self._numbers("attention.head_count_kv") or heads
+        most = max(heads, default=0)
+        head = self.n_embd // most if most else 0
+        key = self._number("attention.key_length") or head
+        value = self._number("attention.value_length") or head
+        # A list has one entry per layer (0 where a hybrid's layer is recurrent).
+        total = sum(kv_heads) * (self.n_layer if len(kv_heads) == 1 else 1)
+        return 2 * (key + value) * total
+
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether an encoder reads the prompt before a decoder writes (T5)."""
+        return self.architecture in _ENCODER_DECODER
+
+    @property
+    def embedding_only(self) -> bool:
+        """Whether it makes vectors and cannot continue a text (BERT and its like)."""
+        causal = self.metadata.get(f"{self.architecture}.attention.causal")
+        return self.architecture in _EMBEDDING_ONLY or causal is False
+
+    @property
+    def pooling(self) -> FilePooling | None:
+        """How its metadata says that token vectors become one; None when it does not say."""
+        return _POOLINGS.get(self._number("pooling_type"))
+
+    def _text(self, key: str) -> str | None:
+        value = self.metadata.get(key)
+        return value if isinstance(value, str) and value else None
+
+    def _numbers(self, key: str) -> tuple[int, ...]:
+        value = self.metadata.get(f"{self.architecture}.{key}")
+        items = value if isinstance(value, tuple) else (value,)
+        return tuple(n for n in items if isinstance(n, int) and not isinstance(n, bool) and n >= 0)
+
+    def _number(self, key: str) -> int:
+        return max(self._numbers(key), default=0)
+
+
+def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
+    """Check a GGUF file and read its metadata; never blocks, and runs no native code on it.
+
+    Raises:
+        ModelError: it cannot be opened, is no regular file, or is not a sound GGUF model.
+    """
+    try:
+        name = _path(path)
+        fd = _open(name)
+        try:
+            return _read(name, fd)
+        finally:
+            os.close(fd)
+    except Unsound as error:
+        raise ModelError(f"model file {os.fspath(path)!r} {error}") from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"model file {os.fspath(path)!r} cannot be read: {reason}") from error
+
+
+def _path(path: object) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise ModelError(f"model path is of type {type(path).__name__}: use a str or a Path")
+    name = os.fsdecode(path)
+    if not name or "\0" in name:
+        raise ModelError(f"model path {name!r} is empty or holds a NUL character")
+    return os.path.abspath(name)
+
+
+def _open(name: str) -> int:
+    # Checked before opening as well: even a non-blocking open lets the writer of a FIFO go on.
+    _regular(os.stat(name))
+    flags = os.O_RDONLY
+    for wanted in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
+        flags |= getattr(os, wanted, 0)
+    return os.open(name, flags)
+
+
+def _regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((kind for test, kind in _KINDS if test(found.st_mode)), "special file")
+        raise Unsound(f"is a {kind}, not a regular file")
+
+
+def _read(name: str, fd: int) -> ModelFile:
+    found = os.fstat(fd)
+    _regular(found)
+    if found.st_size == 0:
+        raise Unsound("is empty")
+    metadata, n_tensors = parse(fd, found.st_size)
+    for key in _REQUIRED:
+        value = metadata.get(key)
+        if not isinstance(value, str) or not value:
+            raise Unsound(f"is not a language model: it has no text {key!r}")
+    return ModelFile(
+        path=name,
+        device=found.st_dev,
+        inode=found.st_ino,
+        size=found.st_size,
+        mtime_ns=found.st_mtime_ns,
+        metadata=metadata,
+        n_tensors=n_tensors,
+    )

@@ -1,0 +1,225 @@
+"""Every bound in one table, and the pure checks of numbers and texts against it.
+
+What has a shape (messages, tools, whole requests) is checked in `poolinfer._normalize`, by these bounds.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn, TypeVar
+
+from ._errors import ContextOverflow, InvalidRequest
+
+_Number = TypeVar("_Number", bound=float)
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One bound.
+
+    Attributes:
+        name: the field, option or size that it bounds.
+        low: smallest value allowed.
+        high: largest value allowed.
+        why: the reason for the bound.
+        whole: whether values must be ints.
+        zero: whether 0 is allowed too, though below `low`.
+        optional: whether None is allowed too.
+    """
+
+    name: str
+    low: float
+    high: float
+    why: str
+    whole: bool = True
+    zero: bool = False
+    optional: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether a number is within the bound; NaN never is."""
+        return self.low <= value <= self.high or (self.zero and value == 0)
+
+    def remedy(self) -> str:
+        """What a caller should give instead."""
+        kind = "an int" if self.whole else "a number"
+        none = "None or " if self.optional else ""
+        zero = "0 or " if self.zero else ""
+        return f"use {none}{zero}{kind} from {self.low:,} to {self.high:,} ({self.why})"
+
+
+#: Every bound of the library, by name.
+LIMITS: Mapping[str, Limit] = {
+    limit.name: limit
+    for limit in (
+        # Fields of requests.
+        Limit("timeout", 0, 1e7, "seconds; 0 expires at once", whole=False, optional=True),
+        Limit("priority", -1000, 1000, "an order, not an amount"),
+        Limit("max_tokens", 1, 1_000_000, "no context is longer; None fills it", optional=True),
+        Limit("temperature", 1e-3, 10, "0 is greedy; smaller ones overflow", whole=False, zero=True),
+        Limit("top_p", 1e-12, 1, "a sum of probabilities", whole=False),
+        Limit("top_k", 0, 1_000_000, "no vocabulary is larger; 0 is all of it"),
+        Limit("min_p", 0, 1, "a share of a probability", whole=False),
+        Limit("repeat_penalty", 0.1, 10, "a divisor of logits; 1 is none", whole=False),
+        Limit("presence_penalty", -10, 10, "added to logits", whole=False),
+        Limit("frequency_penalty", -10, 10, "added to logits", whole=False),
+        Limit("seed", 0, 2**32 - 2, "32 bits, of which llama.cpp takes the last for 'random'", optional=True),
+        Limit("top_logprobs", 0, 20, "as many as OpenAI gives"),
+        # Sizes of requests.
+        Limit("prompt", 1, 4 * _MIB, "bytes; more fits no context and stalls the tokenizer"),
+        Limit("messages", 1, 4096, "turns; templates run over all of them"),
+        Limit("tools", 0, 128, "each one costs context"),
+        Limit("tools_json", 0, 64 * 1024, "bytes; they become part of the prompt"),
+        Limit("depth", 0, 32, "levels of nested JSON; templates and schemas recurse"),
+        Limit("stop", 0, 16, "texts; each is looked for in every piece"),
+        Limit("stop_text", 1, 256, "bytes; that much text is held back while streaming"),
+        Limit("logit_bias", 0, 1024, "tokens; applied at every step"),
+        Limit("logit_bias_token", 0, 2**31 - 1, "a token id"),
+        Limit("logit_bias_value", -100, 100, "added to a logit; 100 is always, -100 is never", whole=False),
+        Limit("input", 1, 4096, "texts; give more in several calls"),
+        Limit("input_bytes", 1, 16 * _MIB, "bytes in all; give more in several calls"),
+        # Options of pools.
+        Limit("workers", 1, 256, "lanes; more than cores is waste"),
+        Limit("slots", 1, 256, "sequences of one llama.cpp context"),
+        Limit("threads", 1, 512, "threads of one lane; llama.cpp's own bound"),
+        Limit("n_ctx", 16, 1_048_576, "tokens that one call may use"),
+        Limit("n_batch", 32, 8192, "rows of one engine step"),
+        Limit("max_queue", 0, 1_000_000, "waiting calls; each costs memory"),
+        Limit("latency_target", 0.001, 10, "seconds of one engine step", whole=False),
+        Limit("n_gpu_layers", -1, 10_000, "-1 puts all layers on the GPU; no model has more than this"),
+        Limit("grace", 0, 3600, "seconds before what still runs is killed", whole=False),
+    )
+}
+
+_repr = reprlib.Repr()
+_repr.maxlevel = 3
+_repr.maxstring = _repr.maxother = _repr.maxlong = 60
+
+
+def show(value: object) -> str:
+    """A value as it appears in messages: its repr, cut to about 60 characters, at a bounded cost."""
+    if isinstance(value, Mapping) and len(value) > 8:
+        return f"a {type(value).__name__} of {len(value)} items"
+    try:
+        text = _repr.repr(value)
+    except (ValueError, TypeError, RecursionError):
+        text = f"a huge {type(value).__name__}"
+    return text if len(text) <= 64 else f"{text[:60]}..."
+
+
+def refuse(field: str, value: object, remedy: str) -> NoReturn:
+    """Raise `InvalidRequest` that names the field, the value and the remedy."""
+    raise InvalidRequest(f"{field} is {show(value)}: {remedy}", field=field)
+
+
+def number(limit: str, value: object, field: str = "") -> int | float | None:
+    """The value as a plain int or float, if it is within the named bound.
+
+    Raises:
+        InvalidRequest: it is of another type (bools are no ints), or out of range.
+    """
+    row = LIMITS[limit]
+    field = field or limit
+    if value is None and row.optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int if row.whole else (int, float)):
+        refuse(field, value, row.remedy())
+    if not row.holds(value):
+        refuse(field, value, row.remedy())
+    return int(value) if row.whole else float(value)
+
+
+def flag(field: str, value: object) -> bool:
+    """The value, if it is a bool."""
+    if not isinstance(value, bool):
+        refuse(field, value, "use True or False")
+    return value
+
+
+def count(limit: str, n: int, field: str = "") -> None:
+    """Check how many of something there are; `InvalidRequest` when out of range."""
+    row = LIMITS[limit]
+    if not row.holds(n):
+        field = field or limit
+        wanted = f"from {row.low:,} to {row.high:,} ({row.why})"
+        raise InvalidRequest(f"{field} has {n:,} items: give {wanted}", field=field)
+
+
+class Budget:
+    """Bytes that several texts may use together.
+
+    Attributes:
+        left: bytes not used yet.
+    """
+
+    def __init__(self, limit: str) -> None:
+        self._limit = LIMITS[limit]
+        self.left = int(self._limit.high)
+
+    def take(self, field: str, n: int) -> None:
+        """Use some; `InvalidRequest` when that is more than what is left."""
+        if n > self.left:
+            high = self._limit.high
+            raise InvalidRequest(
+                f"{field} goes over {high:,} bytes: make it shorter ({self._limit.why})", field=field
+            )
+        self.left -= n
+
+    def text(self, field: str, value: object) -> str:
+        """The value as a plain str, if it is a text that UTF-8 can hold and there is room for it."""
+        if not isinstance(value, str):
+            refuse(field, value, "use a str")
+        # Characters first: a text that is far too long is never encoded.
+        self.take(field, len(value))
+        if not value.isascii():
+            self.take(field, len(_encode(field, value)) - len(value))
+        # A subclass (markupsafe's Markup) could change how templates join texts.
+        return str.__str__(value)
+
+
+def _encode(field: str, value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"{field} has a lone surrogate at character {error.start}, which UTF-8 cannot hold:"
+            " decode its bytes with errors='replace' where the text is read",
+            field=field,
+        ) from None
+
+
+def check_tokens(logit_bias: Mapping[int, float] | None, n_vocab: int) -> None:
+    """Refuse a ``logit_bias`` of tokens that the model does not have."""
+    for token in logit_bias or ():
+        if not 0 <= token < n_vocab:
+            refuse("logit_bias", token, f"use token ids from 0 to {n_vocab - 1}, which this model has")
+
+
+def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int) -> None:
+    """Refuse a prompt that does not fit one call's context with the tokens asked for (at least one).
+
+    Raises:
+        ContextOverflow: ``n_prompt + (max_tokens or 1) > n_ctx``.
+    """
+    wanted = max_tokens or 1
+    if n_prompt + wanted > n_ctx:
+        raise ContextOverflow(
+            f"prompt has {n_prompt} tokens and {wanted} more are to be generated, but a call may use"
+            f" {n_ctx}: shorten the prompt, lower max_tokens or raise n_ctx",
+            n_prompt=n_prompt,
+            n_ctx=n_ctx,
+        )
+
+
+def check_option(name: str, value: _Number) -> _Number:
+    """The value of a pool's option, if it is within the bound of that name.
+
+    Raises:
+        InvalidRequest: it is not, or there is no such option.
+    """
+    if name not in LIMITS:
+        raise InvalidRequest(f"there is no option {show(name)}", field=name)
+    number(name, value)
+    return value

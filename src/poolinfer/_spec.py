@@ -1,0 +1,53 @@
+"""What describes a pool's engine as plain data: which model file, and how lanes run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ._requests import Pooling
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A checked model file and how to load it.
+
+    Attributes:
+        path: the GGUF file.
+        identity: device, inode, size and mtime (ns) of the file when it was checked.
+        generates: whether it can generate text.
+        causal: whether its tokens attend only to earlier ones.
+        pooling: how its token vectors become one.
+        chat_template: Jinja source to use instead of the file's own, or None.
+        n_gpu_layers: layers to put on a GPU; -1 for all.
+        mmap: map the file (shared between processes) instead of reading it into memory.
+        mlock: keep the weights from being swapped out.
+    """
+
+    path: str
+    identity: tuple[int, int, int, int]
+    generates: bool = True
+    causal: bool = True
+    pooling: Pooling = "mean"
+    chat_template: str | None = None
+    n_gpu_layers: int = 0
+    mmap: bool = True
+    mlock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSpec:
+    """How one lane runs its model.
+
+    Attributes:
+        slots: calls decoded together.
+        n_ctx: tokens that one call may use, prompt and output together.
+        threads: threads that compute.
+        n_batch: most tokens of one step.
+        latency_target: seconds that a step may take while somebody is decoding.
+    """
+
+    slots: int = 4
+    n_ctx: int = 2048
+    threads: int = 1
+    n_batch: int = 512
+    latency_target: float = 0.25

@@ -1,0 +1,31 @@
+"""How a waiting reader is woken from another thread: the one place where sync and async differ."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import anyio
+import anyio.lowlevel
+from typing_extensions import TypeAlias
+
+#: Wakes one waiter; may be called from any thread. Raises RuntimeError when the waiter's event loop is gone.
+Wake: TypeAlias = Callable[[], None]
+
+
+def thread_waker() -> tuple[threading.Event, Wake]:
+    """An event to wait for in a thread, and what sets it."""
+    event = threading.Event()
+    return event, event.set
+
+
+def loop_waker() -> tuple[anyio.Event, Wake]:
+    """An event to await in the running event loop (asyncio or trio), and what sets it from any thread."""
+    event = anyio.Event()
+    token = anyio.lowlevel.current_token().native_token
+    schedule = getattr(token, "call_soon_threadsafe", None) or getattr(token, "run_sync_soon")
+
+    def wake() -> None:
+        schedule(event.set)
+
+    return event, wake

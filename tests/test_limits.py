@@ -1,0 +1,120 @@
+"""The limits table (F-44..F-46): every bound, at its edges."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from refusals import label, refusal
+
+from poolinfer._errors import ContextOverflow, InvalidRequest
+from poolinfer._limits import LIMITS, check_fit, check_option, check_tokens, number
+from poolinfer._normalize import normalize
+from poolinfer._requests import Raw
+
+
+@pytest.mark.parametrize(
+    ("n_prompt", "max_tokens", "fits"),
+    [(63, None, True), (64, None, False), (65, 1, False), (60, 4, True), (60, 5, False), (1, 63, True)],
+)
+def test_F44_boundary(n_prompt: int, max_tokens: int | None, fits: bool) -> None:
+    if fits:
+        check_fit(n_prompt, max_tokens, 64)
+        return
+    with pytest.raises(ContextOverflow) as caught:
+        check_fit(n_prompt, max_tokens, 64)
+    assert (caught.value.n_prompt, caught.value.n_ctx) == (n_prompt, 64)
+
+
+WRONG_INTS = (True, False, 1.0, 1.5, math.nan, math.inf, "1", [1], 10**400, -(10**5000), object())
+
+
+@pytest.mark.parametrize("value", [-1, 0, 2**63, 1_000_001, *WRONG_INTS], ids=label)
+def test_F45_max_tokens(value: Any) -> None:
+    error = refusal(Raw("x", max_tokens=value))
+    assert error.field == "max_tokens"
+    assert "None or an int from 1 to 1,000,000" in error.message
+
+
+NUMBERS: list[tuple[str, list[Any], list[Any]]] = [
+    ("temperature", [-0.1, 1e-45, 9e-4, 10.1], [0, 0.0, -0.0, 1e-3, 1, 10]),
+    ("top_p", [0, -1, 1.01, 2], [1, 0.5, 1e-6]),
+    ("top_k", [-1, 1_000_001, 1.5], [0, 1, 1_000_000]),
+    ("min_p", [-0.1, 1.1], [0, 1]),
+    ("repeat_penalty", [0, -1, 0.09, 10.1], [0.1, 1, 10]),
+    ("presence_penalty", [-10.1, 10.1], [-10, 10]),
+    ("frequency_penalty", [-10.1, 10.1], [-10, 10]),
+    ("seed", [-1, 2**32 - 1, 2**64], [0, 2**32 - 2, None]),
+    ("top_logprobs", [-1, 21], [0, 20]),
+    ("priority", [-1001, 1001, None], [-1000, 0, 1000]),
+    ("timeout", [-1, -1e-9, 1.1e7], [0, 0.0, 1, 1e7, None]),
+]
+
+
+@pytest.mark.parametrize(("name", "bad", "good"), NUMBERS, ids=[row[0] for row in NUMBERS])
+def test_F46_numbers(name: str, bad: list[Any], good: list[Any]) -> None:
+    for value in (*bad, True, math.nan, math.inf, -math.inf, "1", 10**400, [1], object(), 1j):
+        assert refusal(Raw("x", **{name: value})).field == name
+    for value in good:
+        assert getattr(normalize(Raw("x", **{name: value})), name) == value
+
+
+@pytest.mark.parametrize(
+    ("bias", "field"),
+    [
+        (5, "logit_bias"),
+        ([1, 2], "logit_bias"),
+        ({"1": 1.0}, "logit_bias"),
+        ({True: 1.0}, "logit_bias"),
+        ({-1: 1.0}, "logit_bias"),
+        ({2**31: 1.0}, "logit_bias"),
+        ({1: math.nan}, "logit_bias[1]"),
+        ({1: -math.inf}, "logit_bias[1]"),
+        ({1: 101}, "logit_bias[1]"),
+        ({1: None}, "logit_bias[1]"),
+        (dict.fromkeys(range(10**6), 1.0), "logit_bias"),
+    ],
+    ids=label,
+)
+def test_F46_logit_bias(bias: Any, field: str) -> None:
+    assert refusal(Raw("x", logit_bias=bias)).field == field
+
+
+def test_F46_tokens_of_the_model() -> None:
+    found = normalize(Raw("x", logit_bias={5: -100, 7: 1}))
+    assert isinstance(found, Raw)
+    assert found.logit_bias == {5: -100.0, 7: 1.0}
+    check_tokens(found.logit_bias, 8)
+    check_tokens(None, 8)
+    with pytest.raises(InvalidRequest, match="0 to 6") as caught:
+        check_tokens(found.logit_bias, 7)
+    assert caught.value.field == "logit_bias"
+
+
+@pytest.mark.parametrize("name", [name for name, row in LIMITS.items() if not row.zero])
+def test_limits_hold_at_their_edges(name: str) -> None:
+    row = LIMITS[name]
+    kind = int if row.whole else float
+    assert row.why
+    assert number(name, kind(row.low)) == row.low
+    assert number(name, kind(row.high)) == row.high
+    step = 1 if row.whole else 1e-6
+    for value in (kind(row.low) - step, kind(row.high) * (1 + step) + step):
+        with pytest.raises(InvalidRequest):
+            number(name, value)
+
+
+@pytest.mark.parametrize(
+    "name", ["workers", "slots", "threads", "n_ctx", "n_batch", "max_queue", "latency_target", "grace"]
+)
+def test_options(name: str) -> None:
+    row = LIMITS[name]
+    value = row.high if not row.whole else int(row.high)
+    assert check_option(name, value) == value
+    for bad in (-1, True, math.nan, None, "2"):
+        with pytest.raises(InvalidRequest) as caught:
+            check_option(name, bad)  # type: ignore[type-var]
+        assert caught.value.field == name
+    with pytest.raises(InvalidRequest, match="no option"):
+        check_option("nonsense", 1)

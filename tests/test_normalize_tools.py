@@ -1,0 +1,99 @@
+"""Tools (F-55): names, sizes, depth, and data that has no end."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import pytest
+from refusals import label, refusal
+
+from poolinfer._limits import show
+from poolinfer._normalize import normalize
+from poolinfer._requests import Chat
+from poolinfer._wire import decode, encode
+
+TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
+
+
+def tool(**function: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", **function}}
+
+
+def nested(depth: int, kind: str) -> Any:
+    found: Any = 1
+    for _ in range(depth):
+        found = {"a": found} if kind == "dict" else [found]
+    return found
+
+
+def shared(depth: int) -> Any:
+    found: Any = [1]
+    for _ in range(depth):
+        found = [found] * 8
+    return found
+
+
+ENDLESS: dict[str, Any] = {}
+ENDLESS["a"] = ENDLESS
+
+
+@pytest.mark.parametrize(
+    ("tools", "field"),
+    [
+        (5, "tools"),
+        ("f", "tools"),
+        (None, "tools"),
+        ([5], "tools[0]"),
+        ([{}], "tools[0].function"),
+        ([{"type": "web"}], "tools[0].type"),
+        ([{"type": "function"}], "tools[0].function"),
+        ([tool(name="")], "tools[0].function.name"),
+        ([tool(name="a b")], "tools[0].function.name"),
+        ([tool(name="f\n")], "tools[0].function.name"),
+        ([tool(name="x" * 65)], "tools[0].function.name"),
+        ([tool(name=5)], "tools[0].function.name"),
+        ([tool(description=5)], "tools[0].function.description"),
+        ([tool(parameters=[])], "tools[0].function.parameters"),
+        ([tool(strict=True)], "tools[0].function.strict"),
+        ([tool(extra=1)], "tools[0].function"),
+        ([{**TOOL, "extra": 1}], "tools[0]"),
+        ([TOOL, TOOL], "tools[1].function.name"),
+        ([tool(name=f"f{i}") for i in range(129)], "tools"),
+        ([tool(parameters={"a": math.nan})], "tools[0].function.parameters"),
+        ([tool(parameters={"a": 10**5000})], "tools[0].function.parameters"),
+        ([tool(parameters={"a": {1}})], "tools[0].function.parameters"),
+        ([tool(parameters={1: 1})], "tools[0].function.parameters"),
+        ([tool(parameters={str(i): i for i in range(10**5)})], "tools[0].function.parameters"),
+        ([tool(parameters={"a": nested(200_000, "list")})], "tools[0].function.parameters"),
+        ([tool(parameters=nested(33, "dict"))], "tools[0].function.parameters"),
+        ([tool(parameters={"a": shared(20)})], "tools[0].function.parameters"),
+        ([tool(parameters=ENDLESS)], "tools[0].function.parameters"),
+        ([tool(description="x" * 65_537)], "tools[0].function.description"),
+    ],
+    ids=label,
+)
+def test_F55_tools(tools: Any, field: str) -> None:
+    began = time.perf_counter()
+    assert refusal(Chat("x", tools=tools)).field == field
+    assert time.perf_counter() - began < 1
+
+
+def test_F55_tools_pass() -> None:
+    strict = tool(name="a.b-c_D9", strict=None, parameters=nested(32, "dict"))
+    found = normalize(Chat("x", tools=[TOOL, strict]))
+    assert isinstance(found, Chat)
+    assert found.tools[1]["function"]["parameters"] == nested(32, "dict")
+    assert decode(encode(found)) == found
+
+
+def test_shown_values_are_short() -> None:
+    for value in (
+        "x" * 10**7,
+        nested(50_000, "list"),
+        dict.fromkeys(range(10**5)),
+        10**9999,
+        [object()] * 99,
+    ):
+        assert len(show(value)) <= 64
