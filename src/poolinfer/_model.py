@@ -105,6 +105,11 @@ class Model(Calls):
         return self._file.name or os.path.basename(self.path)
 
     @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._file.size
+
+    @property
     def n_ctx_train(self) -> int:
         """Context length that the model was trained for."""
         return self._file.n_ctx_train

@@ -31,6 +31,8 @@ from ._stats import PoolStats
 
 _SLOTS = 8
 _MEMORY_SHARE = 0.25
+# Threads meet at a barrier after every operation: with less than this to read, waiting outweighs the work.
+_BYTES_PER_THREAD = 64 * 2**20
 
 
 class Pool(Calls):
@@ -45,7 +47,8 @@ class Pool(Calls):
         workers: lanes; None for 1.
         slots: calls decoded together in a lane; None for 8, or fewer if their context would take more than a
             quarter of the free memory. ``slots=1`` gives output that never depends on the neighbours.
-        threads: threads that compute, per lane; None for the cores this process may use, divided by workers.
+        threads: threads that compute, per lane; None for the cores this process may use, divided by workers,
+            or fewer for a model so small that sharing its work costs more than it saves.
         n_ctx: tokens that one call may use, prompt and output together; None for the model's `n_ctx`.
         n_batch: most tokens of one engine step.
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
@@ -86,7 +89,7 @@ class Pool(Calls):
             self._lane = LaneSpec(
                 slots=slots or _default_slots(self._model, size, self._workers),
                 n_ctx=size,
-                threads=threads or max(1, cores() // self._workers),
+                threads=threads or _default_threads(self._model, self._workers),
                 n_batch=n_batch,
                 latency_target=latency_target,
             )
@@ -214,6 +217,11 @@ def _default_slots(model: Model, n_ctx: int, workers: int) -> int:
     memory = available_memory()
     each = max(1, model.kv_bytes_per_token * n_ctx * workers)
     return _SLOTS if memory is None else max(1, min(_SLOTS, int(memory * _MEMORY_SHARE) // each))
+
+
+def _default_threads(model: Model, workers: int) -> int:
+    useful = 1 + model.size // _BYTES_PER_THREAD
+    return max(1, min(cores() // workers, useful))
 
 
 def _load(spec: ModelSpec, lane: LaneSpec, cancelled: Any) -> Any:

@@ -19,6 +19,7 @@ from .._requests import Generation
 from .._spec import LaneSpec, ModelSpec
 from .base import EngineFault, EngineInfo
 from .llama_context import LlamaContext, LlamaSampler
+from .probe import amx_works
 
 _log = logging.getLogger("poolinfer.llama")
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR, 5: logging.DEBUG}
@@ -33,12 +34,21 @@ class _Library:
         self.weights: dict[ModelSpec, _Weights] = {}
         self.computed = False
         self._api: Any = None
+        self._extra_buffers: bool | None = None
 
     @property
     def api(self) -> Any:
         if self._api is None:
             self._api = self._import()
         return self._api
+
+    def extra_buffers(self) -> bool:
+        """Whether weights may be repacked for this processor: not where that would crash (see `probe`)."""
+        with self.lock:
+            if self._extra_buffers is None:
+                has_amx = b"AMX_INT8 = 1" in self.api.llama_print_system_info()
+                self._extra_buffers = amx_works() if has_amx else True
+            return self._extra_buffers
 
     def _import(self) -> Any:
         try:
@@ -86,7 +96,9 @@ class _Weights:
         self.model: Any = None
 
 
-def load(spec: ModelSpec, lane: LaneSpec, cancelled: Callable[[], bool]) -> LlamaEngine:
+def load(
+    spec: ModelSpec, lane: LaneSpec, cancelled: Callable[[], bool], *, probing: bool = False
+) -> LlamaEngine:
     """Load a model, or share the one that this process has loaded.
 
     Raises:
@@ -95,13 +107,14 @@ def load(spec: ModelSpec, lane: LaneSpec, cancelled: Callable[[], bool]) -> Llam
         ForkedPool: see the module's first lines.
     """
     library = _current()
+    repack = probing or library.extra_buffers()
     with library.lock:
         weights = library.weights.setdefault(spec, _Weights())
         weights.users += 1
     try:
         with weights.lock:
             if weights.model is None:
-                weights.model = _load_weights(library.api, spec, cancelled)
+                weights.model = _load_weights(library.api, spec, cancelled, repack)
         return LlamaEngine(library, spec, lane, weights)
     except BaseException:
         _release(library, spec, weights)
@@ -118,7 +131,7 @@ def _release(library: _Library, spec: ModelSpec, weights: _Weights) -> None:
         library.api.llama_model_free(weights.model)
 
 
-def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool]) -> Any:
+def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool], repack: bool) -> Any:
     status = os.stat(spec.path)
     if (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) != spec.identity:
         raise ModelError(f"{spec.path}: the file changed since it was opened; load the model again")
@@ -129,6 +142,7 @@ def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool]) -> A
         *(api.LLAMA_LOAD_MODE_NONE, api.LLAMA_LOAD_MODE_MMAP),
         *(api.LLAMA_LOAD_MODE_MLOCK, api.LLAMA_LOAD_MODE_MMAP_MLOCK),
     )[mode]
+    params.use_extra_bufts = repack
     params.progress_callback = api.llama_progress_callback(lambda progress, data: not cancelled())
     model = api.llama_model_load_from_file(os.fsencode(spec.path), params)
     if cancelled():
