@@ -124,7 +124,9 @@ class Call(Generic[ResultT_co]):
             self._core.drop(ticket)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Call belongs to its process and cannot be pickled or copied; send its result instead")
+        raise TypeError(
+            "a Call belongs to its process and cannot be pickled or copied; send its result instead"
+        )
 
     def __repr__(self) -> str:
         ticket = self._ticket

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import Any, TypeVar, overload
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any, TypeAlias, TypeVar, overload
 
 import anyio
-from typing_extensions import TypeAlias, Unpack
+from typing_extensions import Unpack
 
 from ._call import Call
 from ._errors import InvalidRequest, PoolFull
@@ -70,9 +70,11 @@ class Calls(ABC):
     @overload
     def embed(self, input: str, **options: Unpack[EmbedOptions]) -> Embedding: ...
     @overload
-    def embed(self, input: Sequence[str], **options: Unpack[EmbedOptions]) -> list[Embedding]: ...
     def embed(
-        self, input: str | Sequence[str], **options: Unpack[EmbedOptions]
+        self, input: list[str] | tuple[str, ...], **options: Unpack[EmbedOptions]
+    ) -> list[Embedding]: ...
+    def embed(
+        self, input: str | list[str] | tuple[str, ...], **options: Unpack[EmbedOptions]
     ) -> Embedding | list[Embedding]:
         """Turn one text into a vector, or several into as many, in order. Options: see `Embed`."""
         found = self.submit(Embed(input, **options)).result()
@@ -81,9 +83,11 @@ class Calls(ABC):
     @overload
     async def aembed(self, input: str, **options: Unpack[EmbedOptions]) -> Embedding: ...
     @overload
-    async def aembed(self, input: Sequence[str], **options: Unpack[EmbedOptions]) -> list[Embedding]: ...
     async def aembed(
-        self, input: str | Sequence[str], **options: Unpack[EmbedOptions]
+        self, input: list[str] | tuple[str, ...], **options: Unpack[EmbedOptions]
+    ) -> list[Embedding]: ...
+    async def aembed(
+        self, input: str | list[str] | tuple[str, ...], **options: Unpack[EmbedOptions]
     ) -> Embedding | list[Embedding]:
         """`embed` for async code (asyncio and trio)."""
         found = await self.submit(Embed(input, **options))
@@ -97,7 +101,9 @@ class Calls(ABC):
         """
         request = _as_request(prompt, options)
         if isinstance(request, Embed):
-            raise InvalidRequest("prompt: an Embed request has no pieces to stream; use submit", field="prompt")
+            raise InvalidRequest(
+                "prompt: an Embed request has no pieces to stream; use submit", field="prompt"
+            )
         return self.submit(request)
 
     @overload
@@ -139,7 +145,7 @@ class Calls(ABC):
                 request = _as_request(prompt, options)
                 while len(waiting) >= self._window(window):
                     yield waiting.popleft().result()
-                while (call := self._try_submit(request, waiting)) is None:
+                while (call := self._try_submit(request)) is None:
                     if waiting:
                         yield waiting.popleft().result()
                     else:
@@ -180,7 +186,7 @@ class Calls(ABC):
                 request = _as_request(prompt, options)
                 while len(waiting) >= self._window(window):
                     yield await waiting.popleft()
-                while (call := self._try_submit(request, waiting)) is None:
+                while (call := self._try_submit(request)) is None:
                     if waiting:
                         yield await waiting.popleft()
                     else:
@@ -196,7 +202,7 @@ class Calls(ABC):
         most = window if window is not None else 2 * max(8, self.stats().slots)
         return max(1, min(most, self.max_queue))
 
-    def _try_submit(self, request: Chat | Raw | Embed, waiting: deque[Call[Any]]) -> Call[Any] | None:
+    def _try_submit(self, request: Chat | Raw | Embed) -> Call[Any] | None:
         """The request's call, or None while others fill the queue."""
         try:
             return self.submit(request)

@@ -16,8 +16,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-
-from typing_extensions import TypeAlias
+from typing import TypeAlias
 
 from ._dispatch import Dispatcher
 from ._errors import (
@@ -81,7 +80,9 @@ class Core:
             self._executor = self._make()
             self.state = "starting"
             self._threads = [
-                threading.Thread(target=self._load, args=(self._executor,), name="poolinfer-start", daemon=True),
+                threading.Thread(
+                    target=self._load, args=(self._executor,), name="poolinfer-start", daemon=True
+                ),
                 threading.Thread(target=self._conduct, name="poolinfer-conductor", daemon=True),
             ]
             _running.add(self)

@@ -28,10 +28,10 @@ from ._errors import (
     PoolFull,
     PoolinferError,
 )
-from ._events import Chunk, Done, Event, Failed, Job, Started
+from ._events import Done, Event, Failed, Job, Started
 from ._executor import Executor, ExecutorStats
 from ._requests import Chat, Embed, Raw
-from ._results import Embedding, Response
+from ._results import Chunk, Embedding, Response
 from ._stats import Counters, PoolStats
 from ._ticket import Ticket
 from ._wake import Wake
@@ -292,7 +292,9 @@ class Dispatcher:
 def _expired(ticket: Ticket) -> DeadlineExceeded:
     timeout = ticket.job.request.timeout or 0.0
     where = "while it ran" if ticket.started else "while it waited in the queue"
-    return DeadlineExceeded(f"the call did not end within its timeout of {timeout} s ({where})", timeout=timeout)
+    return DeadlineExceeded(
+        f"the call did not end within its timeout of {timeout} s ({where})", timeout=timeout
+    )
 
 
 def _outcome(event: Done | Failed) -> Response | list[Embedding] | PoolinferError:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from typing_extensions import TypeAlias
+from typing import TypeAlias
 
 from ._errors import PoolinferError, error_from_data, error_to_data
 from ._requests import Chat, Embed, Raw

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
-
-from typing_extensions import TypeAlias
+from typing import Protocol, TypeAlias
 
 from ._events import Event, Job
 

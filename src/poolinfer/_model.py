@@ -180,7 +180,9 @@ class Model(Calls):
         await self.aclose(0.0 if kind is not None else 30.0)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Model belongs to its process and cannot be pickled or copied; load it where it is used")
+        raise TypeError(
+            "a Model belongs to its process and cannot be pickled or copied; load it where it is used"
+        )
 
     def __repr__(self) -> str:
         return f"<Model {self.name!r} {self._file.architecture}, n_ctx {self.n_ctx}>"

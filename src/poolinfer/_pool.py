@@ -101,7 +101,9 @@ class Pool(Calls):
         from ._executors.thread import ThreadExecutor
 
         spec, lane = self.model.spec, self._lane
-        return ThreadExecutor(lambda cancelled: _load(spec, lane, cancelled), workers=self._workers, lane=lane)
+        return ThreadExecutor(
+            lambda cancelled: _load(spec, lane, cancelled), workers=self._workers, lane=lane
+        )
 
     @property
     def model(self) -> Model:
@@ -192,7 +194,9 @@ class Pool(Calls):
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Pool belongs to its process and cannot be pickled or copied; make one where it is used")
+        raise TypeError(
+            "a Pool belongs to its process and cannot be pickled or copied; make one where it is used"
+        )
 
     def __repr__(self) -> str:
         what = repr(self._model.name) if self._model is not None else type(self._own_executor).__name__

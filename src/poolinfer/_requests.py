@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from typing_extensions import TypedDict, TypeAlias
+from typing_extensions import TypedDict
 
 from ._prompt import Prompt
 

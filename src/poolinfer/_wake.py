@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import anyio
 import anyio.lowlevel
-from typing_extensions import TypeAlias
 
 #: Wakes one waiter; may be called from any thread. Raises RuntimeError when the waiter's event loop is gone.
 Wake: TypeAlias = Callable[[], None]
@@ -23,7 +23,8 @@ def loop_waker() -> tuple[anyio.Event, Wake]:
     """An event to await in the running event loop (asyncio or trio), and what sets it from any thread."""
     event = anyio.Event()
     token = anyio.lowlevel.current_token().native_token
-    schedule = getattr(token, "call_soon_threadsafe", None) or getattr(token, "run_sync_soon")
+    loop: Any = token
+    schedule = loop.call_soon_threadsafe if hasattr(token, "call_soon_threadsafe") else loop.run_sync_soon
 
     def wake() -> None:
         schedule(event.set)

@@ -57,7 +57,7 @@ class Text:
         self.computed = 0
         self.sequence = -1
         self._index = index
-        self._pooling = pooling
+        self._pooling: Pooling = pooling
         self._pooled: numpy.typing.NDArray[numpy.float64] | None = None
 
     @property
@@ -71,14 +71,19 @@ class Text:
 
     def take(self, vectors: numpy.typing.NDArray[numpy.float32]) -> None:
         """Pool the vectors of the next tokens, shape (tokens, width); the last ones give the embedding."""
-        if self._pooling == "mean":
-            fresh = vectors.sum(axis=0, dtype="f8")
-            self._pooled = fresh if self._pooled is None else self._pooled + fresh
-        elif self._pooling == "last" or self._pooled is None:
-            self._pooled = vectors[-1 if self._pooling == "last" else 0].astype("f8")
+        pooled = self._pooled = self._pool(vectors)
         self.computed += len(vectors)
         if not self.n_pending:
-            self._end(self._pooled)
+            self._end(pooled)
+
+    def _pool(self, vectors: numpy.typing.NDArray[numpy.float32]) -> numpy.typing.NDArray[numpy.float64]:
+        before = self._pooled
+        if self._pooling == "mean":
+            total = vectors.sum(axis=0, dtype="f8")
+            return total if before is None else before + total
+        if self._pooling == "last":
+            return vectors[-1].astype("f8")
+        return vectors[0].astype("f8") if before is None else before
 
     def _end(self, pooled: numpy.typing.NDArray[numpy.float64]) -> None:
         import numpy

@@ -170,7 +170,7 @@ class Lane:
         context = self._context
         if context is None or not self._slots:
             return 0
-        batch, ready, prefilled = self._plan(context)
+        batch, ready, prefilled = self._plan()
         try:
             context.decode(batch)
         except EngineAborted:
@@ -187,7 +187,7 @@ class Lane:
             self._leave(slot)
         return prefilled
 
-    def _plan(self, context: Context) -> tuple[Batch, list[tuple[Slot, int]], int]:
+    def _plan(self) -> tuple[Batch, list[tuple[Slot, int]], int]:
         batch, ready, prefilled = Batch(), [], 0
         decoding = [slot for slot in self._slots if slot.n_pending == 1]
         budget = self._pace.prefill_budget(len(decoding))

@@ -60,7 +60,7 @@ class _Library:
                 " pip install --force-reinstall 'llama-cpp-python>=0.3.36,<0.4'"
             ) from error
         self._log_callback = api.llama_log_callback(_forward_log)
-        api.llama_log_set(self._log_callback, None)
+        api.llama_log_set(self._log_callback, ctypes.c_void_p())
         api.llama_backend_init()
         return api
 
@@ -143,7 +143,7 @@ def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool], repa
         *(api.LLAMA_LOAD_MODE_MLOCK, api.LLAMA_LOAD_MODE_MMAP_MLOCK),
     )[mode]
     params.use_extra_bufts = repack
-    params.progress_callback = api.llama_progress_callback(lambda progress, data: not cancelled())
+    params.progress_callback = api.llama_progress_callback(lambda *_: not cancelled())
     model = api.llama_model_load_from_file(os.fsencode(spec.path), params)
     if cancelled():
         if model:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
 from .._errors import InvalidRequest
 from .._events import Job
 from .._limits import check_fit, check_tokens
@@ -35,7 +38,7 @@ def _prompt(request: Chat | Raw, prompter: Prompter) -> Prepared:
     if isinstance(request, Raw):
         return prompter.raw(request.prompt, request.parse_special)
     tools = request.tools if request.tool_choice != "none" else ()
-    return prompter.chat(request.prompt, tools)
+    return prompter.chat(cast("Sequence[Mapping[str, Any]]", request.prompt), tools)
 
 
 def _prepare_embed(job_id: int, emit: Emit, request: Embed, engine: Engine, n_ctx: int) -> EmbedTask:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import SystemRandom
-
-from typing_extensions import TypeAlias
+from typing import TypeAlias
 
 from .._errors import CallCancelled, PoolinferError
 from .._events import Done, Event, Failed, Started
@@ -169,7 +168,7 @@ class Slot(Task):
         logits = context.logits(row).astype("f8")
         peak = logits.max()
         logits -= peak + numpy.log(numpy.exp(logits - peak).sum())
-        best = numpy.argpartition(-logits, self._n_top)[: self._n_top] if self._n_top else []
+        best = numpy.argpartition(-logits, self._n_top)[: self._n_top]
         ranked = sorted(((int(i), float(logits[i])) for i in best), key=lambda pair: -pair[1])
         top = tuple((i, self._show(i), value) for i, value in ranked)
         return TokenLogprob(token, self._show(token), float(logits[token]), top)

@@ -13,8 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-
-from typing_extensions import TypeAlias
+from typing import TypeAlias
 
 from .._engine.base import Engine
 from .._engine.lane import Lane
@@ -63,7 +62,7 @@ class ThreadExecutor:
         self._queue: SimpleQueue[_Running | None] = SimpleQueue()
         self._engine: Engine | None = None
 
-    def start(self, ready: Callable[[], None]) -> None:
+    def start(self, ready: Callable[[], None]) -> None:  # noqa: ARG002 - endings announce all room here
         self._check_process()
         engine = self._load(lambda: self._closing)
         lanes: list[Lane] = []
@@ -91,7 +90,9 @@ class ThreadExecutor:
 
     def _launch(self, engine: Engine, lanes: list[Lane]) -> None:
         prompter = Prompter(engine)
-        threads = [threading.Thread(target=lane.run, name=f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)]
+        threads = [
+            threading.Thread(target=lane.run, name=f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)
+        ]
         threads.append(threading.Thread(target=self._prepare_all, args=(prompter,), name="poolinfer-prepare"))
         with self._lock:
             if self._closing:

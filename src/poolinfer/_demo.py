@@ -1,0 +1,115 @@
+"""What ``python -m poolinfer demo`` runs: sixteen calls at once, one more streamed, and one line of statistics."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ._errors import PoolinferError
+from ._pool import Pool
+from ._requests import Chat, Embed, Raw
+from ._results import Embedding, Response
+
+#: Half of these are asked from a thread each, the other half from one event loop, all of them at once.
+REQUESTS: tuple[Chat | Raw | Embed, ...] = (
+    Chat("What is the capital of France?", temperature=0, max_tokens=64),
+    Chat("What is the capital of Peru?", temperature=0, max_tokens=64),
+    Chat("What is 7 plus 12?", temperature=0, max_tokens=64),
+    Chat("What is 7 plus 12? /think", temperature=0, max_tokens=64),
+    Chat("Say hello in Japanese.", temperature=0, max_tokens=64),
+    Chat("Repeat after me: river apple cloud", temperature=0, max_tokens=64),
+    Raw("The capital of France is", temperature=0, max_tokens=8, stop="."),
+    Embed("I love this film."),
+    Chat("What is the capital of Japan?", temperature=0, max_tokens=64),
+    Chat("What is the capital of Kenya?", temperature=0, max_tokens=64),
+    Chat("What is 20 plus 3?", temperature=0, max_tokens=64),
+    Chat("Is this positive or negative? I love this film.", temperature=0, max_tokens=64),
+    Chat("Extract JSON: Maria is 31 years old and lives in Lisbon.", temperature=0, max_tokens=64),
+    Chat("Hello!", temperature=0, max_tokens=64),
+    Raw("7 plus 12 is", temperature=0, max_tokens=8, stop="."),
+    Embed("This film is great."),
+)
+STREAMED = Chat("Count from 1 to 20.", temperature=0, max_tokens=96)
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """One request, who asked it, and what came of it."""
+
+    caller: str
+    request: Chat | Raw | Embed
+    outcome: Response | list[Embedding] | PoolinferError
+
+
+def run_demo(model: str | os.PathLike[str], *, workers: int | None = None, slots: int | None = None) -> int:
+    """Run the demonstration and print it; 1 if any call failed, else 0."""
+    with Pool(model, workers=workers, slots=slots) as pool:
+        print(f"{len(REQUESTS)} calls at once on {pool.model.name}: 8 from threads, 8 from one event loop\n")
+        ended = _run_all(pool)
+        for item in ended:
+            _show(item)
+        streamed = _stream(pool)
+        print(f"\n{pool.stats()}")
+    failed = sum(isinstance(item.outcome, PoolinferError) for item in [*ended, streamed])
+    if failed:
+        print(f"{failed} calls failed")
+    return 1 if failed else 0
+
+
+def _run_all(pool: Pool) -> list[_Ended]:
+    half = len(REQUESTS) // 2
+    with ThreadPoolExecutor(half) as threads:
+        asked = [threads.submit(_ask, pool, request) for request in REQUESTS[:half]]
+        awaited = asyncio.run(_ask_all(pool, REQUESTS[half:]))
+        return [*(future.result() for future in asked), *awaited]
+
+
+def _ask(pool: Pool, request: Chat | Raw | Embed) -> _Ended:
+    try:
+        return _Ended("thread", request, pool.submit(request).result())
+    except PoolinferError as error:
+        return _Ended("thread", request, error)
+
+
+async def _ask_all(pool: Pool, requests: Sequence[Chat | Raw | Embed]) -> list[_Ended]:
+    return await asyncio.gather(*(_await(pool, request) for request in requests))
+
+
+async def _await(pool: Pool, request: Chat | Raw | Embed) -> _Ended:
+    try:
+        return _Ended("async", request, await pool.submit(request))
+    except PoolinferError as error:
+        return _Ended("async", request, error)
+
+
+def _stream(pool: Pool) -> _Ended:
+    print(_label("stream", STREAMED), end="", flush=True)
+    try:
+        call = pool.stream(STREAMED)
+        for piece in call:
+            print(piece.text, end="", flush=True)
+        print()
+        return _Ended("stream", STREAMED, call.result())
+    except PoolinferError as error:
+        print(f"{type(error).__name__}: {error}")
+        return _Ended("stream", STREAMED, error)
+
+
+def _show(item: _Ended) -> None:
+    print(_label(item.caller, item.request) + _describe(item.outcome))
+
+
+def _label(caller: str, request: Chat | Raw | Embed) -> str:
+    asked = request.input if isinstance(request, Embed) else request.prompt
+    return f"{caller:6}  {type(request).__name__.lower():5}  {asked!s:57}  "
+
+
+def _describe(outcome: Response | list[Embedding] | PoolinferError) -> str:
+    if isinstance(outcome, PoolinferError):
+        return f"{type(outcome).__name__}: {outcome}"
+    if isinstance(outcome, Response):
+        return " ".join(outcome.text.split())
+    return ", ".join(f"a vector of {item.dimensions} numbers, length {item.norm():.3f}" for item in outcome)
