@@ -86,8 +86,13 @@ class Core:
                 threading.Thread(target=self._conduct, name="poolinfer-conductor", daemon=True),
             ]
             _running.add(self)
-            for thread in self._threads:
-                thread.start()
+            try:
+                for thread in self._threads:
+                    thread.start()
+            except RuntimeError as error:
+                self._threads = [thread for thread in self._threads if thread.ident is not None]
+                self.state, self._failure = "broken", PoolBroken(f"the pool cannot start its threads ({error})")
+                raise self._failure from error
 
     def _load(self, executor: Executor) -> None:
         try:

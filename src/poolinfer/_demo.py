@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ._errors import PoolinferError
+from ._model import Model
 from ._pool import Pool
 from ._requests import Chat, Embed, Raw
 from ._results import Embedding, Response
@@ -44,7 +45,9 @@ class _Ended:
     outcome: Response | list[Embedding] | PoolinferError
 
 
-def run_demo(model: str | os.PathLike[str], *, workers: int | None = None, slots: int | None = None) -> int:
+def run_demo(
+    model: Model | str | os.PathLike[str], *, workers: int | None = None, slots: int | None = None
+) -> int:
     """Run the demonstration and print it; 1 if any call failed, else 0."""
     with Pool(model, workers=workers, slots=slots) as pool:
         print(f"{len(REQUESTS)} calls at once on {pool.model.name}: 8 from threads, 8 from one event loop\n")

@@ -87,6 +87,12 @@ class ModelFile:
         return self._number("embedding_length")
 
     @property
+    def n_vocab(self) -> int:
+        """Tokens in the vocabulary, or 0 when the file does not list them."""
+        tokens = self.metadata.get("tokenizer.ggml.tokens")
+        return tokens.length if isinstance(tokens, ArrayInfo) else 0
+
+    @property
     def chat_template(self) -> str | None:
         """Jinja source of its chat template, or None."""
         return self._text("tokenizer.chat_template")

@@ -12,9 +12,9 @@ from typing_extensions import Self
 
 from ._call import Call
 from ._calls import Calls
-from ._errors import ModelError, PoolClosed
+from ._errors import InvalidRequest, ModelError, PoolClosed
 from ._gguf import ModelFile, read_model_file
-from ._limits import check_option
+from ._limits import check_option, check_tokens
 from ._requests import Chat, Embed, Pooling, Raw
 from ._spec import ModelSpec
 from ._stats import PoolStats
@@ -123,6 +123,27 @@ class Model(Calls):
     def kv_bytes_per_token(self) -> int:
         """Memory that one token of context takes."""
         return self._file.kv_bytes_per_token
+
+    def check(self, request: Chat | Raw | Embed) -> None:
+        """Refuse what this model cannot do; called with every request, before an engine sees it.
+
+        Raises:
+            InvalidRequest: text from an embedding model, a chat without a template, a token id that the
+                vocabulary does not have.
+        """
+        if isinstance(request, Embed):
+            return
+        if not self.spec.generates:
+            raise InvalidRequest(
+                f"prompt: {self.name} only embeds; use embed, or load a model that generates", field="prompt"
+            )
+        if isinstance(request, Chat) and not (self.spec.chat_template or self._file.chat_template):
+            raise InvalidRequest(
+                f"prompt: {self.name} has no chat template; pass chat_template= to Model.load, or use raw",
+                field="prompt",
+            )
+        if self._file.n_vocab:
+            check_tokens(request.logit_bias, self._file.n_vocab)
 
     @property
     def max_queue(self) -> int:

@@ -133,7 +133,10 @@ class Pool(Calls):
 
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
         """See `Calls.submit`."""
-        return Call(self._core.submit(normalize(request)), self._core, self)
+        checked = normalize(request)
+        if self._model is not None:
+            self._model.check(checked)
+        return Call(self._core.submit(checked), self._core, self)
 
     def stats(self) -> PoolStats:
         """A snapshot of what the pool does and has done.

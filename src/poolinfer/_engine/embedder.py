@@ -78,12 +78,12 @@ class Text:
 
     def _pool(self, vectors: numpy.typing.NDArray[numpy.float32]) -> numpy.typing.NDArray[numpy.float64]:
         before = self._pooled
+        fresh: numpy.typing.NDArray[numpy.float64]
         if self._pooling == "mean":
-            total = vectors.sum(axis=0, dtype="f8")
-            return total if before is None else before + total
-        if self._pooling == "last":
-            return vectors[-1].astype("f8")
-        return vectors[0].astype("f8") if before is None else before
+            fresh = vectors.sum(axis=0, dtype="f8")
+            return fresh if before is None else before + fresh
+        fresh = vectors[-1 if self._pooling == "last" else 0].astype("f8")
+        return fresh if before is None or self._pooling == "last" else before
 
     def _end(self, pooled: numpy.typing.NDArray[numpy.float64]) -> None:
         import numpy

@@ -18,7 +18,7 @@ from .._errors import ForkedPool, ModelError, PoolClosed
 from .._requests import Generation
 from .._spec import LaneSpec, ModelSpec
 from .base import EngineFault, EngineInfo
-from .llama_context import LlamaContext, LlamaSampler
+from .llama_context import LlamaContext, LlamaSampler, stopping_here
 from .probe import amx_works
 
 _log = logging.getLogger("poolinfer.llama")
@@ -66,7 +66,8 @@ class _Library:
 
 
 def _forward_log(level: int, text: bytes, _: object) -> None:
-    number = _LEVELS.get(level, logging.DEBUG)
+    # What llama.cpp calls an error is none when we stopped the step ourselves.
+    number = logging.DEBUG if stopping_here() else _LEVELS.get(level, logging.DEBUG)
     if _log.isEnabledFor(number):
         _log.log(number, "%s", text.decode(errors="replace").rstrip())
 
@@ -119,6 +120,11 @@ def load(
     except BaseException:
         _release(library, spec, weights)
         raise
+
+
+def _padded(n_ctx: int) -> int:
+    """Tokens that llama.cpp gives a sequence: a multiple of 256. The lane counts to `n_ctx` itself."""
+    return -(-n_ctx // 256) * 256
 
 
 def _release(library: _Library, spec: ModelSpec, weights: _Weights) -> None:
@@ -241,13 +247,14 @@ class LlamaEngine:
 
     def _context_params(self, n_seq: int, n_ctx: int, embeddings: bool) -> Any:
         params = self._api.llama_context_default_params()
-        params.n_ctx = n_ctx if embeddings else n_ctx * n_seq
+        params.n_ctx = n_ctx if embeddings else _padded(n_ctx) * n_seq
         whole = embeddings and not self._spec.causal
         params.n_batch = params.n_ubatch = max(n_ctx, n_seq) if whole else max(self._lane.n_batch, n_seq)
         params.n_seq_max = n_seq
         params.kv_unified = embeddings
         params.embeddings = embeddings
-        params.pooling_type = self._api.LLAMA_POOLING_TYPE_NONE
+        if embeddings:
+            params.pooling_type = self._api.LLAMA_POOLING_TYPE_NONE
         # One row per sequence has logits at a time: a whole batch of them would be gigabytes.
         params.n_outputs_max = 0 if embeddings else n_seq
         params.n_threads = params.n_threads_batch = self._lane.threads

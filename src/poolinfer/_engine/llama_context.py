@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from .._errors import ModelError
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 _PENALTY_WINDOW = 64
 _ABORTED = 2
+_thread = threading.local()
+
+
+def stopping_here() -> bool:
+    """Whether this thread is inside a decode that `LlamaContext.abort` has told to stop."""
+    context: LlamaContext | None = getattr(_thread, "context", None)
+    return context is not None and context.stopping
 
 
 class LlamaSampler:
@@ -115,7 +123,9 @@ class LlamaContext:
         self._sequence[:n] = batch.sequences
         self._output[:n] = batch.outputs
         self._batch.n_tokens = n
+        _thread.context = self
         code = self._api.llama_decode(self._ctx, self._batch)
+        _thread.context = None
         if code == _ABORTED:
             raise EngineAborted("the step was stopped")
         if code:
@@ -145,6 +155,11 @@ class LlamaContext:
             self._api.llama_memory_clear(self._memory, False)
         else:
             self._api.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the running decode was told to stop."""
+        return self._abort_flag[0] != b"\x00"
 
     def abort(self, on: bool) -> None:
         self._abort_flag[0] = b"\x01" if on else b"\x00"

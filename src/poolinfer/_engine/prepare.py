@@ -27,7 +27,7 @@ def prepare(job: Job, emit: Emit, prompter: Prompter, n_ctx: int) -> Task:
         return _prepare_embed(job.id, emit, request, prompter.engine, n_ctx)
     engine = prompter.engine
     if not engine.info.generates:
-        raise InvalidRequest("prompt: this model only embeds; use embed, or load a model that generates")
+        raise InvalidRequest("prompt: this model only embeds; use embed", field="prompt")
     check_tokens(request.logit_bias, engine.info.n_vocab)
     prepared = _prompt(request, prompter)
     check_fit(len(prepared.tokens), request.max_tokens, n_ctx)

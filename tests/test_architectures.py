@@ -1,0 +1,76 @@
+"""Models without partial sequence removal, embedding-only and encoder-decoder models, chat without a template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gguf_models import WRITERS
+
+from poolinfer import InvalidRequest, Model, ModelError, Pool, Raw
+
+PROMPTS = [f"{'word ' * (n % 5)}prompt {n}" for n in range(12)]
+
+
+@pytest.mark.parametrize("kind", ["llama", "mamba", "jamba", "gemma2"])
+def test_output_is_right_without_partial_sequence_removal(tmp_path: Path, kind: str) -> None:
+    """Recurrent, hybrid and sliding-window models: batched, chunked and recycled, as alone in a fresh context."""
+    model = Model.load(WRITERS[kind](tmp_path / f"{kind}.gguf"))
+    requests = [Raw(prompt, max_tokens=24, temperature=0) for prompt in PROMPTS]
+    alone = []
+    for request in requests:
+        with Pool(model, slots=1, threads=1, n_ctx=128) as fresh:
+            alone.append(fresh.submit(request).result().text)
+    with Pool(model, slots=1, threads=1, n_ctx=128) as pool:
+        assert [reply.text for reply in pool.map(requests)] == alone
+    with Pool(model, slots=4, threads=1, n_ctx=128) as pool:
+        batched = [reply.text for reply in pool.map(requests * 2)]
+    # Random weights make near-ties likelier than training does; wrong sequences would spoil nearly all.
+    assert sum(a == b for a, b in zip(batched, alone * 2, strict=True)) >= len(batched) - 2
+
+
+@pytest.mark.parametrize("kind", ["mamba", "jamba"])
+def test_a_cancelled_neighbour_leaves_no_state(tmp_path: Path, kind: str) -> None:
+    model = Model.load(WRITERS[kind](tmp_path / f"{kind}.gguf"))
+    with Pool(model, slots=1, threads=1, n_ctx=128) as pool:
+        expected = pool.raw("prompt", max_tokens=16, temperature=0).text
+        for n in range(10):
+            call = pool.stream(Raw("other words " * (n % 4 + 1), max_tokens=48, temperature=0))
+            next(iter(call))
+            call.cancel()
+            assert pool.raw("prompt", max_tokens=16, temperature=0).text == expected
+
+
+def test_F60_an_embedding_model_embeds_and_refuses_the_rest(tmp_path: Path) -> None:
+    model = Model.load(WRITERS["bert"](tmp_path / "bert.gguf"))
+    with Pool(model, slots=2, threads=1, n_ctx=64) as pool:
+        one = pool.embed("hello")
+        many = pool.embed(["hello", "world hello", "hello"])
+        assert one.cosine_similarity(many[0]) > 0.9999
+        assert many[0].cosine_similarity(many[2]) > 0.9999
+        with pytest.raises(InvalidRequest, match="only embeds"):
+            pool.chat("hello")
+        with pytest.raises(InvalidRequest, match="only embeds"):
+            pool.raw("hello")
+
+
+def test_F60_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="encoder-decoder"):
+        Model.load(WRITERS["t5"](tmp_path / "t5.gguf"))
+
+
+def test_F60_chat_without_a_template(tmp_path: Path) -> None:
+    path = WRITERS["llama"](tmp_path / "plain.gguf", chat_template=False)
+    with Model.load(path, n_ctx=64) as model, pytest.raises(InvalidRequest, match="chat template"):
+        model.chat("hello")
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+    with Model.load(path, n_ctx=64, chat_template=template) as model:
+        assert model.chat("hello", max_tokens=4, temperature=0).usage.completion_tokens <= 4
+
+
+def test_F58_a_file_that_changed_is_refused(tmp_path: Path) -> None:
+    path = WRITERS["llama"](tmp_path / "model.gguf")
+    model = Model.load(path)
+    WRITERS["llama"](tmp_path / "other.gguf", seed=1).replace(path)
+    with pytest.raises(ModelError, match="changed"), Pool(model, slots=1, n_ctx=64):
+        pass

@@ -1,0 +1,321 @@
+"""Every file of examples/, run with its framework's own test client on the model that ships."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import runpy
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import poolinfer
+from poolinfer._events import Event, Failed, Job
+from poolinfer._executor import ExecutorStats
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+FRANCE = "What is the capital of France?"
+
+
+class Trickle:
+    """An executor with one slot, whose calls say one word and then go on until they are cancelled."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._emits: dict[int, Callable[[Event], None]] = {}
+        self._work: list[threading.Thread] = []
+
+    def start(self, ready: Callable[[], None]) -> None:
+        ready()
+
+    def submit(self, job: Job, emit: Callable[[Event], None]) -> bool:
+        with self._lock:
+            if self._emits:
+                return False
+            self._emits[job.id] = emit
+        self._run(emit, poolinfer.Chunk("one", "one"))
+        return True
+
+    def cancel(self, job_id: int) -> None:
+        with self._lock:
+            emit = self._emits.pop(job_id, None)
+        if emit is not None:
+            self._run(emit, Failed("CallCancelled", "cancelled"))
+
+    def stats(self) -> ExecutorStats:
+        return ExecutorStats(workers=1, slots=1, busy=len(self._emits))
+
+    def close(self, grace: float) -> None:
+        for job_id in list(self._emits):
+            self.cancel(job_id)
+        for thread in self._work:
+            thread.join()
+
+    def _run(self, emit: Callable[[Event], None], event: Event) -> None:
+        thread = threading.Thread(target=emit, args=(event,))
+        self._work.append(thread)
+        thread.start()
+
+
+@pytest.fixture
+def endless() -> Iterator[poolinfer.Pool]:
+    """A pool whose calls only end when they are cancelled; one runs, one waits, a third is refused."""
+    with poolinfer.Pool(executor=Trickle(), max_queue=1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def full(endless: poolinfer.Pool) -> Iterator[poolinfer.Pool]:
+    """The same with no room left."""
+    running = endless.stream("x")
+    next(iter(running))
+    waiting = endless.submit(poolinfer.Chat("x"))
+    yield endless
+    running.cancel()
+    waiting.cancel()
+
+
+def load(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{Path(path).stem}", EXAMPLES / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def lines(body: bytes | str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in body.splitlines() if line]
+
+
+def joined(items: list[dict[str, str]]) -> str:
+    return "".join(item["text"] for item in items)
+
+
+async def leave_early(app: Any, path: str, method: str = "GET", body: bytes = b"", query: str = "") -> bool:
+    """Speak ASGI to an application, and go away at the first bytes of the answer, or before; had it begun?"""
+    asked = asyncio.Event()
+    began = asyncio.Event()
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        message = next(messages, None)
+        if message is not None:
+            asked.set()
+            return message
+        await asyncio.wait([asyncio.ensure_future(began.wait())], timeout=0.5)
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body" and message.get("body"):
+            began.set()
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "scheme": "http",
+        "server": ("testserver", 80),
+        "client": ("127.0.0.1", 1),
+        "headers": [(b"host", b"testserver"), (b"content-type", b"application/json")],
+    }
+    await asyncio.wait_for(app(scope, receive, send), 20)
+    assert asked.is_set() or method == "GET"
+    return began.is_set()
+
+
+async def cancelled(pool: poolinfer.Pool) -> int:
+    for _ in range(200):
+        if pool.stats().cancelled:
+            break
+        await asyncio.sleep(0.02)
+    return pool.stats().cancelled
+
+
+@pytest.mark.parametrize("name", ["quickstart.py", "async_gather.py"])
+def test_script(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "The capital of France is Paris." in printed
+    assert "18, 19, 20" in printed
+
+
+class TestFastAPI:
+    @pytest.fixture
+    def client(self) -> Iterator[Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from fastapi.testclient import TestClient
+
+        with TestClient(load("fastapi_app.py").app) as client:
+            yield client
+
+    def test_chat(self, client: Any) -> None:
+        reply = client.post("/chat", json={"prompt": FRANCE, "temperature": 0})
+        assert reply.status_code == 200
+        assert "Paris" in reply.json()["choices"][0]["message"]["content"]
+        assert "1/1 calls done" in client.get("/stats").json()["stats"]
+
+    def test_stream(self, client: Any) -> None:
+        reply = client.post("/stream", json={"prompt": "Count from 1 to 20.", "temperature": 0})
+        assert reply.headers["content-type"] == "application/x-ndjson"
+        assert joined(lines(reply.text)).startswith("1, 2, 3, 4, 5")
+
+    def test_events(self, client: Any) -> None:
+        reply = client.get("/events", params={"prompt": "Count from 1 to 20."})
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        assert all("text" in json.loads(line[6:]) for line in reply.text.split("\n\n") if line)
+
+    def test_errors(self, client: Any, full: poolinfer.Pool) -> None:
+        reply = client.post("/chat", json={"prompt": "x", "max_tokens": 0})
+        assert reply.status_code == 422
+        assert "max_tokens" in reply.json()["detail"]
+        assert client.post("/chat", json={"prompt": FRANCE, "timeout": 0}).status_code == 504
+        long = client.post("/stream", json={"prompt": "word " * 5000})
+        assert lines(long.text)[-1]["error"] == "ContextOverflow"
+        client.app.state.pool = full
+        for path in ("/chat", "/stream"):
+            reply = client.post(path, json={"prompt": "x"})
+            assert reply.status_code == 503
+            assert int(reply.headers["retry-after"]) >= 1
+
+    @pytest.mark.parametrize(
+        ("path", "method", "begins"),
+        [("/chat", "POST", False), ("/stream", "POST", True), ("/events", "GET", True)],
+    )
+    def test_disconnect_cancels(self, endless: poolinfer.Pool, path: str, method: str, begins: bool) -> None:
+        app = load("fastapi_app.py").app
+        app.state.pool = endless
+
+        async def visit() -> None:
+            await leave_early(app, path, method, b'{"prompt": "x"}', "prompt=x")
+            assert await cancelled(endless) == 1
+
+        asyncio.run(visit())
+
+
+class TestFlask:
+    @pytest.fixture
+    def client(self) -> Iterator[Any]:
+        app = load("flask_app.py").create_app()
+        yield app.test_client()
+        app.extensions["poolinfer"].close()
+
+    def test_chat(self, client: Any) -> None:
+        reply = client.post("/chat", json={"prompt": FRANCE, "temperature": 0})
+        assert "Paris" in reply.json["choices"][0]["message"]["content"]
+
+    def test_stream(self, client: Any) -> None:
+        reply = client.post("/stream", json={"prompt": "Count from 1 to 20.", "temperature": 0})
+        assert joined(lines(reply.data)).startswith("1, 2, 3, 4, 5")
+
+    def test_errors(self, full: poolinfer.Pool) -> None:
+        client = load("flask_app.py").create_app(full).test_client()
+        assert client.post("/chat", json={"prompt": ""}).status_code == 422
+        for path in ("/chat", "/stream"):
+            reply = client.post(path, json={"prompt": "x"})
+            assert reply.status_code == 503
+            assert int(reply.headers["Retry-After"]) >= 1
+
+    def test_disconnect_cancels(self, endless: poolinfer.Pool) -> None:
+        client = load("flask_app.py").create_app(endless).test_client()
+        reply = client.post("/stream", json={"prompt": "x"}, buffered=False)
+        assert json.loads(next(reply.iter_encoded())) == {"text": "one"}
+        reply.close()
+        assert endless.stats().cancelled == 1
+
+
+@pytest.fixture(scope="module")
+def django_module() -> ModuleType:
+    """Settings can be configured once in a process, so this module is loaded once."""
+    module = load("django_app/app.py")
+    import django
+
+    django.setup()
+    return module
+
+
+class TestDjango:
+    @pytest.fixture
+    def app(self, django_module: ModuleType) -> Iterator[ModuleType]:
+        made = django_module.pool
+        django_module.pool = poolinfer.Pool(made.model, slots=2)
+        yield django_module
+        django_module.pool.close()
+        django_module.pool = made
+
+    def test_sync_view(self, app: ModuleType) -> None:
+        from django.test import Client
+
+        reply = Client().get("/ask", {"prompt": FRANCE})
+        assert "Paris" in reply.json()["answer"]
+        assert Client().get("/ask", {"prompt": ""}).status_code == 422
+
+    def test_async_views(self, app: ModuleType) -> None:
+        from django.test import AsyncClient
+
+        async def visit() -> None:
+            reply = await AsyncClient().get("/aask", {"prompt": FRANCE})
+            assert "Paris" in reply.json()["answer"]
+            reply = await AsyncClient().get("/stream", {"prompt": "Count from 1 to 20."})
+            body = b"".join([part async for part in reply.streaming_content])
+            assert joined(lines(body)).startswith("1, 2, 3, 4, 5")
+
+        asyncio.run(visit())
+
+    def test_full(self, app: ModuleType, full: poolinfer.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+        from django.test import Client
+
+        monkeypatch.setattr(app, "pool", full)
+        reply = Client().get("/ask", {"prompt": "x"})
+        assert reply.status_code == 503
+        assert int(reply["Retry-After"]) >= 1
+
+    @pytest.mark.parametrize("path", ["/aask", "/stream"])
+    def test_disconnect_cancels(
+        self, app: ModuleType, endless: poolinfer.Pool, path: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(app, "pool", endless)
+
+        async def visit() -> None:
+            await leave_early(app.application, path, query="prompt=x")
+            assert await cancelled(endless) == 1
+
+        asyncio.run(visit())
+
+
+RUN_NOTEBOOK = """
+import sys, nbclient, nbformat
+notebook = nbformat.read(sys.argv[1], as_version=4)
+nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+nbformat.write(notebook, sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_notebook(tmp_path: Path) -> None:
+    done = tmp_path / "done.ipynb"
+    environment = {**os.environ, "IPYTHONDIR": str(tmp_path), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    command = [sys.executable, "-c", RUN_NOTEBOOK, str(EXAMPLES / "notebook.ipynb"), str(done)]
+    subprocess.run(command, check=True, env=environment, timeout=170)
+    shown = [output for cell in json.loads(done.read_text())["cells"] for output in cell.get("outputs", ())]
+    text = "".join("".join(o.get("text", o.get("data", {}).get("text/plain", ""))) for o in shown)
+    assert "Paris" in text
+    assert "18, 19, 20" in text
+    assert any("<th>succeeded</th>" in "".join(o.get("data", {}).get("text/html", "")) for o in shown)
