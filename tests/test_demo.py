@@ -28,6 +28,7 @@ def test_demo() -> None:
     assert "running: 17/17 calls done, 0 running, 0 waiting" in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.usefixtures("tiny")
 def test_demo_fails_when_a_call_fails(capsys: pytest.CaptureFixture[str]) -> None:
     model = poolinfer.Model.load(poolinfer.demo_model(), n_ctx=32)
     assert run_demo(model) == 1

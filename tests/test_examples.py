@@ -9,75 +9,37 @@ import os
 import runpy
 import subprocess
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import anyio
 import pytest
 
 import poolinfer
-from poolinfer._events import Event, Failed, Job
-from poolinfer._executor import ExecutorStats
+from poolinfer.testing import FakeEngine, wait_until
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+# The demo model runs already, so that no test is blamed for what importing llama_cpp opens.
+pytestmark = pytest.mark.usefixtures("tiny")
 FRANCE = "What is the capital of France?"
-
-
-class Trickle:
-    """An executor with one slot, whose calls say one word and then go on until they are cancelled."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._emits: dict[int, Callable[[Event], None]] = {}
-        self._work: list[threading.Thread] = []
-
-    def start(self, ready: Callable[[], None]) -> None:
-        ready()
-
-    def submit(self, job: Job, emit: Callable[[Event], None]) -> bool:
-        with self._lock:
-            if self._emits:
-                return False
-            self._emits[job.id] = emit
-        self._run(emit, poolinfer.Chunk("one", "one"))
-        return True
-
-    def cancel(self, job_id: int) -> None:
-        with self._lock:
-            emit = self._emits.pop(job_id, None)
-        if emit is not None:
-            self._run(emit, Failed("CallCancelled", "cancelled"))
-
-    def stats(self) -> ExecutorStats:
-        return ExecutorStats(workers=1, slots=1, busy=len(self._emits))
-
-    def close(self, grace: float) -> None:
-        for job_id in list(self._emits):
-            self.cancel(job_id)
-        for thread in self._work:
-            thread.join()
-
-    def _run(self, emit: Callable[[Event], None], event: Event) -> None:
-        thread = threading.Thread(target=emit, args=(event,))
-        self._work.append(thread)
-        thread.start()
 
 
 @pytest.fixture
 def endless() -> Iterator[poolinfer.Pool]:
-    """A pool whose calls only end when they are cancelled; one runs, one waits, a third is refused."""
-    with poolinfer.Pool(executor=Trickle(), max_queue=1) as pool:
+    """A pool whose calls trickle for half a minute; one runs, one waits, a third is refused."""
+    engine = FakeEngine(tokens=50_000, step_delay=0.1)
+    with poolinfer.Pool(executor=engine.executor(slots=1, n_ctx=60_000), max_queue=1) as pool:
         yield pool
 
 
 @pytest.fixture
 def full(endless: poolinfer.Pool) -> Iterator[poolinfer.Pool]:
     """The same with no room left."""
-    running = endless.stream("x")
-    next(iter(running))
+    running = endless.submit(poolinfer.Chat("x"))
+    wait_until(lambda: endless.stats().running)
     waiting = endless.submit(poolinfer.Chat("x"))
     yield endless
     running.cancel()
@@ -102,18 +64,17 @@ def joined(items: list[dict[str, str]]) -> str:
     return "".join(item["text"] for item in items)
 
 
-async def leave_early(app: Any, path: str, method: str = "GET", body: bytes = b"", query: str = "") -> bool:
-    """Speak ASGI to an application, and go away at the first bytes of the answer, or before; had it begun?"""
-    asked = asyncio.Event()
+async def leave_early(app: Any, path: str, method: str = "GET", body: bytes = b"", query: str = "") -> None:
+    """Speak ASGI to an application, and go away at the first bytes of the answer, or after half a second."""
     began = asyncio.Event()
     messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive() -> dict[str, Any]:
         message = next(messages, None)
         if message is not None:
-            asked.set()
             return message
-        await asyncio.wait([asyncio.ensure_future(began.wait())], timeout=0.5)
+        with anyio.move_on_after(0.5):
+            await began.wait()
         return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
@@ -135,8 +96,6 @@ async def leave_early(app: Any, path: str, method: str = "GET", body: bytes = b"
         "headers": [(b"host", b"testserver"), (b"content-type", b"application/json")],
     }
     await asyncio.wait_for(app(scope, receive, send), 20)
-    assert asked.is_set() or method == "GET"
-    return began.is_set()
 
 
 async def cancelled(pool: poolinfer.Pool) -> int:
@@ -194,11 +153,8 @@ class TestFastAPI:
             assert reply.status_code == 503
             assert int(reply.headers["retry-after"]) >= 1
 
-    @pytest.mark.parametrize(
-        ("path", "method", "begins"),
-        [("/chat", "POST", False), ("/stream", "POST", True), ("/events", "GET", True)],
-    )
-    def test_disconnect_cancels(self, endless: poolinfer.Pool, path: str, method: str, begins: bool) -> None:
+    @pytest.mark.parametrize(("path", "method"), [("/chat", "POST"), ("/stream", "POST"), ("/events", "GET")])
+    def test_disconnect_cancels(self, endless: poolinfer.Pool, path: str, method: str) -> None:
         app = load("fastapi_app.py").app
         app.state.pool = endless
 
@@ -235,7 +191,7 @@ class TestFlask:
     def test_disconnect_cancels(self, endless: poolinfer.Pool) -> None:
         client = load("flask_app.py").create_app(endless).test_client()
         reply = client.post("/stream", json={"prompt": "x"}, buffered=False)
-        assert json.loads(next(reply.iter_encoded())) == {"text": "one"}
+        assert json.loads(next(reply.iter_encoded()))["text"]
         reply.close()
         assert endless.stats().cancelled == 1
 
@@ -245,8 +201,11 @@ def django_module() -> ModuleType:
     """Settings can be configured once in a process, so this module is loaded once."""
     module = load("django_app/app.py")
     import django
+    from asgiref.sync import sync_to_async
 
     django.setup()
+    # asgiref keeps one thread for the life of the process; start it before a test is blamed for it.
+    asyncio.run(sync_to_async(int)())
     return module
 
 

@@ -18,8 +18,8 @@ from ._results import Embedding, Response
 REQUESTS: tuple[Chat | Raw | Embed, ...] = (
     Chat("What is the capital of France?", temperature=0, max_tokens=64),
     Chat("What is the capital of Peru?", temperature=0, max_tokens=64),
-    Chat("What is 7 plus 12?", temperature=0, max_tokens=64),
-    Chat("What is 7 plus 12? /think", temperature=0, max_tokens=64),
+    Chat("What is the capital of Norway?", temperature=0, max_tokens=64),
+    Chat("What is the capital of Cuba? /think", temperature=0, max_tokens=64),
     Chat("Say hello in Japanese.", temperature=0, max_tokens=64),
     Chat("Repeat after me: river apple cloud", temperature=0, max_tokens=64),
     Raw("The capital of France is", temperature=0, max_tokens=8, stop="."),
@@ -30,7 +30,7 @@ REQUESTS: tuple[Chat | Raw | Embed, ...] = (
     Chat("Is this positive or negative? I love this film.", temperature=0, max_tokens=64),
     Chat("Extract JSON: Maria is 31 years old and lives in Lisbon.", temperature=0, max_tokens=64),
     Chat("Hello!", temperature=0, max_tokens=64),
-    Raw("7 plus 12 is", temperature=0, max_tokens=8, stop="."),
+    Raw("The capital of Peru is", temperature=0, max_tokens=8, stop="."),
     Embed("This film is great."),
 )
 STREAMED = Chat("Count from 1 to 20.", temperature=0, max_tokens=96)

@@ -188,21 +188,22 @@ class Lane:
         return prefilled
 
     def _plan(self) -> tuple[Batch, list[tuple[Slot, int]], int]:
-        batch, ready, prefilled = Batch(), [], 0
-        decoding = [slot for slot in self._slots if slot.n_pending == 1]
-        budget = self._pace.prefill_budget(len(decoding))
-        for slot in [*decoding, *(slot for slot in self._slots if slot.n_pending > 1)]:
-            n = slot.n_pending
-            if n > 1:
-                n = min(n, budget - prefilled)
-                prefilled += n
-            if n <= 0:
-                break
+        batch, ready = Batch(), []
+        decoding = [slot for slot in self._slots if slot.decoding]
+        for slot in decoding:
+            row = batch.add(slot.sequence, slot.computed, slot.take(1), last=True)
+            ready.append((slot, row))
+        room = budget = self._pace.prefill_budget(len(decoding))
+        for slot in self._slots:
+            n = min(slot.n_pending, room)
+            if n <= 0 or slot.decoding:
+                continue
+            room -= n
             last = n == slot.n_pending
             row = batch.add(slot.sequence, slot.computed, slot.take(n), last=last)
             if last:
                 ready.append((slot, row))
-        return batch, ready, prefilled
+        return batch, ready, budget - room
 
     def _rewind(self, context: Context) -> None:
         """A step was stopped half way: what it left behind is unknown, so all is computed again."""

@@ -1,0 +1,26 @@
+"""The public testing kit.
+
+`FakeExecutor` lets an application test itself without a model, `FakeEngine` puts a scripted engine under the real
+lanes and threads, and `ExecutorContract` holds an executor of one's own to the laws of `poolinfer._executor`.
+
+    from poolinfer.testing import FakeExecutor
+
+    with poolinfer.Pool(executor=FakeExecutor(lambda request: "Paris.")) as pool:
+        assert pool.chat("What is the capital of France?").answer == "Paris."
+"""
+
+from ._checks import check, wait_until
+from ._contract import ExecutorContract
+from ._fake_engine import FakeEngine, fake_pool
+from ._fake_executor import FakeExecutor
+from ._held import Held
+
+__all__ = [
+    "ExecutorContract",
+    "FakeEngine",
+    "FakeExecutor",
+    "Held",
+    "check",
+    "fake_pool",
+    "wait_until",
+]

@@ -1,0 +1,312 @@
+"""`FakeEngine`: a scripted engine for real lanes, real threads and real chat templates.
+
+Tokens are bytes; control tokens and markers come after them. What a sequence answers is computed from the tokens
+that its context really holds, so calls that cross, or contexts that are not cleared, show in the text.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from .._engine.base import Batch, EngineAborted, EngineFault, EngineInfo, Sampler
+from .._executors.thread import ThreadExecutor
+from .._pool import Pool
+from .._requests import Generation
+from .._spec import LaneSpec
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
+
+_CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_FIRST = 256
+_WIDTH = 4
+
+
+class FakeEngine:
+    """An engine without a model (`poolinfer._engine.base.Engine`): greedy, it echoes the last user turn.
+
+    Args:
+        tokens: length of every answer (the echo is repeated); None for the echo once.
+        step_delay: seconds that a step takes, unless it is aborted.
+        raise_after: number of the step that fails (once).
+        hang: steps wait until it is set, unless they are aborted.
+        honours_abort: whether `abort` ends a step that waits.
+        nan_embeddings: whether vectors are NaN.
+        n_vocab: tokens in the vocabulary.
+        n_ctx_train: context length that it says it was trained for.
+        generates: whether it generates text.
+        causal: whether tokens attend only to earlier ones.
+        chat_template: Jinja source, ChatML if not given; None for a model without one.
+        control: spellings of control tokens; the last one ends an answer.
+        markers: spellings of user-defined tokens.
+
+    Attributes:
+        contexts: every context ever made.
+        samplers: how many samplers were ever made.
+        steps: decodes so far.
+        max_rows: most rows of one decode so far.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokens: int | None = None,
+        step_delay: float = 0.0,
+        raise_after: int | None = None,
+        hang: threading.Event | None = None,
+        honours_abort: bool = True,
+        nan_embeddings: bool = False,
+        n_vocab: int = 320,
+        n_ctx_train: int = 4096,
+        generates: bool = True,
+        causal: bool = True,
+        chat_template: str | None = _CHATML,
+        control: Sequence[str] = ("<|im_start|>", "<|im_end|>"),
+        markers: Sequence[str] = ("<think>", "</think>"),
+    ) -> None:
+        self.tokens = tokens
+        self.step_delay = step_delay
+        self.raise_after = raise_after
+        self.hang = hang
+        self.honours_abort = honours_abort
+        self.nan_embeddings = nan_embeddings
+        self.contexts: list[FakeContext] = []
+        self.samplers = self.steps = self.max_rows = 0
+        self._alive = 0
+        self._closed = False
+        self._lock = threading.Lock()
+        self._special = (*control, *markers)
+        self._control = tuple(control)
+        self._end = _FIRST + len(control) - 1
+        self._info = EngineInfo(
+            n_vocab=n_vocab,
+            n_ctx_train=n_ctx_train,
+            generates=generates,
+            causal=causal,
+            chat_template=chat_template,
+            control=self._control,
+            markers=tuple(markers),
+            eos=control[-1] if control else "",
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        """See `poolinfer._engine.base.Engine.info`."""
+        return self._info
+
+    def executor(
+        self,
+        *,
+        workers: int = 1,
+        slots: int = 4,
+        n_ctx: int = 2048,
+        n_batch: int = 512,
+        latency_target: float = 0.25,
+    ) -> ThreadExecutor:
+        """The real thread executor over this engine."""
+        lane = LaneSpec(slots=slots, n_ctx=n_ctx, n_batch=n_batch, latency_target=latency_target)
+        return ThreadExecutor(lambda _: self, workers=workers, lane=lane)
+
+    def leaks(self) -> list[str]:
+        """What was not given back, in words; empty after a pool was closed."""
+        found = [f"context {n} is open" for n, context in enumerate(self.contexts) if not context.closed]
+        if self._alive:
+            found.append(f"{self._alive} samplers are alive")
+        return found if self._closed else [*found, "the engine is open"]
+
+    def tokenize(
+        self,
+        text: str,
+        *,
+        add_special: bool,  # noqa: ARG002  (nothing goes around a text here)
+        parse_special: bool,
+    ) -> list[int]:
+        """Bytes, control tokens (if `parse_special`) and markers (always, as llama.cpp does)."""
+        known = self._special if parse_special else self._info.markers
+        parts = re.split(f"({'|'.join(map(re.escape, known))})", text) if known else [text]
+        tokens: list[int] = []
+        for n, part in enumerate(parts):
+            tokens.extend([_FIRST + self._special.index(part)] if n % 2 else part.encode())
+        return tokens
+
+    def piece(self, token: int) -> bytes:
+        """See `poolinfer._engine.base.Engine.piece`."""
+        if token < _FIRST:
+            return bytes([token])
+        shown = _FIRST + len(self._control) <= token < _FIRST + len(self._special)
+        return self._special[token - _FIRST].encode() if shown else b""
+
+    def is_end(self, token: int) -> bool:
+        """Whether it is the last control token."""
+        return token == self._end
+
+    def sampler(self, request: Generation, seed: int) -> FakeSampler:
+        """See `poolinfer._engine.base.Engine.sampler`."""
+        self.count(samplers=1, _alive=1)
+        return FakeSampler(request, seed, lambda: self.count(_alive=-1))
+
+    def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> FakeContext:
+        """See `poolinfer._engine.base.Engine.context`."""
+        context = FakeContext(self, n_seq, n_ctx, embeddings)
+        with self._lock:
+            self.contexts.append(context)
+        return context
+
+    def close(self) -> None:
+        """See `poolinfer._engine.base.Engine.close`."""
+        self._closed = True
+
+    def count(self, **more: int) -> None:
+        """Add to counters."""
+        with self._lock:
+            for name, n in more.items():
+                setattr(self, name, getattr(self, name) + n)
+
+    def note_step(self, rows: int) -> int:
+        """Count a step of so many rows; its number, from 1."""
+        with self._lock:
+            self.steps += 1
+            self.max_rows = max(self.max_rows, rows)
+            return self.steps
+
+    def answer(self, prompt: list[int], index: int) -> int:
+        """The token at an index of the answer to a prompt."""
+        said = self._last_turn(prompt)
+        most = len(said) if self.tokens is None else self.tokens
+        return said[index % len(said)] if said and index < most else self._end
+
+    def _last_turn(self, prompt: list[int]) -> list[int]:
+        """The tokens of the last user turn; all of them when there are no turns."""
+        head = self.tokenize("<|im_start|>user\n", add_special=False, parse_special=True)
+        tail = self.tokenize("<|im_end|>", add_special=False, parse_special=True)
+        for start in range(len(prompt) - len(head), -1, -1):
+            if prompt[start : start + len(head)] == head:
+                turn = prompt[start + len(head) :]
+                with suppress(ValueError):
+                    return turn[: turn.index(tail[0])]
+        return prompt
+
+
+class FakeSampler:
+    """Counts one call's tokens (`poolinfer._engine.base.Sampler`).
+
+    Attributes:
+        request: what it was made for.
+        seed: its seed.
+        drawn: tokens sampled so far.
+    """
+
+    def __init__(self, request: Generation, seed: int, on_close: Callable[[], None]) -> None:
+        self.request, self.seed = request, seed
+        self.drawn = 0
+        self._on_close: Callable[[], None] | None = on_close
+
+    def close(self) -> None:
+        """Free it; idempotent."""
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
+
+
+class FakeContext:
+    """Holds the tokens of each sequence (`poolinfer._engine.base.Context`).
+
+    Attributes:
+        closed: whether it was.
+        embeddings_wanted: whether it was made for embeddings.
+        held: the tokens of each sequence.
+    """
+
+    def __init__(self, engine: FakeEngine, n_seq: int, n_ctx: int, embeddings: bool) -> None:
+        self.closed = False
+        self.embeddings_wanted = embeddings
+        self._n_ctx = n_ctx
+        self.held: list[list[int]] = [[] for _ in range(n_seq)]
+        self._engine = engine
+        self._stop = threading.Event()
+        self._batch = Batch()
+        self._chosen: dict[int, int] = {}
+
+    @property
+    def n_batch(self) -> int:
+        """Most rows of one decode."""
+        return 8192
+
+    def decode(self, batch: Batch) -> None:
+        """Hold the rows, after what the knobs say; a gap in a sequence is a fault."""
+        number = self._engine.note_step(len(batch))
+        self._wait()
+        if number == self._engine.raise_after:
+            raise EngineFault("the fake engine was told to fail")
+        for token, position, sequence in zip(batch.tokens, batch.positions, batch.sequences, strict=True):
+            n = len(self.held[sequence])
+            if position != n or n >= self._n_ctx:
+                raise EngineFault(f"sequence {sequence} has {n} of {self._n_ctx} tokens, not {position}")
+            self.held[sequence].append(token)
+        self._batch, self._chosen = batch, {}
+
+    def _wait(self) -> None:
+        engine = self._engine
+        stop = self._stop if engine.honours_abort else threading.Event()
+        if engine.step_delay:
+            stop.wait(engine.step_delay)
+        while engine.hang is not None and not stop.is_set() and not engine.hang.wait(0.002):
+            pass
+        if stop.is_set():
+            raise EngineAborted("the step was stopped")
+
+    def sample(self, row: int, sampler: Sampler) -> int:
+        """The next token of the echo; `row` must have had its output wanted."""
+        if not isinstance(sampler, FakeSampler) or not self._batch.outputs[row]:
+            raise EngineFault(f"row {row} has no output, or the sampler is not this engine's")
+        held = self.held[self._batch.sequences[row]]
+        token = self._engine.answer(held[: len(held) - sampler.drawn], sampler.drawn)
+        sampler.drawn += 1
+        self._chosen[row] = token
+        return token
+
+    def logits(self, row: int) -> numpy.typing.NDArray[numpy.float32]:
+        """Zeros, but for the token that was sampled from the row."""
+        import numpy
+
+        logits: Any = numpy.zeros(self._engine.info.n_vocab, "f4")
+        logits[self._chosen.get(row, 0)] = 10.0
+        return logits  # type: ignore[no-any-return]
+
+    def embeddings(self, rows: int) -> numpy.typing.NDArray[numpy.float32]:
+        """Vectors of token, position and a one."""
+        import numpy
+
+        vectors: Any = numpy.ones((rows, _WIDTH), "f4")
+        vectors[:, 0] = self._batch.tokens[:rows]
+        vectors[:, 1] = self._batch.positions[:rows]
+        return vectors * float("nan") if self._engine.nan_embeddings else vectors  # type: ignore[no-any-return]
+
+    def clear(self, sequence: int) -> None:
+        """Forget a sequence, or all."""
+        for held in self.held if sequence < 0 else [self.held[sequence]]:
+            held.clear()
+
+    def abort(self, on: bool) -> None:
+        """Stop a step that waits, where the engine honours that."""
+        if on:
+            self._stop.set()
+        else:
+            self._stop.clear()
+
+    def close(self) -> None:
+        """Free it; idempotent."""
+        self.closed = True
+
+
+def fake_pool(engine: FakeEngine | None = None, *, workers: int = 1, slots: int = 4, **options: Any) -> Pool:
+    """A pool on the real thread executor over a fake engine; `options` are the pool's own."""
+    return Pool(executor=(engine or FakeEngine()).executor(workers=workers, slots=slots), **options)

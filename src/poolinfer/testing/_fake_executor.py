@@ -1,0 +1,222 @@
+"""`FakeExecutor`: answers without a model, or does just what a test says."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import TypeAlias
+
+from .._errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
+from .._events import Done, Event, Failed, Job, Started
+from .._executor import Emit, ExecutorStats
+from .._prompt import Prompt
+from .._requests import Chat, Embed, Raw
+from .._results import Chunk, Embedding, FinishReason, Response, Usage
+
+#: What answers a request: a text, or for one text to embed a vector.
+Reply: TypeAlias = Callable[[Chat | Raw | Embed], "str | Sequence[float]"]
+
+
+def echo(request: Chat | Raw | Embed) -> str | Sequence[float]:
+    """The last user message, the raw prompt, or a small vector made of the text's bytes."""
+    if isinstance(request, Embed):
+        data = str(request.input).encode()
+        return [float(len(data)), float(sum(data)), float(data[0] if data else 0), 1.0]
+    if isinstance(request, Raw) or isinstance(request.prompt, str):
+        return str(request.prompt)
+    messages = request.prompt.messages if isinstance(request.prompt, Prompt) else request.prompt
+    users = [str(message["content"]) for message in messages if message.get("role") == "user"]
+    return users[-1] if users else ""
+
+
+class FakeExecutor:
+    """An executor without an engine (`poolinfer._executor.Executor`); give it as ``Pool(executor=...)``.
+
+    By itself it answers every job at once, from one thread of its own, with what `reply` says, in pieces of a
+    word. A `reply` that raises fails its call.
+
+    With ``manual=True`` it has no thread, and a test drives it: `begin`, `say`, `finish`, `fail`, `step` and
+    `ready` emit on the test's own thread, which is not inside `submit` or `cancel` then (law L2).
+
+    Args:
+        reply: makes the answers; echoes the last user message if not given.
+        slots: jobs that it takes at once; may be changed later (then call `ready`).
+        manual: whether the test drives.
+        obey: whether `step` ends cancelled jobs.
+
+    Attributes:
+        jobs: live jobs by id, oldest first.
+        taken: ids of all jobs ever taken, in order.
+        cancelled: ids that `cancel` was called with, in order.
+        refuse: set it to refuse every job.
+    """
+
+    def __init__(
+        self, reply: Reply = echo, *, slots: int = 4, manual: bool = False, obey: bool = True
+    ) -> None:
+        self.slots = slots
+        self.obey = obey
+        self.refuse = False
+        self.jobs: dict[int, Job] = {}
+        self.taken: list[int] = []
+        self.cancelled: list[int] = []
+        self._reply = reply
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._emits: dict[int, Emit] = {}
+        self._said: dict[int, list[str]] = {}
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._ready: Callable[[], None] = lambda: None
+        self._started = self._closing = False
+        self._closed = threading.Event()
+        # A daemon, so that a test which forgets to close ends all the same.
+        thread = threading.Thread(target=self._answer_all, name="poolinfer-fake", daemon=True)
+        self._thread = None if manual else thread
+
+    def start(self, ready: Callable[[], None]) -> None:
+        """See `poolinfer._executor.Executor.start`."""
+        self._check_process()
+        with self._lock:
+            if self._closing:
+                raise PoolClosed("the executor is closed")
+            self._ready = ready
+            self._started = True
+            if self._thread is not None:
+                self._thread.start()
+
+    def submit(self, job: Job, emit: Emit) -> bool:
+        """See `poolinfer._executor.Executor.submit`."""
+        self._check_process()
+        with self._lock:
+            if self.refuse or self._closing or not self._started or len(self.jobs) >= self.slots:
+                return False
+            self.jobs[job.id] = job
+            self.taken.append(job.id)
+            self._emits[job.id], self._said[job.id] = emit, []
+        self._queue.put(job)
+        return True
+
+    def cancel(self, job_id: int) -> None:
+        """See `poolinfer._executor.Executor.cancel`."""
+        self._check_process()
+        with self._lock:
+            self.cancelled.append(job_id)
+
+    def stats(self) -> ExecutorStats:
+        """See `poolinfer._executor.Executor.stats`."""
+        self._check_process()
+        with self._lock:
+            return ExecutorStats(workers=1, slots=self.slots, busy=len(self.jobs))
+
+    def close(self, grace: float) -> None:
+        """See `poolinfer._executor.Executor.close`; in manual mode live jobs end at once, as cancelled."""
+        self._check_process()
+        with self._lock:
+            first, self._closing = not self._closing, True
+            if first and self._thread is not None:
+                self._idle.wait_for(lambda: not self.jobs, grace)
+            doomed = list(self.jobs)
+        if not first:
+            self._closed.wait()
+            return
+        for job_id in doomed:
+            self.fail(job_id, CallCancelled("the executor was closed before the call ended"))
+        self._queue.put(None)
+        if self._thread is not None and self._thread.ident is not None:
+            self._thread.join()
+        self._closed.set()
+
+    def ready(self) -> None:
+        """Tell the pool that room may have appeared."""
+        self._ready()
+
+    def begin(self, job_id: int, prompt_tokens: int = 0) -> None:
+        """Say that a job has started."""
+        self._emit(job_id, Started(prompt_tokens))
+
+    def say(self, job_id: int, text: str) -> None:
+        """Say a piece of a job's answer."""
+        with self._lock:
+            self._said.get(job_id, []).append(text)
+        self._emit(job_id, Chunk(text, text))
+
+    def finish(self, job_id: int, result: Response | tuple[Embedding, ...] | None = None) -> None:
+        """End a job well: with a result, or with what was said."""
+        if result is None:
+            pieces = self._said.get(job_id, [])
+            text = "".join(pieces)
+            result = Response(text, text, usage=Usage(completion_tokens=len(pieces)))
+        self._end(job_id, Done(result))
+
+    def fail(self, job_id: int, error: PoolinferError) -> None:
+        """End a job badly."""
+        self._end(job_id, Failed.of(error))
+
+    def step(self) -> None:
+        """End the cancelled jobs, if the executor obeys: what a real one does at its next engine step."""
+        if self.obey:
+            for job_id in [job_id for job_id in self.jobs if job_id in self.cancelled]:
+                self.fail(job_id, CallCancelled("the call was cancelled"))
+
+    def _emit(self, job_id: int, event: Event) -> None:
+        with self._lock:
+            emit = self._emits.get(job_id)
+        if emit is not None:
+            emit(event)
+
+    def _end(self, job_id: int, event: Done | Failed) -> None:
+        with self._lock:
+            emit = self._emits.pop(job_id, None)
+            self.jobs.pop(job_id, None)
+            self._said.pop(job_id, None)
+            if not self.jobs:
+                self._idle.notify_all()
+        if emit is not None:
+            emit(event)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedPool("this executor belongs to the parent process; make a new one after forking")
+
+    def _answer_all(self) -> None:
+        while (job := self._queue.get()) is not None:
+            try:
+                self._answer(job)
+            except PoolinferError as error:
+                self.fail(job.id, error)
+            except Exception as error:
+                self.fail(job.id, EngineError(f"the reply failed: {error!r}"))
+
+    def _answer(self, job: Job) -> None:
+        self._stop_if_cancelled(job)
+        self.begin(job.id)
+        if isinstance(job.request, Embed):
+            self.finish(job.id, self._embed(job.request))
+            return
+        text = str(self._reply(job.request))
+        pieces = re.findall(r"\S+\s*|\s+", text)
+        most = job.request.max_tokens or len(pieces)
+        for piece in pieces[:most]:
+            self._stop_if_cancelled(job)
+            self.say(job.id, piece)
+        said = "".join(pieces[:most])
+        usage = Usage(completion_tokens=min(most, len(pieces)))
+        reason: FinishReason = "length" if len(pieces) > most else "stop"
+        self.finish(job.id, Response(said, said, finish_reason=reason, usage=usage))
+
+    def _embed(self, request: Embed) -> tuple[Embedding, ...]:
+        texts = [request.input] if isinstance(request.input, str) else request.input
+        vectors = [self._reply(replace(request, input=text)) for text in texts]
+        return tuple(Embedding(struct.pack(f"<{len(vector)}f", *vector)) for vector in vectors)
+
+    def _stop_if_cancelled(self, job: Job) -> None:
+        with self._lock:
+            cancelled = job.id in self.cancelled
+        if cancelled:
+            raise CallCancelled("the call was cancelled")

@@ -1,0 +1,64 @@
+"""Law L8 in a child made by `os.fork`, which does nothing but try."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable
+
+from .._errors import ForkedPool
+from ._checks import check
+
+_FINE, _NO_ERROR, _OTHER_ERROR = 0, 100, 200
+_PATIENCE = 20.0
+
+
+def check_in_child(*attempts: Callable[[], object]) -> None:
+    """Check that each attempt raises ForkedPool in a forked child.
+
+    Raises:
+        AssertionError: one did not, or hung.
+    """
+    with warnings.catch_warnings():
+        # Since 3.12 a fork beside threads warns; here it is the point.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        code = _OTHER_ERROR
+        try:
+            code = _try_all(attempts)
+        finally:
+            os._exit(code)
+    code = _wait(pid)
+    check(code >= 0, "L8: the forked child hangs")
+    check(
+        code == _FINE,
+        f"L8: attempt {code % 100} in the forked child did not raise ForkedPool (status {code})",
+    )
+
+
+def _try_all(attempts: tuple[Callable[[], object], ...]) -> int:
+    for number, attempt in enumerate(attempts):
+        try:
+            attempt()
+        except ForkedPool:
+            continue
+        except Exception:
+            return _OTHER_ERROR + number
+        return _NO_ERROR + number
+    return _FINE
+
+
+def _wait(pid: int) -> int:
+    """The child's exit status; negative when it had to be killed."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return -1

@@ -1,0 +1,352 @@
+"""Calls in sync code: waiting, streaming, cancelling, mapping, deadlines."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from poolinfer import (
+    CallCancelled,
+    Chat,
+    DeadlineExceeded,
+    Embed,
+    EngineError,
+    InvalidRequest,
+    Pool,
+    Prompt,
+    Raw,
+)
+from poolinfer.testing import FakeEngine, FakeExecutor, fake_pool, wait_until
+
+
+@pytest.fixture
+def executor():
+    return FakeExecutor(manual=True, slots=2)
+
+
+@pytest.fixture
+def pool(executor):
+    pool = Pool(executor=executor)
+    yield pool
+    pool.close(0)
+
+
+def taken(executor, n):
+    wait_until(lambda: len(executor.taken) >= n, f"{n} jobs taken")
+    return executor.taken[n - 1]
+
+
+def soon(function, *args):
+    """Runs something on another thread, soon after this one began to wait."""
+    timer = threading.Timer(0.05, function, args)
+    timer.start()
+    return timer
+
+
+def test_the_six_calls_in_sync_code():
+    with Pool(executor=FakeExecutor()) as pool:
+        assert pool.chat("Hello there").answer == "Hello there"
+        assert pool.chat(Prompt.system("Be brief.").user("Hi")).text == "Hi"
+        assert pool.chat([{"role": "user", "content": "Hi"}]).text == "Hi"
+        assert pool.raw("Once upon").text == "Once upon"
+        one = pool.embed("ab")
+        assert list(one.vector) == [2, ord("a") + ord("b"), ord("a"), 1]
+        assert [e.vector[0] for e in pool.embed(["a", "abc"])] == [1, 3]
+
+
+def test_max_tokens_cut_the_fake_answer():
+    with Pool(executor=FakeExecutor()) as pool:
+        response = pool.raw("one two three", max_tokens=2)
+    assert (response.text, response.finish_reason) == ("one two ", "length")
+
+
+def test_result_with_a_timeout_leaves_the_call_running(pool, executor):
+    call = pool.submit(Raw("a"))
+    job = taken(executor, 1)
+    for timeout in (0, -1, 0.01):
+        with pytest.raises(TimeoutError, match="goes on") as caught:
+            call.result(timeout)
+        assert not isinstance(caught.value, DeadlineExceeded)
+    assert not call.done()
+    assert call._ticket._waiters == []
+    executor.say(job, "done")
+    executor.finish(job)
+    assert call.result(timeout=30).text == "done"
+    assert executor.cancelled == []
+
+
+def test_result_again_and_from_many_threads(pool, executor):
+    call = pool.submit(Raw("a"))
+    job = taken(executor, 1)
+    with ThreadPoolExecutor(8) as threads:
+        waiting = [threads.submit(call.result) for _ in range(8)]
+        wait_until(lambda: len(call._ticket._waiters) == 8)
+        executor.finish(job)
+        found = {id(one.result()) for one in waiting}
+    assert found == {id(call.result())}
+
+
+def test_stream_gives_pieces_as_they_come(pool, executor):
+    call = pool.stream("Count")
+    job = taken(executor, 1)
+    pieces = iter(call)
+    executor.say(job, "one ")
+    assert next(pieces).text == "one "
+    soon(executor.say, job, "two")
+    assert next(pieces).text == "two"
+    soon(executor.finish, job)
+    assert list(pieces) == []
+    assert list(pieces) == []
+    assert call.result().text == call.partial == "one two"
+
+
+def test_each_reader_starts_at_the_beginning(pool, executor):
+    call = pool.stream("Count")
+    job = taken(executor, 1)
+    first = iter(call)
+    executor.say(job, "one ")
+    assert next(first).answer == "one "
+    executor.say(job, "two")
+    executor.finish(job)
+    assert [piece.text for piece in call] == ["one two"]
+    assert [piece.text for piece in first] == ["two"]
+
+
+def test_pieces_come_before_the_error(pool, executor):
+    call = pool.stream("Count")
+    job = taken(executor, 1)
+    executor.say(job, "one ")
+    executor.fail(job, EngineError("it broke"))
+    pieces = iter(call)
+    assert next(pieces).text == "one "
+    with pytest.raises(EngineError, match="it broke") as caught:
+        next(pieces)
+    assert caught.value.partial == "one "
+    assert list(pieces) == []
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_dropping_an_iterator_half_way_cancels(pool, executor, keep):
+    kept = []
+
+    def read():
+        call = pool.stream("Count")
+        kept.extend([call] if keep else [])
+        for piece in call:
+            assert piece.text == "one "
+            break
+
+    soon(lambda: executor.say(taken(executor, 1), "one "))
+    read()
+    gc.collect()
+    wait_until(lambda: executor.cancelled == executor.taken, "the cancel")
+    wait_until(lambda: pool.stats().cancelled == 1)
+
+
+def test_leaving_the_block_cancels(pool, executor):
+    with pytest.raises(ZeroDivisionError), pool.submit(Raw("a")) as call:
+        job = taken(executor, 1)
+        executor.say(job, "so far")
+        _ = 1 / 0
+    with pytest.raises(CallCancelled) as caught:
+        call.result()
+    assert caught.value.partial == call.partial == "so far"
+    assert executor.cancelled == [job]
+
+
+def test_leaving_the_block_after_the_end_changes_nothing(pool, executor):
+    with pool.submit(Raw("a")) as call:
+        executor.finish(taken(executor, 1))
+    assert call.result().text == ""
+    assert executor.cancelled == []
+
+
+def test_a_cancelled_call_frees_its_waiters_before_its_slot(pool, executor):
+    calls = [pool.submit(Raw("a")) for _ in range(3)]
+    taken(executor, 2)
+    calls[0].cancel()
+    with pytest.raises(CallCancelled):
+        calls[0].result()
+    stats = pool.stats()
+    assert (stats.busy, stats.stopping, stats.running, stats.waiting) == (2, 1, 1, 1)
+    executor.step()
+    assert taken(executor, 3)
+    assert pool.stats().stopping == 0
+
+
+def test_late_events_of_an_ended_call_are_ignored(pool, executor):
+    call = pool.submit(Raw("a"))
+    job = taken(executor, 1)
+    call.cancel()
+    executor.say(job, "late")
+    executor.finish(job)
+    assert call.partial == ""
+    with pytest.raises(CallCancelled):
+        call.result()
+
+
+def test_repr_shows_the_state_and_no_prompt(pool, executor):
+    call = pool.submit(Chat("a secret"))
+    assert repr(call) in ("<Call 1 chat waiting>", "<Call 1 chat running>")
+    job = taken(executor, 1)
+    executor.begin(job)
+    assert repr(call) == "<Call 1 chat running>"
+    assert repr(pool) == "<Pool FakeExecutor running, 1/2 slots busy, 0 waiting>"
+    executor.finish(job)
+    assert repr(call) == "<Call 1 chat done>"
+    assert "secret" not in repr(call) + repr(pool) + pool._repr_html_() + str(pool.stats())
+
+
+def test_deadline_in_the_queue(pool, executor):
+    executor.refuse = True
+    call = pool.submit(Raw("a", timeout=0.2))
+    with pytest.raises(DeadlineExceeded, match=r"0\.2 s .*queue") as caught:
+        call.result()
+    assert (caught.value.timeout, caught.value.partial) == (0.2, "")
+    assert executor.taken == []
+
+
+def test_deadline_in_prefill():
+    engine = FakeEngine(hang=threading.Event())
+    with fake_pool(engine) as pool:
+        with pytest.raises(DeadlineExceeded, match="while it ran") as caught:
+            pool.raw("x" * 1000, timeout=0.3)
+        assert caught.value.partial == ""
+        wait_until(lambda: pool.stats().busy == 0, "the slot")
+    assert engine.leaks() == []
+
+
+def test_deadline_in_decode():
+    engine = FakeEngine(tokens=100_000, step_delay=0.005)
+    with fake_pool(engine) as pool:
+        with pytest.raises(DeadlineExceeded, match=r"timeout of 1\.5 s") as caught:
+            pool.raw("xyz", timeout=1.5)
+        assert caught.value.partial.startswith("xyzxyz")
+        assert pool.stats().expired == 1
+        wait_until(lambda: pool.stats().busy == 0, "the slot")
+    assert engine.leaks() == []
+
+
+def test_map_keeps_the_order():
+    with Pool(executor=FakeExecutor(slots=3)) as pool:
+        prompts = [f"number {n}" for n in range(50)]
+        assert [r.text for r in pool.map(prompts, max_tokens=5)] == prompts
+        assert [r.text for r in pool.map(map(Raw, prompts), window=1)] == prompts
+        vectors = list(pool.map([Embed("a"), Embed(["b", "c"])]))
+        assert [len(found) for found in vectors] == [1, 2]
+        assert list(pool.map([])) == []
+
+
+def test_map_reads_no_further_than_its_window():
+    read = 0
+
+    def prompts():
+        nonlocal read
+        for read in range(1, 41):
+            yield "word"
+
+    with Pool(executor=FakeExecutor()) as pool:
+        for n, _ in enumerate(pool.map(prompts(), window=3), 1):
+            assert read <= n + 3
+            assert pool.stats().accepted <= n + 3
+    assert read == 40
+
+
+def test_map_raises_at_its_place_and_cancels_the_rest():
+    gate = threading.Event()
+
+    def reply(request):
+        if request.prompt == "bad":
+            raise EngineError("this one")
+        return "good" if request.prompt == "good" or gate.wait(30) else "never"
+
+    with Pool(executor=FakeExecutor(reply)) as pool:
+        results = pool.map(map(Raw, ["good", "good", "bad", *["later"] * 10]), window=8)
+        assert [next(results).text, next(results).text] == ["good", "good"]
+        with pytest.raises(EngineError, match="this one"):
+            next(results)
+        stats = pool.stats()
+        assert (stats.cancelled, stats.running + stats.waiting) == (stats.accepted - 3, 0)
+        gate.set()
+        assert list(results) == []
+
+
+def test_map_closed_early_cancels(pool, executor):
+    results = pool.map(["a"] * 10, window=5)
+    soon(lambda: executor.finish(taken(executor, 1)))
+    next(results)
+    results.close()
+    wait_until(lambda: pool.stats().running + pool.stats().waiting == 0)
+    assert pool.stats().cancelled == pool.stats().accepted - 1
+
+
+def test_map_waits_where_submit_says_pool_full():
+    gate = threading.Event()
+    executor = FakeExecutor(lambda request: "ok" if gate.wait(30) else "never", slots=1)
+    with Pool(executor=executor, max_queue=2) as pool, ThreadPoolExecutor(1) as threads:
+        others = [pool.submit(Raw("other"))]
+        wait_until(lambda: executor.taken)
+        others += [pool.submit(Raw("other")) for _ in range(2)]
+        mapped = threads.submit(lambda: [r.text for r in pool.map(["a"] * 9, window=100)])
+        wait_until(lambda: pool.stats().rejected > 2, "PoolFull inside map")
+        gate.set()
+        assert mapped.result(30) == ["ok"] * 9
+        assert [call.result().text for call in others] == ["ok"] * 3
+
+
+def test_map_shows_progress(capsys):
+    with Pool(executor=FakeExecutor()) as pool:
+        assert len(list(pool.map(["a"] * 3, progress=True))) == 3
+    assert "3/3" in capsys.readouterr().err
+
+
+def test_options_beside_a_request_are_refused():
+    with Pool(executor=FakeExecutor()) as pool:
+        with pytest.raises(InvalidRequest, match="max_tokens"):
+            pool.stream(Chat("a"), max_tokens=3)
+        with pytest.raises(InvalidRequest, match="Embed"):
+            pool.stream(Embed("a"))
+        with pytest.raises(InvalidRequest, match="top_p"):
+            list(pool.map([Raw("a")], top_p=0.5))
+
+
+def test_priorities_go_first_and_equal_ones_in_order(pool, executor):
+    executor.refuse = True
+    calls = [pool.submit(Raw("a", priority=p)) for p in (0, -1, 5, 0, 5)]
+    executor.slots, executor.refuse = 5, False
+    executor.ready()
+    assert [taken(executor, n) for n in range(1, 6)] == [3, 5, 1, 4, 2]
+    del calls
+
+
+def test_timings_say_where_the_time_went(pool, executor):
+    executor.refuse = True
+    call = pool.submit(Raw("a"))
+    time.sleep(0.05)
+    executor.refuse = False
+    executor.ready()
+    job = taken(executor, 1)
+    executor.begin(job)
+    executor.say(job, "x")
+    executor.finish(job)
+    timings = call.result().timings
+    assert 0.05 <= timings.queue <= timings.ttft <= timings.total < 30
+
+
+def test_neighbours_never_cross():
+    """F-74 in small: each of many concurrent calls gets its own text back."""
+    engine = FakeEngine()
+    with fake_pool(engine, workers=2, slots=6) as pool:
+        prompts = [f"secret {n} " * (1 + n % 7) for n in range(60)]
+        calls = [pool.submit(Raw(p) if n % 2 else Chat(p)) for n, p in enumerate(prompts)]
+        for call in calls[::5]:
+            call.cancel()
+        for n, (prompt, call) in enumerate(zip(prompts, calls, strict=True)):
+            if n % 5:
+                assert call.result().text.strip() == prompt.strip()
+    assert engine.leaks() == []
+    assert engine.max_rows > 6

@@ -1,0 +1,248 @@
+"""Every decision of the dispatcher, in random order, against a model of it.
+
+The executor and the clock are the test's own; `HYPOTHESIS_PROFILE=nightly` runs 10 000 examples.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from poolinfer import EngineError, PoolClosed, PoolFull, Raw
+from poolinfer._dispatch import Dispatcher
+from poolinfer._ticket import Ticket
+from poolinfer.testing import FakeExecutor
+
+_COMMON = {"deadline": None, "database": None, "stateful_step_count": 60}
+_CHECKS = {"suppress_health_check": list(HealthCheck)}
+settings.register_profile("poolinfer-ci", max_examples=200, derandomize=True, **_COMMON, **_CHECKS)
+settings.register_profile("poolinfer-nightly", max_examples=10_000, **_COMMON, **_CHECKS)
+_PROFILE = f"poolinfer-{os.environ.get('HYPOTHESIS_PROFILE', 'ci')}"
+_MAX_QUEUE = 8
+
+
+class Reluctant(FakeExecutor):
+    """Lets something happen on another thread while a refusal is on its way, and checks each offer."""
+
+    def __init__(self, check_offer: Callable[[int], None]) -> None:
+        super().__init__(manual=True, slots=2)
+        self.meanwhile: Callable[[], None] | None = None
+        self._check_offer = check_offer
+
+    def submit(self, job, emit):
+        self._check_offer(job.id)
+        taken = super().submit(job, emit)
+        if not taken and self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            thread = threading.Thread(target=meanwhile)
+            thread.start()
+            thread.join()
+        return taken
+
+
+class DispatcherMachine(RuleBasedStateMachine):
+    """Submits, cancels, ends, refuses, wakes and lets time pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.notified = False
+        self.tickets: list[Ticket] = []
+        self.wakes: dict[int, int] = {}
+        self.rejected = 0
+        self.closed = False
+        self.executor = Reluctant(self.check_offer)
+        self.dispatcher = Dispatcher(_MAX_QUEUE, lambda: self.now, self.notify)
+
+    @initialize()
+    def open(self) -> None:
+        self.executor.start(self.dispatcher.ready)
+        self.dispatcher.open(self.executor)
+
+    def notify(self) -> None:
+        self.notified = True
+
+    def waiting(self) -> list[Ticket]:
+        taken = set(self.executor.taken)
+        return [ticket for ticket in self.tickets if not ticket.ended and ticket.job.id not in taken]
+
+    def check_offer(self, job_id: int) -> None:
+        first = min(self.waiting(), key=lambda ticket: (-ticket.job.request.priority, ticket.job.id))
+        assert first.job.id == job_id, "an older call of the same priority, or a higher one, was passed over"
+
+    def live_job(self, data: st.DataObject) -> int | None:
+        jobs = sorted(self.executor.jobs)
+        return data.draw(st.sampled_from(jobs)) if jobs else None
+
+    def wake_of(self, job_id: int) -> Callable[[], None]:
+        def wake() -> None:
+            self.wakes[job_id] += 1
+
+        return wake
+
+    @rule(priority=st.integers(-1, 1), timeout=st.sampled_from([None, None, 0, 1, 5]))
+    def submit(self, priority, timeout):
+        full = len(self.waiting()) >= _MAX_QUEUE
+        try:
+            ticket = self.dispatcher.submit(Raw("a", priority=priority, timeout=timeout))
+        except PoolFull as error:
+            self.rejected += 1
+            assert full
+            assert error.retry_after > 0
+        except PoolClosed:
+            assert self.closed
+        else:
+            assert not full
+            assert not self.closed
+            self.tickets.append(ticket)
+            self.wakes[ticket.job.id] = 0
+            assert ticket.wake_at_end(self.wake_of(ticket.job.id))
+
+    @precondition(lambda self: self.tickets)
+    @rule(data=st.data(), dropped=st.booleans())
+    def cancel(self, data, dropped):
+        ticket = data.draw(st.sampled_from(self.tickets))
+        if dropped:
+            self.dispatcher.drop(ticket)
+        else:
+            self.dispatcher.cancel(ticket)
+            assert ticket.ended
+
+    @rule(data=st.data(), how=st.sampled_from(["begin", "say", "finish", "finish", "fail"]))
+    def engine_says(self, data, how):
+        job_id = self.live_job(data)
+        if job_id is None:
+            return
+        if how == "say":
+            self.executor.say(job_id, "b")
+        elif how == "fail":
+            self.executor.fail(job_id, EngineError("no"))
+        else:
+            getattr(self.executor, how)(job_id)
+
+    @rule()
+    def engine_steps(self):
+        self.executor.step()
+
+    @rule(slots=st.integers(0, 4))
+    def room_changes(self, slots):
+        more = slots > self.executor.slots
+        self.executor.slots = slots
+        if more:
+            self.executor.ready()
+
+    @rule()
+    def refuse(self):
+        self.executor.refuse = True
+
+    @rule()
+    def accept(self):
+        self.executor.refuse = False
+        self.executor.ready()
+
+    @rule()
+    def room_appears_during_the_next_refusal(self):
+        """The lost wake-up: `ready` comes while a refusal is on its way."""
+
+        def meanwhile() -> None:
+            self.executor.refuse = False
+            self.executor.slots = max(self.executor.slots, 2)
+            self.executor.ready()
+
+        self.executor.meanwhile = meanwhile
+
+    @rule()
+    def a_job_ends_during_the_next_refusal(self):
+        def meanwhile() -> None:
+            for job_id in list(self.executor.jobs)[:1]:
+                self.executor.finish(job_id)
+
+        self.executor.meanwhile = meanwhile
+
+    @rule(seconds=st.sampled_from([0.5, 1, 4]))
+    def advance_clock(self, seconds):
+        self.now += seconds
+        self.notified = True
+
+    @rule()
+    def pump(self):
+        self.notified = False
+        due = self.dispatcher.pump()
+        alive = [ticket for ticket in self.tickets if not ticket.ended]
+        assert all(ticket.deadline > self.now for ticket in alive)
+        deadlines = [ticket.deadline for ticket in alive if ticket.deadline != float("inf")]
+        # It may be too early (a call ended while others were given out), and never too late.
+        assert not deadlines or (due is not None and due <= min(deadlines) - self.now)
+
+    @precondition(lambda self: len(self.tickets) > 20)
+    @rule()
+    def shut(self):
+        self.closed = True
+        self.dispatcher.shut(PoolClosed("closed"))
+
+    @invariant()
+    def no_call_is_lost(self):
+        stats = self.dispatcher.stats("running")
+        ended = stats.succeeded + stats.failed + stats.cancelled + stats.expired
+        assert stats.accepted == len(self.tickets)
+        assert stats.rejected == self.rejected
+        assert ended == sum(ticket.ended for ticket in self.tickets)
+        assert stats.accepted == ended + stats.running + stats.waiting
+        assert stats.waiting == len(self.waiting())
+        assert stats.busy == stats.running + stats.stopping
+
+    @invariant()
+    def each_call_ends_once(self):
+        for ticket in self.tickets:
+            assert self.wakes[ticket.job.id] == int(ticket.ended)
+            assert ticket.ended == (ticket.result is not None or ticket.error is not None)
+
+    @invariant()
+    def nothing_waits_beside_a_free_slot(self):
+        free = not self.executor.refuse and len(self.executor.jobs) < self.executor.slots
+        assert self.notified or not free or not self.waiting()
+
+    @invariant()
+    def cancelled_calls_are_made_known(self):
+        ended = {ticket.job.id for ticket in self.tickets if ticket.ended}
+        assert ended & set(self.executor.jobs) <= set(self.executor.cancelled)
+
+    def teardown(self):
+        self.dispatcher.shut(PoolClosed("closed"))
+        self.dispatcher.pump()
+        self.dispatcher.fail_all(lambda: PoolClosed("closed"))
+        self.executor.step()
+        assert self.dispatcher.wait_settled(0)
+        assert all(ticket.ended for ticket in self.tickets)
+        assert self.executor.jobs == {}
+        assert self.dispatcher.stats("closed").stopping == 0
+        self.each_call_ends_once()
+
+
+TestDispatcher = DispatcherMachine.TestCase
+TestDispatcher.settings = settings.get_profile(_PROFILE)
+TestDispatcher = pytest.mark.timeout(0)(TestDispatcher)
+
+
+def test_room_during_a_refusal_is_not_lost():
+    """The machine's most important path, by itself."""
+    executor = Reluctant(lambda job_id: None)
+    dispatcher = Dispatcher(_MAX_QUEUE, lambda: 0.0, lambda: None)
+    executor.start(dispatcher.ready)
+    dispatcher.open(executor)
+    executor.refuse = True
+
+    def meanwhile() -> None:
+        executor.refuse = False
+        executor.ready()
+
+    executor.meanwhile = meanwhile
+    ticket = dispatcher.submit(Raw("a"))
+    dispatcher.pump()
+    assert executor.taken == [ticket.job.id]

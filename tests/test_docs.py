@@ -1,0 +1,135 @@
+"""The documentation: every Python block runs, and every table that repeats the code equals it."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import poolinfer
+import poolinfer.testing
+from poolinfer._limits import LIMITS, Limit
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOT_RUN = "<!-- not run -->"
+BLOCK = re.compile(r"^(<!-- not run -->\n+)?```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# The demo model runs already, so that no test is blamed for what importing llama_cpp opens.
+pytestmark = pytest.mark.usefixtures("tiny")
+
+
+def page_id(page: Path) -> str:
+    return page.name
+
+
+def run_block(source: str, page: Path, line: int, names: dict[str, Any]) -> None:
+    """Run a block with the names of the blocks before it; ``await`` works at its top level."""
+    # Empty lines first, so that a traceback has the page's own line numbers.
+    tree = compile(
+        "\n" * line + source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
+    )
+    code = compile(tree, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if code.co_flags & inspect.CO_COROUTINE:
+
+        async def run() -> None:
+            await eval(code, names)
+
+        asyncio.run(run())
+    else:
+        exec(code, names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_python_blocks(page: Path) -> None:
+    text = page.read_text()
+    names: dict[str, Any] = {"__name__": "page"}
+    try:
+        for found in BLOCK.finditer(text):
+            source = found[2]
+            line = text.count("\n", 0, found.start(2))
+            if source.startswith("--8<--"):
+                continue
+            if found[1]:
+                compile(source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            else:
+                run_block(source, page, line, names)
+    finally:
+        for value in names.values():
+            if isinstance(value, poolinfer.Pool | poolinfer.Model):
+                value.close(0)
+
+
+def test_no_block_is_missed() -> None:
+    for page in PAGES:
+        text = page.read_text()
+        assert len(BLOCK.findall(text)) == text.count("```python"), page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), target
+
+
+def test_snippets() -> None:
+    for name in re.findall(r'--8<-- "(.+)"', (ROOT / "docs/examples.md").read_text()):
+        assert (ROOT / "examples" / name).is_file()
+
+
+@pytest.mark.parametrize("module", [poolinfer, poolinfer.testing], ids=lambda module: module.__name__)
+def test_api_has_every_public_name(module: Any) -> None:
+    text = (ROOT / "docs/api.md").read_text()
+    listed = set(re.findall(rf"^::: {re.escape(module.__name__)}\.(\w+)$", text, re.MULTILINE))
+    assert listed == {name for name in module.__all__ if not name.startswith("__")}
+
+
+def limit_row(limit: Limit) -> str:
+    also = [name for name, holds in (("0", limit.zero), ("`None`", limit.optional)) if holds]
+    kind = "int" if limit.whole else "number"
+    low, high = (f"{value:,}" for value in (limit.low, limit.high))
+    return f"| `{limit.name}` | {kind} | {low} | {high} | {', '.join(also)} | {limit.why} |"
+
+
+def test_limits_page() -> None:
+    text = (ROOT / "docs/limits.md").read_text()
+    assert [row for row in text.splitlines() if row.startswith("| `")] == list(
+        map(limit_row, LIMITS.values())
+    )
+
+
+def test_errors_page() -> None:
+    """The tree of errors on the page is the module's own."""
+    module = inspect.getdoc(poolinfer._errors) or ""
+    tree = [line.strip() for line in module.splitlines() if re.search(r"──|^ *PoolinferError$", line)]
+    page = [line.strip() for line in (ROOT / "docs/limits.md").read_text().splitlines()]
+    assert [line for line in page if line in tree] == tree
+
+
+def test_reliability_names_real_tests() -> None:
+    """Every test that the page names exists, and every row of a fault names one."""
+    source = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    defined = set(re.findall(r"def (test_\w+)", source))
+    for row in (ROOT / "docs/reliability.md").read_text().splitlines():
+        if row.startswith("| F-"):
+            named = re.findall(r"`(test_\w+)`", row)
+            assert named, row
+            assert set(named) <= defined, row
+
+
+def test_readme_has_the_two_commands() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert "\npython3 -m venv .venv && .venv/bin/pip install -q nox && .venv/bin/nox -s demo\n" in text
+    assert "\n.venv/bin/nox -s tests\n" in text
+
+
+def test_no_word_names_this_machine() -> None:
+    """Pages are for readers elsewhere."""
+    for page in PAGES:
+        assert os.fspath(ROOT) not in page.read_text()
