@@ -41,9 +41,13 @@ class Measurement:
 
 def pool_layout(engine: str, work: Workload) -> tuple[int, int, int]:
     """Return the workers, slots and threads per worker of one of poolinfer's engines."""
-    if engine == "pool-equal":
+    if engine in ("pool-equal", "pool"):
         return 1, work.slots, work.threads
     return 2, work.slots // 2, max(1, work.threads // 2)
+
+
+#: Seconds that no step takes: with it a pool fills its batches as the bare loop does.
+_UNBOUNDED = 10.0
 
 
 def label(engine: str, work: Workload) -> str:
@@ -53,7 +57,8 @@ def label(engine: str, work: Workload) -> str:
     if engine == "bare":
         return f"bare batched loop ({work.slots} sequences)"
     workers, slots, threads = pool_layout(engine, work)
-    return f"poolinfer {workers} x {slots} slots, {threads} thread{'s' if threads > 1 else ''} each"
+    schedule = ", whole batches" if engine == "pool-equal" else ""
+    return f"poolinfer {workers} x {slots} slots, {threads} thread{'s' if threads > 1 else ''} each{schedule}"
 
 
 def run_locked(work: Workload) -> tuple[float, list[int], list[int]]:
@@ -84,8 +89,10 @@ def run_bare(work: Workload) -> tuple[float, list[int], list[int]]:
     return seconds, counts, [len(prompt) for prompt in work.prompts]
 
 
-def run_pool(work: Workload, workers: int, slots: int, threads: int) -> tuple[float, list[int], list[int]]:
+def run_pool(engine: str, work: Workload) -> tuple[float, list[int], list[int]]:
     """Measure a poolinfer pool: every chat is submitted at once, the pool runs as many as it has slots."""
+    workers, slots, threads = pool_layout(engine, work)
+    options = {"latency_target": _UNBOUNDED} if engine == "pool-equal" else {}
     import poolinfer  # here, so that the baselines run without it
 
     bias = dict.fromkeys(work.banned, -100.0) or None
@@ -97,7 +104,9 @@ def run_pool(work: Workload, workers: int, slots: int, threads: int) -> tuple[fl
     model = poolinfer.Model.load(work.model)
     with (
         model,
-        poolinfer.Pool(model, workers=workers, slots=slots, threads=threads, n_ctx=work.n_ctx) as pool,
+        poolinfer.Pool(
+            model, workers=workers, slots=slots, threads=threads, n_ctx=work.n_ctx, **options
+        ) as pool,
     ):
         for call in [pool.submit(warm_up) for _ in range(workers)]:
             call.result()
@@ -111,8 +120,9 @@ def run_pool(work: Workload, workers: int, slots: int, threads: int) -> tuple[fl
 ENGINES: dict[str, Callable[[Workload], tuple[float, list[int], list[int]]]] = {
     "locked": run_locked,
     "bare": run_bare,
-    "pool-equal": lambda work: run_pool(work, *pool_layout("pool-equal", work)),
-    "pool-recommended": lambda work: run_pool(work, *pool_layout("pool-recommended", work)),
+    "pool-equal": lambda work: run_pool("pool-equal", work),
+    "pool": lambda work: run_pool("pool", work),
+    "pool-lanes": lambda work: run_pool("pool-lanes", work),
 }
 
 

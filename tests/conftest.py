@@ -22,7 +22,7 @@ from poolinfer import Model, demo_model
 from poolinfer.testing import Held
 
 ROOT = Path(__file__).parent.parent
-_OTHERS = ("AnyIO worker thread", "Trio thread", "pytest")
+_OTHERS = ("AnyIO worker thread", "Trio thread", "tqdm_monitor")
 
 
 def _is_of_others(thread: threading.Thread) -> bool:
@@ -30,8 +30,8 @@ def _is_of_others(thread: threading.Thread) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def hygiene() -> Iterator[None]:
-    """No thread, child process or descriptor outlives its test."""
+def hygiene(tiny: Model) -> Iterator[None]:
+    """No thread, child process or descriptor outlives its test (importing the engine opens some, once)."""
     faulthandler.dump_traceback_later(55, exit=False)
     before = Held.now()
     yield

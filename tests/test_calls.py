@@ -148,7 +148,7 @@ def test_dropping_an_iterator_half_way_cancels(pool, executor, keep):
 
 
 def test_leaving_the_block_cancels(pool, executor):
-    with pytest.raises(ZeroDivisionError), pool.submit(Raw("a")) as call:
+    with pytest.raises(ZeroDivisionError), pool.submit(Raw("a")) as call:  # noqa: PT012
         job = taken(executor, 1)
         executor.say(job, "so far")
         _ = 1 / 0
@@ -246,7 +246,7 @@ def test_map_reads_no_further_than_its_window():
 
     def prompts():
         nonlocal read
-        for read in range(1, 41):
+        for read in range(1, 41):  # noqa: B007
             yield "word"
 
     with Pool(executor=FakeExecutor()) as pool:

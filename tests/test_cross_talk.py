@@ -16,48 +16,48 @@ SHAPES = list(itertools.product((1, 2), range(1, 9)))
 
 
 @pytest.fixture(scope="module")
-def questions(oracle: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """64 single-turn questions with answers of their own."""
+def distinct(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """64 chats with answers of their own."""
     found: dict[str, dict[str, Any]] = {}
-    for item in oracle:
-        if len(item["messages"]) == 1 and item["answer"] not in found:
-            found[item["answer"]] = item
+    for item in questions:
+        if not item.get("tools"):
+            found.setdefault(item["answer"], item)
     assert len(found) >= 64
     return list(found.values())[:64]
 
 
 @pytest.fixture(scope="module")
-def one_at_a_time(tiny: Model, questions: list[dict[str, Any]]) -> list[str]:
+def one_at_a_time(tiny: Model, distinct: list[dict[str, Any]]) -> list[str]:
     """What the model answers when nobody else calls it."""
     with Pool(tiny, workers=1, slots=1, threads=1) as pool:
-        return [pool.chat(item["messages"], temperature=0).text for item in questions]
+        return [pool.chat(item["messages"], temperature=0).text for item in distinct]
 
 
-def _check(texts: Sequence[str], questions: list[dict[str, Any]], alone: list[str], slots: int) -> None:
-    assert list(texts) == [item["answer"] for item in questions]
+def _check(texts: Sequence[str], distinct: list[dict[str, Any]], alone: list[str], slots: int) -> None:
+    assert list(texts) == [item["answer"] for item in distinct]
     if slots == 1:
         assert list(texts) == alone
 
 
 @pytest.mark.parametrize(("workers", "slots"), SHAPES)
 def test_64_threads(
-    tiny: Model, questions: list[dict[str, Any]], one_at_a_time: list[str], workers: int, slots: int
+    tiny: Model, distinct: list[dict[str, Any]], one_at_a_time: list[str], workers: int, slots: int
 ) -> None:
     with Pool(tiny, workers=workers, slots=slots, threads=1) as pool, ThreadPoolExecutor(64) as threads:
-        texts = threads.map(lambda item: pool.chat(item["messages"], temperature=0).text, questions)
-        _check(list(texts), questions, one_at_a_time, slots)
+        texts = threads.map(lambda item: pool.chat(item["messages"], temperature=0).text, distinct)
+        _check(list(texts), distinct, one_at_a_time, slots)
 
 
 @pytest.mark.parametrize(("workers", "slots"), SHAPES)
 def test_one_event_loop(
-    tiny: Model, questions: list[dict[str, Any]], one_at_a_time: list[str], workers: int, slots: int
+    tiny: Model, distinct: list[dict[str, Any]], one_at_a_time: list[str], workers: int, slots: int
 ) -> None:
     async def ask_all() -> list[str]:
         async with Pool(tiny, workers=workers, slots=slots, threads=1) as pool:
-            calls = [pool.achat(item["messages"], temperature=0) for item in questions]
+            calls = [pool.achat(item["messages"], temperature=0) for item in distinct]
             return [reply.text for reply in await asyncio.gather(*calls)]
 
-    _check(asyncio.run(ask_all()), questions, one_at_a_time, slots)
+    _check(asyncio.run(ask_all()), distinct, one_at_a_time, slots)
 
 
 def test_F74_canaries_never_cross(tiny: Model) -> None:

@@ -51,6 +51,8 @@ def test_P10_a_ticker_is_never_late_beside_16_streams(tiny: Model) -> None:
     # shows what is ours, and a stall of ours would show in all of them.
     rounds = [asyncio.run(main()) for _ in range(3)]
     worst = [max(late) for late, _ in rounds]
-    print(f"16 streams, {rounds[0][1]} pieces; latest tick of each round, ms: {[round(w * 1e3, 1) for w in worst]}")
+    print(
+        f"16 streams, {rounds[0][1]} pieces; latest tick of each round, ms: {[round(w * 1e3, 1) for w in worst]}"
+    )
     assert all(len(late) > 10 for late, _ in rounds)
     assert min(worst) < LATEST

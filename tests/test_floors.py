@@ -14,9 +14,9 @@ MOST_LINES = 350
 
 FLOORS = (
     "_errors _requests _results _prompt _events _spec",
-    "_limits _normalize _wire _executor _gguf _gguf_parse _machine",
+    "_limits _normalize _wire _frames _shapes _executor _gguf _gguf_parse _machine",
     "_engine",
-    "_executors",
+    "_executors _worker",
     "_wake _ticket _admission _stats _dispatch _core _call _calls _model _pool",
     "__init__ __main__ _demo testing",
 )

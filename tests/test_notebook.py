@@ -95,7 +95,11 @@ def test_F25_interrupting_a_cell(kernel: Any, cell: str) -> None:
     ended = _interrupt(manager, client, cell)
     assert ended["status"] == "error"
     assert ended["ename"] in ("KeyboardInterrupt", "CancelledError")
-    assert f"{int(before) + 1} 0" in _run(client, "s = stuck.stats(); print(s.cancelled, s.waiting + s.running)")
+    assert f"{int(before) + 1} 0" in _run(
+        client, "s = stuck.stats(); print(s.cancelled, s.waiting + s.running)"
+    )
     assert "Paris" in _run(client, "print(pool.chat('What is the capital of France?', temperature=0).answer)")
-    assert "Paris" in _run(client, "(await pool.achat('What is the capital of France?', temperature=0)).answer")
+    assert "Paris" in _run(
+        client, "(await pool.achat('What is the capital of France?', temperature=0)).answer"
+    )
     assert "slots busy" in _run(client, "pool")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,10 +43,12 @@ def pool(tiny: Model) -> Iterator[Pool]:
         yield pool
 
 
-def test_oracle_is_answered(pool: Pool, oracle: list[dict[str, Any]]) -> None:
-    plain = [item for item in oracle if not item.get("tools")]
+def test_oracle_is_answered(pool: Pool, questions: list[dict[str, Any]]) -> None:
+    plain = [item for item in questions if not item.get("tools")]
     replies = list(pool.map([Chat(item["messages"], temperature=0) for item in plain]))
-    wrong = [(item, reply.text) for item, reply in zip(plain, replies, strict=True) if reply.text != item["answer"]]
+    wrong = [
+        (item, reply.text) for item, reply in zip(plain, replies, strict=True) if reply.text != item["answer"]
+    ]
     assert not wrong
 
 
@@ -178,7 +182,9 @@ def test_logprobs(pool: Pool) -> None:
 
 def test_logit_bias_forbids_a_token(pool: Pool) -> None:
     first = pool.chat("What is 2 plus 3?", temperature=0, logprobs=True).logprobs[0].token
-    other = pool.chat("What is 2 plus 3?", temperature=0, logprobs=True, logit_bias={first: -100}, max_tokens=4)
+    other = pool.chat(
+        "What is 2 plus 3?", temperature=0, logprobs=True, logit_bias={first: -100}, max_tokens=4
+    )
     assert other.logprobs[0].token != first
     with pytest.raises(InvalidRequest, match="logit_bias"):
         pool.chat("Hi", logit_bias={10**6: 1.0})
@@ -239,10 +245,11 @@ def test_the_engine_logs_to_logging_and_not_to_the_terminal(
     assert any(record.name == "poolinfer.llama" for record in caplog.records)
 
 
-def test_weights_are_loaded_once_for_many_pools(tiny: Model) -> None:
+def test_weights_are_loaded_once_for_many_pools(tiny: Model, tmp_path: Path) -> None:
     from poolinfer._engine import llama
 
-    with Pool(tiny, slots=1, threads=1), Pool(tiny, slots=1, threads=1):
-        (weights,) = [w for spec, w in llama._library.weights.items() if spec == tiny.spec]
-        assert weights.users == 2
-    assert tiny.spec not in llama._library.weights
+    model = Model.load(shutil.copy(tiny.path, tmp_path))
+    same = Model.load(model.path)
+    with Pool(model, slots=1, threads=1), Pool(same, slots=1, threads=1):
+        assert llama._library.weights[model.spec].users == 2
+    assert model.spec not in llama._library.weights

@@ -1,10 +1,9 @@
-"""The pool's policy: who may wait, and who is next. No threads, no clock: its owner holds the lock."""
+"""The pool's policy: how many may wait, and who is next. No threads, no clock: its owner holds the lock."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-from ._errors import PoolFull
 from ._ticket import Ticket
 
 
@@ -19,18 +18,10 @@ class Admission:
     def __len__(self) -> int:
         return self._count
 
-    def check(self, retry_after: float) -> None:
-        """Refuse a newcomer when the queue is full.
-
-        Raises:
-            PoolFull: it is.
-        """
-        if self._count >= self.max_queue:
-            raise PoolFull(
-                f"{self._count} calls wait already (max_queue={self.max_queue}); try again in {retry_after:.1f} s,"
-                " or make the pool with a larger max_queue",
-                retry_after=retry_after,
-            )
+    def __contains__(self, ticket: object) -> bool:
+        return isinstance(ticket, Ticket) and ticket.job.id in self._waiting.get(
+            ticket.job.request.priority, ()
+        )
 
     def push(self, ticket: Ticket, *, front: bool = False) -> None:
         """Let a call wait; at the front when an executor had no room for it after all."""

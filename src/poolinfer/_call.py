@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import AsyncIterator, Generator, Iterator
 from types import TracebackType
@@ -14,7 +15,10 @@ from ._wake import loop_waker, thread_waker
 
 if TYPE_CHECKING:
     from ._core import Core
+    from ._errors import PoolinferError
     from ._results import Chunk
+
+_DROPPED = "the call was dropped by its owner"
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 
@@ -30,13 +34,18 @@ class Call(Generic[ResultT_co]):
     __slots__ = ("__weakref__", "_core", "_keep", "_ticket")
 
     def __init__(self, ticket: Ticket, core: Core, keep: object) -> None:
-        self._ticket = ticket
         self._core = core
         self._keep = keep
+        self._ticket = ticket
 
     @property
     def partial(self) -> str:
-        """The text so far."""
+        """The text so far.
+
+        Raises:
+            ForkedPool: this process was forked from the pool's owner.
+        """
+        self._core.check_process()
         return self._ticket.text
 
     def done(self) -> bool:
@@ -44,7 +53,10 @@ class Call(Generic[ResultT_co]):
         return self._ticket.ended
 
     def cancel(self) -> None:
-        """End the call with `CallCancelled`, unless it has ended; its slot is freed within one engine step."""
+        """End the call with `CallCancelled`, unless it has ended; its slot is freed within one engine step.
+
+        Only asks, and returns at once: the call ends a moment later. May be called from a signal handler.
+        """
         self._core.cancel(self._ticket)
 
     def result(self, timeout: float | None = None) -> ResultT_co:
@@ -121,7 +133,7 @@ class Call(Generic[ResultT_co]):
         # Runs at any point of any thread, so it may take no lock: the pool's own thread does the rest.
         ticket = getattr(self, "_ticket", None)
         if ticket is not None and not ticket.ended:
-            self._core.drop(ticket)
+            self._core.cancel(ticket, _DROPPED)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -138,7 +150,7 @@ class Call(Generic[ResultT_co]):
 
     def _outcome(self) -> ResultT_co:
         if self._ticket.error is not None:
-            raise self._ticket.error
+            raise _fresh(self._ticket.error)
         return cast("ResultT_co", self._ticket.result)
 
 
@@ -153,18 +165,19 @@ class _Reader:
 
     def _next(self) -> Chunk | None:
         """The next piece, or None when there is nothing yet. Ends with the call's error, if it has one."""
+        self._call._core.check_process()
         ended = self._ticket.ended
         chunk = None if self._over else self._ticket.read(self._cursor)
         if chunk is None and ended:
             if not self._over and self._ticket.error is not None:
                 self._over = True
-                raise self._ticket.error
+                raise _fresh(self._ticket.error)
             self._over = True
         return chunk
 
     def __del__(self) -> None:
         if not self._over and not self._ticket.ended:
-            self._call._core.drop(self._ticket)
+            self._call._core.cancel(self._ticket, _DROPPED)
 
 
 class _Pieces(_Reader):
@@ -205,6 +218,13 @@ class _AsyncPieces(_Reader):
                 except BaseException:
                     self._call.cancel()
                     raise
+
+
+def _fresh(error: PoolinferError) -> PoolinferError:
+    """A copy to raise: every waiter gets a traceback of its own, and the call's frames do not keep it alive."""
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 def _bounded(timeout: float | None) -> float:

@@ -1,8 +1,7 @@
 """The life of a pool: new, starting, running, closing, closed (or broken), and its two threads.
 
-The starter loads the model and ends. The conductor gives what callers submit to the executor, expires
-deadlines, and reaps dropped calls: a caller's thread only ever appends to a queue, so Ctrl-C cannot interrupt
-a hand-over.
+The conductor does all that changes the pool's state; callers only ask it (see `poolinfer._dispatch`). The
+loader starts the executor, which may take long, and ends.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from ._dispatch import Dispatcher
@@ -34,27 +31,30 @@ from ._stats import PoolStats
 from ._ticket import Ticket
 
 _log = logging.getLogger("poolinfer")
-_OVER = ("closing", "closed")
+_SETTLED = ("running", "broken", "closed")
 
 #: Makes the executor when the pool starts.
 Make: TypeAlias = Callable[[], Executor]
 
 
 class Core:
-    """A pool without its public face, which may be garbage-collected while this still works."""
+    """A pool without its public face, which may be garbage-collected while this still works.
+
+    Attributes:
+        state: ``"new"``, ``"starting"``, ``"running"``, ``"closing"``, ``"closed"`` or ``"broken"``.
+    """
 
     def __init__(self, make: Make, max_queue: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.state = "new"
-        self._make = make
+        self._make: Make | None = make
         self._pid = 0
         self._changed = threading.Condition()
-        self._mail: SimpleQueue[bool] = SimpleQueue()
-        self._dispatcher = Dispatcher(max_queue, clock, lambda: self._mail.put(True))
+        self._dispatcher = Dispatcher(max_queue, clock)
         self._executor: Executor | None = None
+        self._loader: threading.Thread | None = None
         self._failure: PoolinferError | None = None
-        self._threads: list[threading.Thread] = []
-        self._abandoned = False
-        self._stopping = False
+        # When accepted calls must have ended (monotonic seconds), once the pool is to close.
+        self._close_by: float | None = None
 
     def start(self) -> None:
         """Start, and wait until the executor is ready.
@@ -62,61 +62,24 @@ class Core:
         Raises:
             ModelError: the model cannot be loaded.
             PoolClosed: the pool was closed.
+            PoolBroken: no thread can be started.
         """
         self._begin()
         with self._changed:
-            self._changed.wait_for(lambda: self.state != "starting")
+            self._changed.wait_for(lambda: self.state in _SETTLED)
             if self._failure is not None:
-                raise self._failure
-            if self.state in _OVER:
+                raise self._failure.with_traceback(None)
+            if self.state == "closed":
                 raise PoolClosed("the pool is closed; make a new one")
 
     def _begin(self) -> None:
-        """Start once; loading goes on in a thread of its own."""
-        with self._changed:
-            if self.state != "new":
-                return
-            self._pid = os.getpid()
-            self._executor = self._make()
-            self.state = "starting"
-            self._threads = [
-                threading.Thread(
-                    target=self._load, args=(self._executor,), name="poolinfer-start", daemon=True
-                ),
-                threading.Thread(target=self._conduct, name="poolinfer-conductor", daemon=True),
-            ]
-            _running.add(self)
-            try:
-                for thread in self._threads:
-                    thread.start()
-            except RuntimeError as error:
-                self._threads = [thread for thread in self._threads if thread.ident is not None]
-                self.state, self._failure = "broken", PoolBroken(f"the pool cannot start its threads ({error})")
-                raise self._failure from error
-
-    def _load(self, executor: Executor) -> None:
+        """See that there is a conductor; of several that race, the first one stays."""
+        if self.state != "new":
+            return
         try:
-            executor.start(self._dispatcher.ready)
-        except PoolinferError as error:
-            self._break(error)
-        except Exception as error:
-            _log.exception("the executor failed to start")
-            self._break(ModelError(f"the executor failed to start: {error!r}"))
-        else:
-            with self._changed:
-                if self.state == "starting":
-                    self.state = "running"
-                self._changed.notify_all()
-            self._dispatcher.open(executor)
-
-    def _break(self, error: PoolinferError) -> None:
-        with self._changed:
-            if self.state in _OVER:
-                return
-            self.state, self._failure = "broken", error
-            self._dispatcher.shut(PoolBroken(f"the pool cannot go on ({error}); make a new one"))
-            self._changed.notify_all()
-        self._dispatcher.fail_all(lambda: error)
+            threading.Thread(target=self._conduct, name="poolinfer-conductor", daemon=True).start()
+        except RuntimeError as error:
+            raise PoolBroken(f"the pool cannot start a thread: {error}") from error
 
     def check_process(self) -> None:
         """Refuse in a forked child.
@@ -126,8 +89,8 @@ class Core:
         """
         if self._foreign:
             raise ForkedPool(
-                f"this pool was started in process {self._pid}, from which this process was forked; make a new pool"
-                " here, after the fork (gunicorn: in post_fork, or without --preload)"
+                f"this pool was started in process {self._pid}, from which this process was forked; make a"
+                " new pool here, after the fork (gunicorn: in post_fork, or without --preload)"
             )
 
     @property
@@ -157,17 +120,14 @@ class Core:
         """
         self.check_process()
         self._begin()
-        return self._dispatcher.submit(request)
+        ticket = self._dispatcher.ticket(request)
+        self._dispatcher.submit(ticket)
+        return ticket
 
-    def cancel(self, ticket: Ticket) -> None:
-        """End a call as cancelled, unless it has ended."""
+    def cancel(self, ticket: Ticket, why: str = "the call was cancelled") -> None:
+        """End a call as cancelled, unless it has ended; any finaliser or signal handler may call this."""
         if not self._foreign:
-            self._dispatcher.cancel(ticket)
-
-    def drop(self, ticket: Ticket) -> None:
-        """Cancel a call that nobody holds any more; any finaliser may call this."""
-        if not self._foreign:
-            self._dispatcher.drop(ticket)
+            self._dispatcher.cancel(ticket, why)
 
     def stats(self) -> PoolStats:
         """A snapshot.
@@ -187,55 +147,108 @@ class Core:
             return
         if threading.current_thread().name.startswith("poolinfer-"):
             raise PoolError("close() was called from one of the pool's own threads, which it would wait for")
-        self._close(grace)
-
-    def _close(self, grace: float) -> None:
+        self._ask_to_close(grace)
         with self._changed:
-            if self.state in _OVER:
-                self._changed.wait_for(lambda: self.state == "closed")
-                return
-            before, self.state = self.state, "closing"
-            self._dispatcher.shut(PoolClosed("the pool is closed; make a new one"))
-            self._changed.notify_all()
-        deadline = time.monotonic() + grace
-        try:
-            if before == "running":
-                self._dispatcher.wait_settled(grace)
-        finally:
-            self._finish(max(0.0, deadline - time.monotonic()))
-
-    def _finish(self, grace: float) -> None:
-        self._dispatcher.fail_all(lambda: CallCancelled("the pool was closed before the call ended"))
-        if self._executor is not None:
-            self._executor.close(grace)
-        self._stopping = True
-        self._mail.put(True)
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join()
-        _running.discard(self)
-        with self._changed:
-            self.state = "closed"
-            self._changed.notify_all()
+            if self.state == "new":
+                self.state = "closed"
+            self._changed.wait_for(lambda: self.state == "closed")
 
     def abandon(self) -> None:
-        """Close soon, on the conductor; any finaliser may call this."""
-        self._abandoned = True
-        self._mail.put(True)
+        """Close soon; takes no lock, so any finaliser may call it."""
+        self._close_by = 0.0
+        self._dispatcher.wake()
+
+    def _ask_to_close(self, grace: float) -> None:
+        deadline = time.monotonic() + grace
+        self._dispatcher.shut(PoolClosed("the pool is closed; make a new one"))
+        self._close_by = deadline if self._close_by is None else min(deadline, self._close_by)
+        self._dispatcher.wake()
+
+    # What follows runs on the conductor and on the loader.
 
     def _conduct(self) -> None:
-        while not self._stopping:
+        with self._changed:
+            make, self._make = self._make, None
+            if self.state != "new" or make is None:
+                return
+            self._pid = os.getpid()
+            self.state = "starting"
+        _running.add(self)
+        self._start_loader(make)
+        del make  # it is the pool's, whose end closes this core
+        while not self._is_over():
             try:
                 timeout = self._dispatcher.pump()
             except Exception:
                 _log.exception("the pool's conductor failed; it goes on")
                 timeout = 1.0
-            with suppress(Empty):
-                self._mail.get(timeout=None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
-                while True:
-                    self._mail.get_nowait()
-            if self._abandoned and not self._stopping:
-                self._close(0.0)
+            self._dispatcher.wait(self._until(timeout))
+        self._finish()
+
+    def _start_loader(self, make: Make) -> None:
+        try:
+            self._executor = make()
+            self._loader = threading.Thread(
+                target=self._load, args=(self._executor,), name="poolinfer-start", daemon=True
+            )
+            self._loader.start()
+        except Exception as error:
+            self._loader = None
+            self._break(PoolBroken(f"the pool cannot start: {error!r}"))
+
+    def _load(self, executor: Executor) -> None:
+        try:
+            executor.start(self._dispatcher.ready)
+        except PoolinferError as error:
+            self._break(error)
+        except Exception as error:
+            _log.exception("the executor failed to start")
+            self._break(ModelError(f"the executor failed to start: {error!r}"))
+        else:
+            self._dispatcher.open(executor)
+            self._become("running")
+
+    def _break(self, error: PoolinferError) -> None:
+        self._dispatcher.shut(PoolBroken(f"the pool cannot go on ({error}); make a new one"))
+        self._failure = error
+        self._become("broken")
+        self._dispatcher.wake()
+
+    def _become(self, state: str) -> None:
+        with self._changed:
+            if self.state == "starting" or state in ("closing", "closed"):
+                self.state = state
+            self._changed.notify_all()
+
+    def _is_over(self) -> bool:
+        """Whether it is time to finish; ends calls that a broken pool cannot run."""
+        failure = self._failure
+        if failure is not None:
+            self._dispatcher.fail_all(lambda: failure)
+        if self._close_by is None:
+            return False
+        loading = self.state == "starting"
+        self._become("closing")
+        return loading or self._dispatcher.settled or time.monotonic() >= self._close_by
+
+    def _until(self, timeout: float | None) -> float | None:
+        if self._close_by is None:
+            return timeout
+        left = max(0.0, self._close_by - time.monotonic())
+        return left if timeout is None else min(left, timeout)
+
+    def _finish(self) -> None:
+        self._dispatcher.shut(PoolClosed("the pool is closed; make a new one"))
+        self._dispatcher.fail_all(lambda: CallCancelled("the pool was closed before the call ended"))
+        try:
+            if self._executor is not None:
+                self._executor.close(max(0.0, (self._close_by or 0.0) - time.monotonic()))
+            if self._loader is not None:
+                self._loader.join()
+        except Exception:
+            _log.exception("the executor failed to close")
+        _running.discard(self)
+        self._become("closed")
 
 
 _running: weakref.WeakSet[Core] = weakref.WeakSet()

@@ -1,10 +1,12 @@
 """Every decision of a pool, and no thread of its own: admission, dispatch, deadlines, endings.
 
-    submit ──> Admission (queue) ── pump / an ending ──> Executor.submit
-                                                             │ events, on the executor's threads
-               Ticket <──────────────────────────────── _on_event ──> the next waiting call
+    submit, cancel ──mail──> pump ──> Admission (queue) ──> Executor.submit
+                                                               │ events, on the executor's threads
+                 Ticket <─────────────────────────────── _on_event ──> the next waiting call
 
-Decisions are made under one lock; executors and waiters are called outside it.
+A caller's thread only ever appends to the mail: Ctrl-C, which strikes between any two instructions of the main
+thread, cannot tear a decision apart, and a signal handler may cancel. Decisions are made under one
+lock, by the pool's conductor and by the executor's threads; executors and waiters are called outside it.
 
 Waiters of a call are freed the moment it is cancelled or expires. Its slot is freed by the executor's ending
 (law L6): a call that the engine will not let go of costs a slot, and never its owner.
@@ -13,8 +15,10 @@ Waiters of a call are freed the moment it is cancelled or expires. Its slot is f
 from __future__ import annotations
 
 import heapq
+import itertools
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -41,23 +45,22 @@ _NEVER = float("inf")
 
 
 class Dispatcher:
-    """Owns every call of one pool from acceptance to its end.
+    """Owns every call of one pool from acceptance to its end; `pump` must be called whenever `wait` returns."""
 
-    `notify` is called, from any thread, when there is something for `pump` to do.
-    """
-
-    def __init__(self, max_queue: int, clock: Callable[[], float], notify: Callable[[], None]) -> None:
+    def __init__(self, max_queue: int, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._notify = notify
+        # Reentrant: a signal handler may submit while the thread that it interrupts does.
+        self._door = threading.RLock()
         self._lock = threading.Lock()
-        self._settled = threading.Condition(self._lock)
+        self._arrivals: deque[Ticket] = deque()
+        self._cancels: deque[tuple[Ticket, str]] = deque()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._ids = itertools.count(1)
         self._queue = Admission(max_queue)
         self._live: dict[int, Ticket] = {}
         self._given: dict[int, Ticket] = {}
         self._deadlines: list[tuple[float, int, Ticket]] = []
-        self._dropped: SimpleQueue[Ticket] = SimpleQueue()
         self._counters = Counters()
-        self._next_id = 0
         self._executor: Executor | None = None
         self._shut: PoolError | None = None
         self._dispatching = False
@@ -65,6 +68,67 @@ class Dispatcher:
         # way: a refusal holds only for the count that was read before the executor was asked.
         self._room = 0
         self._refused = -1
+
+    def ticket(self, request: Chat | Raw | Embed) -> Ticket:
+        """A ticket for a checked request, not yet accepted."""
+        now = self._clock()
+        deadline = _NEVER if request.timeout is None else now + request.timeout
+        return Ticket(Job(next(self._ids), request), now, deadline)
+
+    def submit(self, ticket: Ticket) -> None:
+        """Accept a ticket. Called by callers.
+
+        Raises:
+            PoolFull: the queue is full.
+            PoolError: the pool was shut.
+        """
+        with self._door:
+            if self._shut is not None:
+                raise self._shut.with_traceback(None)
+            if self._is_full():
+                self._counters.rejected += 1
+                raise self._full()
+            self._arrivals.append(ticket)
+        self.wake()
+
+    def cancel(self, ticket: Ticket, why: str = "the call was cancelled") -> None:
+        """End a call as cancelled, unless it has ended. Takes no lock: any finaliser or signal handler may."""
+        if not ticket.ended:
+            self._cancels.append((ticket, why))
+            self.wake()
+
+    def wake(self) -> None:
+        """Let `wait` return. Takes no lock."""
+        self._bell.put(None)
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until there is something for `pump` to do, or for `timeout` seconds."""
+        with suppress(Empty):
+            self._bell.get(timeout=None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+            while True:
+                self._bell.get_nowait()
+
+    def pump(self) -> float | None:
+        """Do what is due; seconds until the next deadline, or None."""
+        cancels = [self._cancels.popleft() for _ in range(len(self._cancels))]
+        self._take_arrivals()
+        for ticket, why in cancels:
+            if ticket.job.id in self._live:
+                self._give_up(ticket, CallCancelled(why))
+        while (due := self._next_deadline()) is not None and due.deadline <= self._clock():
+            self._give_up(due, _expired(due))
+        self._dispatch()
+        return None if due is None else max(0.0, due.deadline - self._clock())
+
+    def _take_arrivals(self) -> None:
+        with self._lock:
+            while self._arrivals:
+                ticket = self._arrivals.popleft()
+                self._live[ticket.job.id] = ticket
+                self._queue.push(ticket)
+                self._counters.accept(ticket.created)
+                if ticket.deadline != _NEVER:
+                    self._watch(ticket)
 
     def open(self, executor: Executor) -> None:
         """Begin to give calls to an executor that is ready."""
@@ -80,71 +144,65 @@ class Dispatcher:
 
     def shut(self, reason: PoolError) -> None:
         """Accept no more calls, for this reason; accepted ones go on."""
-        with self._lock:
+        with self._door:
             self._shut = reason
+
+    @property
+    def settled(self) -> bool:
+        """Whether no call is live. After `shut`, `wait` returns when that comes about."""
+        return not self._live and not self._arrivals
 
     def fail_all(self, error: Callable[[], PoolinferError]) -> None:
         """End every live call."""
+        self.pump()
         with self._lock:
             doomed = list(self._live.values())
         for ticket in doomed:
-            self.cancel(ticket, error())
+            self._give_up(ticket, error())
 
-    def wait_settled(self, timeout: float) -> bool:
-        """Wait until no call is live; whether that came about."""
-        with self._settled:
-            return self._settled.wait_for(lambda: not self._live, timeout)
+    def _waiting(self) -> int:
+        """Calls in the queue or on their way into it."""
+        return len(self._queue) + len(self._arrivals)
 
-    def submit(self, request: Chat | Raw | Embed) -> Ticket:
-        """Accept a checked request.
-
-        Raises:
-            PoolFull: the queue is full.
-            PoolError: the pool was shut.
-        """
-        now = self._clock()
+    def _is_full(self) -> bool:
+        """Whether no more calls may wait, not counting those that are about to get a slot or were cancelled."""
+        if self._waiting() < self._queue.max_queue:
+            return False
+        slots = self._executor.stats().slots if self._executor is not None else 0
         with self._lock:
-            if self._shut is not None:
-                raise self._shut
-            try:
-                self._queue.check(self._retry_after())
-            except PoolFull:
-                self._counters.rejected += 1
-                raise
-            self._next_id += 1
-            deadline = _NEVER if request.timeout is None else now + request.timeout
-            ticket = Ticket(Job(self._next_id, request), now, deadline)
-            self._live[self._next_id] = ticket
-            self._queue.push(ticket)
-            self._counters.accept(now)
-            self._watch(ticket)
-        self._notify()
-        return ticket
+            free = max(0, slots - len(self._given))
+            leaving = sum(ticket in self._queue for ticket, _ in list(self._cancels))
+            return self._waiting() - leaving >= self._queue.max_queue + free
+
+    def _full(self) -> PoolFull:
+        waiting = self._waiting()
+        seconds = max(0.1, self._counters.mean_latency() * waiting / max(1, len(self._given)))
+        return PoolFull(
+            f"{waiting} calls wait already (max_queue={self._queue.max_queue}); try again in {seconds:.1f} s, or"
+            " make the pool with a larger max_queue",
+            retry_after=seconds,
+        )
 
     def _watch(self, ticket: Ticket) -> None:
-        if ticket.deadline == _NEVER:
-            return
         if len(self._deadlines) > 2 * len(self._live) + 64:
             self._deadlines = [entry for entry in self._deadlines if not entry[2].ended]
             heapq.heapify(self._deadlines)
         heapq.heappush(self._deadlines, (ticket.deadline, ticket.job.id, ticket))
 
-    def _retry_after(self) -> float:
-        return max(0.1, self._counters.mean_latency() * len(self._queue) / max(1, len(self._given)))
+    def _next_deadline(self) -> Ticket | None:
+        with self._lock:
+            while self._deadlines and self._deadlines[0][2].ended:
+                heapq.heappop(self._deadlines)
+            return self._deadlines[0][2] if self._deadlines else None
 
-    def cancel(self, ticket: Ticket, error: PoolinferError | None = None) -> None:
-        """End a call at once, for the reason given or as cancelled; nothing happens if it has ended."""
-        if not self._end(ticket, error or CallCancelled("the call was cancelled")):
+    def _give_up(self, ticket: Ticket, error: PoolinferError) -> None:
+        """End a call for its owner, and ask the executor to end it too."""
+        if not self._end(ticket, error):
             return
         with self._lock:
             executor = self._executor if ticket.job.id in self._given else None
         if executor is not None:
             executor.cancel(ticket.job.id)
-
-    def drop(self, ticket: Ticket) -> None:
-        """Cancel a call that nobody holds any more; takes no lock, so any finaliser may call it."""
-        self._dropped.put(ticket)
-        self._notify()
 
     def _end(self, ticket: Ticket, outcome: Response | list[Embedding] | PoolinferError) -> bool:
         """End a call, count it, wake its waiters; False when it had ended before."""
@@ -154,7 +212,7 @@ class Dispatcher:
         wakes = ticket.end(outcome)
         if wakes is None:
             return False
-        with self._settled:
+        with self._lock:
             self._queue.discard(ticket)
             self._live.pop(ticket.job.id, None)
             if isinstance(outcome, PoolinferError):
@@ -162,8 +220,8 @@ class Dispatcher:
             else:
                 response = outcome if isinstance(outcome, Response) else None
                 self._counters.succeed(response, now - ticket.created, now)
-            if not self._live:
-                self._settled.notify_all()
+        if self._shut is not None and not self._live:
+            self.wake()
         self._wake(ticket, wakes)
         return True
 
@@ -173,7 +231,7 @@ class Dispatcher:
                 wake()
             except RuntimeError:
                 # The waiter's event loop is closed: nobody is left to read.
-                self.drop(ticket)
+                self.cancel(ticket, "the call's reader is gone")
 
     def _dispatch(self) -> None:
         """Give waiting calls to the executor until it refuses; one thread at a time, the others rely on it."""
@@ -237,26 +295,6 @@ class Dispatcher:
             self._end(ticket, _outcome(event))
             self._dispatch()
 
-    def pump(self) -> float | None:
-        """Do what is due; seconds until the next deadline, or None."""
-        with suppress(Empty):
-            while True:
-                dropped = self._dropped.get_nowait()
-                self.cancel(dropped, CallCancelled("the call was dropped by its owner"))
-        while (ticket := self._next_deadline()) is not None:
-            left = ticket.deadline - self._clock()
-            if left > 0:
-                break
-            self.cancel(ticket, _expired(ticket))
-        self._dispatch()
-        return None if ticket is None else max(0.0, ticket.deadline - self._clock())
-
-    def _next_deadline(self) -> Ticket | None:
-        with self._lock:
-            while self._deadlines and self._deadlines[0][2].ended:
-                heapq.heappop(self._deadlines)
-            return self._deadlines[0][2] if self._deadlines else None
-
     def stats(self, state: str) -> PoolStats:
         """A snapshot, with the pool's state filled in."""
         executor = self._executor
@@ -272,10 +310,10 @@ class Dispatcher:
                 slots=place.slots,
                 busy=place.busy,
                 running=len(self._given) - stopping,
-                waiting=len(self._queue),
+                waiting=self._waiting(),
                 stopping=stopping,
                 oldest_wait=0.0 if oldest is None else now - oldest,
-                accepted=counters.accepted,
+                accepted=counters.accepted + len(self._arrivals),
                 succeeded=counters.succeeded,
                 failed=counters.failed,
                 cancelled=counters.cancelled,

@@ -88,6 +88,15 @@ LIMITS: Mapping[str, Limit] = {
         Limit("n_batch", 32, 8192, "rows of one engine step"),
         Limit("max_queue", 0, 1_000_000, "waiting calls; each costs memory"),
         Limit("latency_target", 0.001, 10, "seconds of one engine step", whole=False),
+        Limit("retries", 0, 1, "a call that two workers died of is never run again"),
+        Limit("max_calls", 1, 1_000_000_000, "calls before a worker process is replaced", optional=True),
+        Limit(
+            "max_rss",
+            2**26,
+            2**50,
+            "bytes; a worker process without a model has nearly as many",
+            optional=True,
+        ),
         Limit("n_gpu_layers", -1, 10_000, "-1 puts all layers on the GPU; no model has more than this"),
         Limit("grace", 0, 3600, "seconds before what still runs is killed", whole=False),
     )

@@ -21,7 +21,7 @@ from ._calls import Calls
 from ._core import Core
 from ._errors import InvalidRequest
 from ._executor import Executor
-from ._limits import check_option
+from ._limits import check_option, number
 from ._machine import available_memory, cores
 from ._model import Model
 from ._normalize import normalize
@@ -43,7 +43,8 @@ class Pool(Calls):
 
     Args:
         model: a `Model`, or the path of a GGUF file. May be None with an executor object of one's own.
-        executor: where lanes run: ``"thread"`` (this process), or an object with the `Executor` protocol.
+        executor: where lanes run: ``"thread"`` (this process), ``"process"`` (worker processes, of one lane each,
+            so that a native crash costs one worker's calls), or an object with the `Executor` protocol.
         workers: lanes; None for 1.
         slots: calls decoded together in a lane; None for 8, or fewer if their context would take more than a
             quarter of the free memory. ``slots=1`` gives output that never depends on the neighbours.
@@ -54,6 +55,13 @@ class Pool(Calls):
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
         latency_target: seconds that an engine step may take while somebody is decoding; bounds how much of
             a long prompt is computed in one go, and how late a cancel can be.
+        share: with ``"process"``: ``"mmap"`` keeps all weights in the mapped file, which the workers share;
+            ``"repack"`` gives each worker a copy of part of them, in a layout that computes prompts faster.
+        retries: with ``"process"``: how often a call is run again whose worker died before anything of it was
+            seen.
+        max_calls: with ``"process"``: calls after which a worker is replaced; None for no bound.
+        max_rss: with ``"process"``: bytes of memory above which a worker is replaced between calls; None for no
+            bound.
 
     Raises:
         InvalidRequest: an option is out of bounds.
@@ -64,7 +72,7 @@ class Pool(Calls):
         self,
         model: Model | str | os.PathLike[str] | None = None,
         *,
-        executor: Literal["thread"] | Executor = "thread",
+        executor: Literal["thread", "process"] | Executor = "thread",
         workers: int | None = None,
         slots: int | None = None,
         threads: int | None = None,
@@ -72,6 +80,10 @@ class Pool(Calls):
         n_batch: int = 512,
         max_queue: int = 1000,
         latency_target: float = 0.25,
+        share: Literal["mmap", "repack"] = "mmap",
+        retries: int = 1,
+        max_calls: int | None = None,
+        max_rss: int | None = None,
     ) -> None:
         for name, value in (("workers", workers), ("slots", slots), ("threads", threads), ("n_ctx", n_ctx)):
             if value is not None:
@@ -79,11 +91,13 @@ class Pool(Calls):
         check_option("n_batch", n_batch)
         check_option("max_queue", max_queue)
         check_option("latency_target", latency_target)
+        self._process_options = _process_options(share, retries, max_calls, max_rss)
         self._max_queue = max_queue
         self._own_executor = None if isinstance(executor, str) else executor
         self._model: Model | None = None
         if self._own_executor is None:
             self._model = _as_model(model, executor)
+            self._place = executor
             self._workers = workers or 1
             size = n_ctx or self._model.n_ctx
             self._lane = LaneSpec(
@@ -98,9 +112,13 @@ class Pool(Calls):
     def _make(self) -> Executor:
         if self._own_executor is not None:
             return self._own_executor
+        spec, lane = self.model.spec, self._lane
+        if self._place == "process":
+            from ._executors.process import ProcessExecutor
+
+            return ProcessExecutor(spec, lane, workers=self._workers, **self._process_options)
         from ._executors.thread import ThreadExecutor
 
-        spec, lane = self.model.spec, self._lane
         return ThreadExecutor(
             lambda cancelled: _load(spec, lane, cancelled), workers=self._workers, lane=lane
         )
@@ -210,14 +228,23 @@ class Pool(Calls):
 
 
 def _as_model(model: Model | str | os.PathLike[str] | None, executor: str | Executor) -> Model:
-    if executor != "thread":
+    if executor not in ("thread", "process"):
         raise InvalidRequest(
-            f"executor: {executor!r} is not known; use 'thread', or an object with the Executor protocol",
+            f"executor: {executor!r} is not known; use 'thread', 'process' or an object with the Executor protocol",
             field="executor",
         )
     if model is None:
         raise InvalidRequest("model: give a Model or the path of a GGUF file", field="model")
     return model if isinstance(model, Model) else Model.load(model)
+
+
+def _process_options(share: str, retries: int, max_calls: int | None, max_rss: int | None) -> dict[str, Any]:
+    if share not in ("mmap", "repack"):
+        raise InvalidRequest(f"share: {share!r} is not known; use 'mmap' or 'repack'", field="share")
+    options = {"retries": retries, "max_calls": max_calls, "max_rss": max_rss}
+    for name, value in options.items():
+        number(name, value)
+    return {"share": share, **options}
 
 
 def _default_slots(model: Model, n_ctx: int, workers: int) -> int:

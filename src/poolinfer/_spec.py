@@ -21,6 +21,8 @@ class ModelSpec:
         n_gpu_layers: layers to put on a GPU; -1 for all.
         mmap: map the file (shared between processes) instead of reading it into memory.
         mlock: keep the weights from being swapped out.
+        repack: let ggml copy weights into a layout that suits the processor: faster prefill, but such copies
+            are private memory, which processes cannot share.
     """
 
     path: str
@@ -32,6 +34,7 @@ class ModelSpec:
     n_gpu_layers: int = 0
     mmap: bool = True
     mlock: bool = False
+    repack: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,18 @@ from ._events import Done, Failed, Job, Started
 from ._requests import Chat, Embed, Raw
 from ._results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
 
-_TYPES: Mapping[str, type[Any]] = {
+_TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
         *(Job, Started, Done, Failed, Chat, Raw, Embed, Chunk, Response),
         *(Embedding, Usage, Timings, ToolCall, TokenLogprob),
     )
 }
+
+
+def register(*classes: type[Any]) -> None:
+    """Let more frozen dataclasses travel; called once, by the module that defines what is sent."""
+    _TYPES.update((cls.__name__, cls) for cls in classes)
 
 
 class WireError(ValueError):

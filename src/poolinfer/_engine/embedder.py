@@ -125,10 +125,10 @@ class Embedder:
         self._forget_ended()
         return len(batch)
 
-    def abort(self) -> None:
-        """Make the running step stop soon."""
+    def abort(self, on: bool) -> None:
+        """Make the running step stop soon; off again with False."""
         if self._context is not None:
-            self._context.abort(True)
+            self._context.abort(on)
 
     def reset(self) -> None:
         """Forget everything after a failed step; open texts will be computed again if their call lives."""
@@ -138,7 +138,6 @@ class Embedder:
         self._free = list(range(_SEQUENCES))
         if self._context is not None:
             self._context.clear(-1)
-            self._context.abort(False)
 
     def close(self) -> None:
         """Free the context; idempotent."""

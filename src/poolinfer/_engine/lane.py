@@ -25,6 +25,7 @@ from .slot import Slot, Task
 _log = logging.getLogger("poolinfer")
 _WAIT_SHARE = 0.05
 _WAIT_MOST = 0.005
+_CLOSED = "the pool was closed before the call ended"
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class Lane:
         self._wake = threading.Condition()
         self._inbox: deque[Task] = deque()
         self._expected = 0
-        self._closing = False
+        self._closing = self._over = False
         self._last_step = 0.0
 
     def expect(self) -> None:
@@ -72,11 +73,14 @@ class Lane:
             self._wake.notify()
 
     def add(self, task: Task) -> None:
-        """Take a prepared task that was expected."""
+        """Take a prepared task that was expected; it ends at once when the lane has."""
         with self._wake:
             self._expected -= 1
-            self._inbox.append(task)
-            self._wake.notify()
+            if not self._over:
+                self._inbox.append(task)
+                self._wake.notify()
+                return
+        task.fail_cancelled(_CLOSED)
 
     def cancel(self, task: Task) -> None:
         """End a task at the next step, or within the running one where no neighbour shares it."""
@@ -84,14 +88,14 @@ class Lane:
         with self._wake:
             self._wake.notify()
         if all(other.cancelled for other in [*self._slots, *self._embeds]):
-            self._abort()
+            self._abort(True)
 
     def close(self) -> None:
         """End every task with `CallCancelled` and let `run` return."""
         with self._wake:
             self._closing = True
             self._wake.notify()
-        self._abort()
+        self._abort(True)
 
     def discard(self) -> None:
         """Free what a lane that never ran holds."""
@@ -147,13 +151,13 @@ class Lane:
                 self._embeds.append(task)
 
     def _drop_cancelled(self) -> None:
+        # First take back what an abort asked for, then drop whom it was meant for: one that comes in between
+        # stops the coming step.
+        self._abort(False)
         for task in [*self._slots, *self._embeds]:
             if task.cancelled:
                 self._leave(task)
                 task.fail_cancelled()
-        # An abort was meant for the tasks that have just been dropped.
-        if self._context is not None:
-            self._context.abort(False)
 
     def _leave(self, task: Task) -> None:
         """Give a task's sequence back, before its ending is said and makes room for another."""
@@ -208,7 +212,6 @@ class Lane:
     def _rewind(self, context: Context) -> None:
         """A step was stopped half way: what it left behind is unknown, so all is computed again."""
         context.clear(-1)
-        context.abort(False)
         for slot in self._slots:
             slot.rewind()
 
@@ -232,10 +235,10 @@ class Lane:
                 task.fail(EngineError(str(fault)))
         return 0
 
-    def _abort(self) -> None:
+    def _abort(self, on: bool) -> None:
         if self._context is not None:
-            self._context.abort(True)
-        self._embedder.abort()
+            self._context.abort(on)
+        self._embedder.abort(on)
 
     def _fail_all(self, error: PoolinferError) -> None:
         for task in [*self._slots, *self._embeds]:
@@ -246,8 +249,12 @@ class Lane:
         self._embedder.reset()
 
     def _shut(self) -> None:
-        for task in [*self._slots, *self._embeds, *self._inbox]:
-            task.fail_cancelled("the pool was closed before the call ended")
+        with self._wake:
+            self._over = True
+            late = list(self._inbox)
+            self._inbox.clear()
+        for task in [*self._slots, *self._embeds, *late]:
+            task.fail_cancelled(_CLOSED)
         self._slots.clear()
         self._embeds.clear()
         self._embedder.close()

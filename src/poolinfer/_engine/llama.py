@@ -108,7 +108,7 @@ def load(
         ForkedPool: see the module's first lines.
     """
     library = _current()
-    repack = probing or library.extra_buffers()
+    repack = spec.repack and (probing or library.extra_buffers())
     with library.lock:
         weights = library.weights.setdefault(spec, _Weights())
         weights.users += 1
@@ -247,7 +247,7 @@ class LlamaEngine:
 
     def _context_params(self, n_seq: int, n_ctx: int, embeddings: bool) -> Any:
         params = self._api.llama_context_default_params()
-        params.n_ctx = n_ctx if embeddings else _padded(n_ctx) * n_seq
+        params.n_ctx = _padded(n_ctx) * (1 if embeddings else n_seq)
         whole = embeddings and not self._spec.causal
         params.n_batch = params.n_ubatch = max(n_ctx, n_seq) if whole else max(self._lane.n_batch, n_seq)
         params.n_seq_max = n_seq

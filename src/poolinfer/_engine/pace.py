@@ -3,41 +3,47 @@
 from __future__ import annotations
 
 _SMALLEST = 16
-_WEIGHT = 0.2
+_FIRST_GUESS = 64
+_WEIGHT = 0.25
 
 
 class Pace:
     """Learns what steps cost, and keeps them under a latency target.
 
-    A step of `d` decoding rows and `p` prompt rows is taken to last `base + p x per_token` seconds. Both are
-    exponentially weighted means of what was seen: `base` from steps without prompt rows, `per_token` from the
-    rest.
+    A step with `p` prompt rows is taken to last `base + p x per_token` seconds, both exponentially weighted
+    means: `base` of the steps that only decoded, `per_token` of what the other steps took beyond it. However
+    wrong the split between the two may be, the budget settles where steps last as long as the target.
     """
 
     def __init__(self, target: float, n_batch: int) -> None:
         self._target = target
         self._n_batch = n_batch
-        self._base: float | None = None
-        self._per_token: float | None = None
+        self._base = 0.0
+        self._per_token = 0.0
 
     def prefill_budget(self, decoding: int) -> int:
-        """Most prompt rows of the next step beside `decoding` rows: a whole batch when nobody decodes."""
-        room = self._n_batch - decoding
+        """Most prompt rows of the next step beside `decoding` rows: a whole batch when nobody decodes.
+
+        Where decoding alone takes more than half of the target, prompts may take as long as decoding does:
+        trickled in, they would cost everyone more than the target can save.
+        """
+        room = max(0, self._n_batch - decoding)
         if not decoding:
             return room
-        if self._per_token is None:
-            return min(room, _SMALLEST * 4)
-        spare = self._target - (self._base or 0.0)
-        return max(min(room, _SMALLEST), min(room, int(spare / max(self._per_token, 1e-9))))
+        if not self._per_token:
+            return min(room, _FIRST_GUESS)
+        spare = max(self._target - self._base, self._base)
+        return min(room, max(_SMALLEST, int(spare / self._per_token + 1e-6)))
 
     def observe(self, prefill: int, decoding: int, seconds: float) -> None:
         """Learn from a finished step."""
         if not prefill:
             self._base = _blend(self._base, seconds)
         elif prefill >= _SMALLEST:
-            base = (self._base or 0.0) if decoding else 0.0
-            self._per_token = _blend(self._per_token, max(seconds - base, 0.0) / prefill)
+            # Fewer rows cost about what one costs, and say little of a long prompt.
+            beyond = seconds - self._base if decoding else seconds
+            self._per_token = _blend(self._per_token, max(beyond, 1e-6) / prefill)
 
 
-def _blend(mean: float | None, seen: float) -> float:
-    return seen if mean is None else mean + _WEIGHT * (seen - mean)
+def _blend(mean: float, seen: float) -> float:
+    return mean + _WEIGHT * (seen - mean) if mean else seen

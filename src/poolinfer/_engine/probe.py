@@ -8,55 +8,67 @@ model that ships; if it does not come back, weights are loaded without ggml's ex
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import subprocess
 import sys
 from importlib.resources import files
 
 _log = logging.getLogger("poolinfer")
-_WORKS = b"works"
+_BEGUN, _WORKS = b"begun\n", b"works\n"
 _SECONDS = 60.0
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
+    " from poolinfer._engine import probe; probe.main()"
+)
 
 
 def amx_works() -> bool:
     """Try the AMX kernels in a child process; about half a second."""
+    said = _ask_child()
+    if said == _BEGUN + _WORKS:
+        return True
+    if said.startswith(_BEGUN):
+        _log.warning(
+            "this build of llama-cpp-python crashes in its AMX kernels (GCC 12 miscompiles them); weights are"
+            " loaded without them, which is slower. Rebuild it with CFLAGS and CXXFLAGS set to"
+            " '-mno-amx-tile -mno-amx-int8 -mno-amx-bf16', or with a newer compiler"
+        )
+    else:
+        _log.warning("the AMX kernels could not be tried in a child process; weights are loaded without them")
+    return False
+
+
+def _ask_child() -> bytes:
+    """What the child said: an exit status would be lost where the host ignores SIGCHLD."""
+    if not sys.executable:
+        return b""
     try:
-        # The answer is what the child prints: an exit status is lost where the host ignores SIGCHLD.
-        child = subprocess.run(
-            [sys.executable, "-m", "poolinfer._engine.probe"],
+        return subprocess.run(  # noqa: S603 - our own program and our own interpreter
+            [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=_SECONDS,
             check=False,
-        )
-        works = child.stdout.strip() == _WORKS
+        ).stdout
     except (OSError, subprocess.SubprocessError):
-        works = False
-    if not works:
-        _log.warning(
-            "this build of llama-cpp-python crashes in its AMX kernels (GCC 12 miscompiles them); poolinfer loads"
-            " weights without them, which is slower. Rebuild it with"
-            " CFLAGS='-mno-amx-tile -mno-amx-int8 -mno-amx-bf16' and the same CXXFLAGS, or with a newer compiler"
-        )
-    return works
+        return b""
 
 
-def _try() -> None:
+def main() -> None:
+    """The child: multiply with quantised weights, and say so before and after."""
     from .._gguf import read_model_file
     from .._spec import LaneSpec, ModelSpec
     from .base import Batch
     from .llama import load
 
     file = read_model_file(str(files("poolinfer") / "data" / "tiny.gguf"))
-    spec = ModelSpec(file.path, file.identity)
-    engine = load(spec, LaneSpec(n_batch=64), lambda: False, probing=True)
+    engine = load(ModelSpec(file.path, file.identity), LaneSpec(n_batch=64), lambda: False, probing=True)
     context = engine.context(n_seq=1, n_ctx=256)
     batch = Batch()
     batch.add(0, 0, list(range(32)), last=True)
+    os.write(1, _BEGUN)
     context.decode(batch)
-    sys.stdout.buffer.write(_WORKS)
-
-
-if __name__ == "__main__":
-    _try()
+    os.write(1, _WORKS)

@@ -53,7 +53,7 @@ class ThreadExecutor:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._closing = False
+        self._closing = self._stopping = False
         self._closed = threading.Event()
         self._jobs: dict[int, _Running] = {}
         self._taken = [0] * workers
@@ -154,10 +154,14 @@ class ThreadExecutor:
         self._closed.set()
 
     def _stop(self) -> None:
+        deadline = time.monotonic() + _JOIN_SECONDS
+        self._stopping = True
         self._queue.put(None)
+        # The preparer first: a lane that has ended can take no more tasks.
+        for thread in self._threads[-1:]:
+            thread.join(max(0.0, deadline - time.monotonic()))
         for lane in self._lanes:
             lane.close()
-        deadline = time.monotonic() + _JOIN_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         if self._engine is not None and not any(thread.is_alive() for thread in self._threads):
@@ -171,15 +175,13 @@ class ThreadExecutor:
         """The preparer thread: turns jobs into tasks and hands them to their lanes."""
         while (running := self._queue.get()) is not None:
             self._prepare(running, prompter)
-        # Lanes may be gone by now, so what is still queued ends here.
-        while not self._queue.empty():
-            late = self._queue.get()
-            if late is not None:
-                self._refuse(late, PoolClosed("the pool was closed before the call started"))
 
     def _prepare(self, running: _Running, prompter: Prompter) -> None:
-        if running.cancelled:
-            self._refuse(running, CallCancelled("the call was cancelled"))
+        if running.cancelled or self._stopping:
+            why = (
+                "the call was cancelled" if running.cancelled else "the pool was closed before the call ended"
+            )
+            self._refuse(running, CallCancelled(why))
             return
         try:
             task = prepare(running.job, self._finisher(running), prompter, self._spec.n_ctx)

@@ -1,0 +1,466 @@
+"""The life of a pool: starting, closing, both at once, and what is left afterwards."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+
+from poolinfer import (
+    CallCancelled,
+    EngineError,
+    ForkedPool,
+    ModelError,
+    Pool,
+    PoolBroken,
+    PoolClosed,
+    PoolError,
+    Raw,
+)
+from poolinfer._executors.thread import ThreadExecutor
+from poolinfer._spec import LaneSpec
+from poolinfer.testing import FakeEngine, FakeExecutor, Held, fake_pool, wait_until
+
+
+def test_a_pool_starts_at_its_first_call():
+    with_start = Pool(executor=FakeExecutor())
+    assert with_start.stats().state == "new"
+    assert repr(with_start) == "<Pool FakeExecutor new>"
+    assert with_start.raw("a").text == "a"
+    assert with_start.stats().state == "running"
+    with_start.close()
+    assert with_start.stats().state == "closed"
+
+
+def test_start_is_idempotent_and_thread_safe():
+    executor = FakeExecutor()
+    with Pool(executor=executor) as pool, ThreadPoolExecutor(8) as threads:
+        for one in [threads.submit(pool.start) for _ in range(8)]:
+            one.result()
+    with pytest.raises(PoolClosed):
+        pool.start()
+
+
+def test_a_new_pool_closes():
+    before = Held.now()
+    pool = Pool(executor=FakeExecutor())
+    pool.close()
+    pool.close()
+    for use in (pool.start, lambda: pool.submit(Raw("a")), lambda: list(pool.map(["a"]))):
+        with pytest.raises(PoolClosed, match="make a new one"):
+            use()
+    before.expect_no_more()
+
+
+def test_refusals_do_not_pile_up_tracebacks():
+    """A closed pool may refuse for days: the error that it raises must not grow."""
+    pool = Pool(executor=FakeExecutor())
+    pool.close()
+    for _ in range(50):
+        with pytest.raises(PoolClosed) as caught:
+            pool.submit(Raw("a"))
+    assert len(caught.traceback) < 20
+
+
+def test_results_do_not_pile_up_tracebacks():
+    executor = FakeExecutor(manual=True)
+    with Pool(executor=executor) as pool:
+        call = pool.submit(Raw("a"))
+        call.cancel()
+        for _ in range(50):
+            with pytest.raises(CallCancelled) as caught:
+                call.result()
+        assert len(caught.traceback) < 20
+
+
+def test_start_that_fails_breaks_the_pool():
+    def load(cancelled):
+        raise ModelError("no such weights")
+
+    pool = Pool(executor=ThreadExecutor(load, workers=1, lane=LaneSpec()))
+    call = pool.submit(Raw("a"))
+    with pytest.raises(ModelError, match="no such weights"):
+        call.result()
+    with pytest.raises(ModelError, match="no such weights"):
+        pool.start()
+    with pytest.raises(PoolBroken, match="no such weights"):
+        pool.submit(Raw("a"))
+    assert pool.stats().state == "broken"
+    assert "broken" in repr(pool)
+    pool.close()
+    with pytest.raises(PoolClosed):
+        pool.submit(Raw("a"))
+
+
+def test_start_that_raises_something_else_breaks_the_pool(caplog):
+    class Odd(FakeExecutor):
+        def start(self, ready):
+            raise OSError("out of descriptors")
+
+    with pytest.raises(ModelError, match="out of descriptors"), Pool(executor=Odd()):
+        pytest.fail("entered")
+    assert "failed to start" in caplog.text
+
+
+def test_an_executor_that_raises_fails_only_the_call(caplog):
+    class Odd(FakeExecutor):
+        def submit(self, job, emit):
+            if job.request.prompt == "bad":
+                raise ZeroDivisionError("odd")
+            return super().submit(job, emit)
+
+    with Pool(executor=Odd()) as pool:
+        with pytest.raises(EngineError, match="odd"):
+            pool.raw("bad")
+        assert pool.raw("good").text == "good"
+    assert "law L3" in caplog.text
+
+
+def test_close_lets_running_and_waiting_calls_end():
+    with fake_pool(FakeEngine(step_delay=0.001), slots=2) as pool:
+        calls = [pool.submit(Raw("abc")) for _ in range(10)]
+        pool.close()
+        assert [call.result().text for call in calls] == ["abc"] * 10
+
+
+def test_close_without_grace_cancels():
+    engine = FakeEngine(tokens=10**6, step_delay=0.01)
+    pool = fake_pool(engine, slots=2)
+    calls = [pool.submit(Raw("abc")) for _ in range(10)]
+    wait_until(lambda: calls[0].partial, "the first text")
+    pool.close(0)
+    for call in calls:
+        with pytest.raises(CallCancelled, match="closed"):
+            call.result()
+    assert calls[0].partial.startswith("abc"[: len(calls[0].partial)])
+    assert engine.leaks() == []
+
+
+def test_two_pools_on_one_engine_do_not_meet():
+    engine = FakeEngine()
+    with fake_pool(engine) as one, fake_pool(engine) as two, ThreadPoolExecutor(4) as threads:
+        texts = threads.map(lambda n: (one if n % 2 else two).raw(f"text {n}").text, range(40))
+        assert list(texts) == [f"text {n}" for n in range(40)]
+
+
+@pytest.mark.parametrize("problem", [ValueError, SystemExit, KeyboardInterrupt])
+def test_f24_exception_inside_the_block(problem):
+    executor = FakeExecutor(manual=True)
+    with pytest.raises(problem, match="from the host"), Pool(executor=executor) as pool:  # noqa: PT012
+        call = pool.submit(Raw("a"))
+        raise problem("from the host")
+    with pytest.raises(CallCancelled):
+        call.result()
+    assert pool.stats().state == "closed"
+
+
+def test_f19_close_during_running_calls_from_two_threads():
+    executor = FakeExecutor(manual=True)
+    pool = Pool(executor=executor)
+    call = pool.submit(Raw("a"))
+    wait_until(lambda: executor.taken)
+    with ThreadPoolExecutor(3) as threads:
+        closers = [threads.submit(pool.close, 60) for _ in range(3)]
+        wait_until(lambda: pool.stats().state == "closing")
+        with pytest.raises(PoolClosed):
+            pool.submit(Raw("b"))
+        assert not any(closer.done() for closer in closers)
+        executor.say(1, "in time")
+        executor.finish(1)
+        for closer in closers:
+            closer.result(30)
+    assert call.result().text == "in time"
+    pool.close()
+
+
+def test_f19_close_from_a_pool_thread_is_an_error():
+    box = []
+
+    def reply(request):
+        box[0].close()
+        return "closed"
+
+    with Pool(executor=FakeExecutor(reply)) as pool:
+        box.append(pool)
+        with pytest.raises(EngineError, match="own threads"):
+            pool.raw("a")
+    assert issubclass(ForkedPool, PoolError)
+
+
+def test_f20_close_while_loading():
+    """Loading gives up; whoever waits for the start hears PoolClosed; calls end."""
+    loading = threading.Event()
+
+    def load(cancelled):
+        loading.set()
+        wait_until(cancelled, "close")
+        raise PoolClosed("the pool was closed while its model was loading")
+
+    pool = Pool(executor=ThreadExecutor(load, workers=2, lane=LaneSpec()))
+    call = pool.submit(Raw("a"))
+    assert loading.wait(30)
+    with ThreadPoolExecutor(1) as threads:
+        starter = threads.submit(pool.start)
+        pool.close()
+        with pytest.raises(PoolClosed):
+            starter.result(30)
+    with pytest.raises((PoolClosed, CallCancelled)):
+        call.result(30)
+
+
+def test_f20_close_while_a_deaf_load_goes_on():
+    """A load that does not listen delays close, and its engine is still given back."""
+    loading, loaded = threading.Event(), threading.Event()
+    engine = FakeEngine()
+
+    def load(cancelled):
+        loading.set()
+        loaded.wait(30)
+        return engine
+
+    pool = Pool(executor=ThreadExecutor(load, workers=2, lane=LaneSpec()))
+    call = pool.submit(Raw("a"))
+    assert loading.wait(30)
+    with ThreadPoolExecutor(1) as threads:
+        closer = threads.submit(pool.close)
+        with pytest.raises((PoolClosed, CallCancelled)):
+            call.result(30)
+        loaded.set()
+        closer.result(30)
+    assert engine.leaks() == []
+
+
+def test_f21_submit_racing_close():
+    """PoolClosed or a proper ending, never a hang, over and over."""
+    for round_number in range(40):
+        pool = Pool(executor=FakeExecutor(slots=2), max_queue=100_000)
+        calls = []
+
+        def submit_until_closed(pool=pool, calls=calls):
+            try:
+                while True:
+                    calls.append(pool.submit(Raw("a")))
+            except PoolClosed:
+                return
+
+        with ThreadPoolExecutor(3) as threads:
+            for _ in range(3):
+                threads.submit(submit_until_closed)
+            wait_until(lambda calls=calls, n=round_number: len(calls) > n)
+            pool.close(0 if round_number % 2 else 30)
+        for call in calls:
+            assert call.done(), round_number
+            with suppress(CallCancelled, PoolClosed):
+                assert call.result(0).text == "a"
+        stats = pool.stats()
+        assert stats.accepted == len(calls) == stats.succeeded + stats.cancelled + stats.failed
+
+
+def test_f22_a_dropped_pool_closes_itself():
+    before = Held.now()
+    pool = Pool(executor=FakeExecutor())
+    pool.raw("a")
+    gone = weakref.ref(pool)
+    with pytest.warns(ResourceWarning, match="never closed") as warned:  # noqa: PT031
+        del pool
+        gc.collect()
+    assert len(warned) == 1
+    # A recorded warning holds its source.
+    del warned
+    gc.collect()
+    assert gone() is None
+    before.expect_no_more()
+
+
+def test_f22_a_dropped_pool_over_an_engine_gives_it_back():
+    before = Held.now()
+    engine = FakeEngine()
+    pool = fake_pool(engine)
+    pool.raw("a")
+    with pytest.warns(ResourceWarning, match="never closed"):  # noqa: PT031
+        del pool
+        gc.collect()
+    before.expect_no_more()
+    assert engine.leaks() == []
+
+
+def test_f22_a_pool_that_never_started_goes_quietly():
+    pool = Pool(executor=FakeExecutor())
+    del pool
+    gc.collect()
+
+
+def test_f22_a_call_keeps_its_pool():
+    executor = FakeExecutor(manual=True)
+    pool = Pool(executor=executor)
+    call = pool.submit(Raw("a"))
+    wait_until(lambda: executor.taken)
+    gone = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert gone() is not None
+    executor.say(1, "still here")
+    executor.finish(1)
+    assert call.result().text == "still here"
+    with pytest.warns(ResourceWarning):  # noqa: PT031
+        del call
+        gc.collect()
+    assert gone() is None
+
+
+def test_a_pool_dropped_while_it_closes_still_closes(run_script):
+    """A pool's finaliser must not make its conductor wait for a close that waits for the conductor."""
+    done = run_script(
+        """
+        import threading
+        from poolinfer import Pool
+        from poolinfer.testing import FakeExecutor, wait_until
+
+        gate = threading.Event()
+        class Slow(FakeExecutor):
+            def close(self, grace):
+                gate.wait()
+                super().close(grace)
+
+        pool = Pool(executor=Slow())
+        pool.start()
+        closer = threading.Thread(target=pool.close, daemon=True)
+        closer.start()
+        wait_until(lambda: pool.stats().state == "closing")
+        pool._core.abandon()
+        wait_until(lambda: pool._core._mail.empty())
+        gate.set()
+        closer.join(10)
+        print("hangs" if closer.is_alive() else "closed", flush=True)
+        import os; os._exit(0)
+        """
+    )
+    assert done.stdout == "closed\n", done.stderr
+
+
+def test_ctrl_c_during_close_leaves_a_pool_that_closes(run_script):
+    """F-25 at its worst moment: the second close, say the one at exit, must not wait for ever."""
+    done = run_script(
+        """
+        import os, signal, threading
+        from poolinfer import Pool
+        from poolinfer.testing import FakeExecutor
+
+        gate = threading.Event()
+        class Slow(FakeExecutor):
+            def close(self, grace):
+                os.kill(os.getpid(), signal.SIGINT)
+                gate.wait(20)
+                super().close(grace)
+
+        pool = Pool(executor=Slow())
+        pool.start()
+        try:
+            pool.close()
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+        gate.set()
+        closer = threading.Thread(target=pool.close, daemon=True)
+        closer.start()
+        closer.join(10)
+        print("hangs" if closer.is_alive() else "closed", flush=True)
+        os._exit(0)
+        """
+    )
+    assert done.stdout == "interrupted\nclosed\n", done.stderr
+
+
+def test_f16_fork(run_script):
+    """ForkedPool on use, close and destructors inert, a new pool works, the parent goes on."""
+    done = run_script(
+        """
+        import gc, os, sys, threading, warnings
+        import poolinfer
+        from poolinfer import ForkedPool, Pool, Raw
+        from poolinfer.testing import FakeEngine, FakeExecutor, fake_pool, wait_until
+
+        warnings.simplefilter("ignore", DeprecationWarning)
+        gate = threading.Event()
+        engine = FakeEngine(hang=gate)
+        pool = fake_pool(engine)
+        call = pool.submit(Raw("from the parent"))
+        wait_until(lambda: engine.steps)
+        pid = os.fork()
+        if pid == 0:
+            def refused(use):
+                try:
+                    use()
+                except ForkedPool as error:
+                    assert "parent" in str(error) or "forked" in str(error)
+                    return
+                raise AssertionError(f"{use} was not refused")
+            for use in (call.result, lambda: iter(call), lambda: call.__aiter__(), pool.start, pool.stats,
+                        lambda: pool.submit(Raw("b")), lambda: pool.chat("b"), lambda: list(pool.map(["b"]))):
+                refused(use)
+            call.cancel()
+            pool.close()
+            assert "parent" in repr(pool)
+            with Pool(executor=FakeExecutor()) as own:
+                assert own.raw("mine").text == "mine"
+            del call, pool
+            gc.collect()
+            sys.exit(7)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        gate.set()
+        assert call.result().text == "from the parent"
+        assert pool.raw("again").text == "again"
+        pool.close()
+        assert engine.leaks() == []
+        print(code)
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
+
+
+@pytest.mark.parametrize("reference", ["pool", "calls", "none"])
+def test_f23_exit_with_calls_in_flight(run_script, reference):
+    done = run_script(
+        f"""
+        import threading, time
+        import poolinfer
+        from poolinfer import Raw
+        from poolinfer.testing import FakeEngine, fake_pool, wait_until
+
+        engine = FakeEngine(tokens=10**6, step_delay=0.01)
+        pool = fake_pool(engine, workers=2, slots=3)
+        calls = [pool.submit(Raw("abc")) for _ in range(20)]
+
+        def read(call):
+            try:
+                list(call)
+            except poolinfer.CallCancelled:
+                pass
+
+        threading.Thread(target=read, args=(calls[0],), daemon=True).start()
+        wait_until(lambda: calls[0].partial)
+        kept = {{"pool": pool, "calls": calls, "none": None}}["{reference}"]
+        if "{reference}" != "pool":
+            del pool
+        if "{reference}" == "none":
+            del calls
+        """,
+        timeout=40,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_f23_exit_with_the_demo_model_at_work(run_script, tiny):
+    done = run_script(
+        f"""
+        import poolinfer
+        pool = poolinfer.Pool({tiny.path!r}, slots=4)
+        calls = [pool.submit(poolinfer.Raw("Count", temperature=2.0)) for _ in range(20)]
+        next(iter(calls[0]))
+        """,
+        timeout=40,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
