@@ -160,7 +160,7 @@ def test_embed_calls_take_turns_with_generation() -> None:
     ride = Ride(CostedEngine(tokens=40))
     ride.join(1, _raw("stream"))
     ride.step(3)
-    ride.join(2, Embed(tuple("text %d" % n for n in range(200))))
+    ride.join(2, Embed(tuple(f"text {n}" for n in range(200))))
     while not ride.tasks[2].ended:
         steps = ride.lane.counters.completion_tokens
         ride.step()
