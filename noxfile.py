@@ -28,10 +28,6 @@ def _install(session: nox.Session, *groups: str) -> None:
 _PROJECT = nox.project.load_toml("pyproject.toml")
 
 
-def _python(session: nox.Session) -> str:
-    return str(Path(session.bin) / "python")
-
-
 @nox.session
 def demo(session: nox.Session) -> None:
     """Install poolinfer and run 16 concurrent calls on the model that ships with it."""
@@ -59,8 +55,8 @@ def types(session: nox.Session) -> None:
     """Check types, and that every public name has one."""
     _install(session, "types", "tests")
     session.run("mypy")
-    session.run("pyright", "--pythonpath", _python(session))
-    session.run("pyright", "--pythonpath", _python(session), "--ignoreexternal", "--verifytypes", "poolinfer")
+    session.run("pyright")
+    session.run("pyright", "--ignoreexternal", "--verifytypes", "poolinfer")
 
 
 @nox.session

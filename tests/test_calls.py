@@ -155,7 +155,7 @@ def test_leaving_the_block_cancels(pool, executor):
     with pytest.raises(CallCancelled) as caught:
         call.result()
     assert caught.value.partial == call.partial == "so far"
-    assert executor.cancelled == [job]
+    wait_until(lambda: executor.cancelled == [job], "the cancel")
 
 
 def test_leaving_the_block_after_the_end_changes_nothing(pool, executor):
@@ -171,6 +171,7 @@ def test_a_cancelled_call_frees_its_waiters_before_its_slot(pool, executor):
     calls[0].cancel()
     with pytest.raises(CallCancelled):
         calls[0].result()
+    wait_until(lambda: executor.cancelled, "the cancel")
     stats = pool.stats()
     assert (stats.busy, stats.stopping, stats.running, stats.waiting) == (2, 1, 1, 1)
     executor.step()
@@ -182,6 +183,7 @@ def test_late_events_of_an_ended_call_are_ignored(pool, executor):
     call = pool.submit(Raw("a"))
     job = taken(executor, 1)
     call.cancel()
+    wait_until(call.done)
     executor.say(job, "late")
     executor.finish(job)
     assert call.partial == ""
@@ -269,8 +271,8 @@ def test_map_raises_at_its_place_and_cancels_the_rest():
         assert [next(results).text, next(results).text] == ["good", "good"]
         with pytest.raises(EngineError, match="this one"):
             next(results)
-        stats = pool.stats()
-        assert (stats.cancelled, stats.running + stats.waiting) == (stats.accepted - 3, 0)
+        wait_until(lambda: pool.stats().cancelled == pool.stats().accepted - 3, "the cancels")
+        assert pool.stats().running + pool.stats().waiting == 0
         gate.set()
         assert list(results) == []
 
@@ -281,7 +283,7 @@ def test_map_closed_early_cancels(pool, executor):
     next(results)
     results.close()
     wait_until(lambda: pool.stats().running + pool.stats().waiting == 0)
-    assert pool.stats().cancelled == pool.stats().accepted - 1
+    assert pool.stats().cancelled == pool.stats().accepted - 1 > 0
 
 
 def test_map_waits_where_submit_says_pool_full():

@@ -52,21 +52,28 @@ class DispatcherMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
-        self.notified = False
         self.tickets: list[Ticket] = []
+        self.asked: list[Ticket] = []
         self.wakes: dict[int, int] = {}
         self.rejected = 0
         self.closed = False
         self.executor = Reluctant(self.check_offer)
-        self.dispatcher = Dispatcher(_MAX_QUEUE, lambda: self.now, self.notify)
+        self.dispatcher = Dispatcher(_MAX_QUEUE, lambda: self.now)
+        self.time_passed = False
 
     @initialize()
     def open(self) -> None:
         self.executor.start(self.dispatcher.ready)
         self.dispatcher.open(self.executor)
 
-    def notify(self) -> None:
-        self.notified = True
+    @property
+    def notified(self) -> bool:
+        """Whether the conductor would pump now, and not wait."""
+        return self.time_passed or not self.dispatcher._bell.empty()
+
+    def is_full(self) -> bool:
+        staying = [ticket for ticket in self.waiting() if ticket not in self.asked]
+        return len(staying) >= _MAX_QUEUE + max(0, self.executor.slots - len(self.executor.jobs))
 
     def waiting(self) -> list[Ticket]:
         taken = set(self.executor.taken)
@@ -88,9 +95,10 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @rule(priority=st.integers(-1, 1), timeout=st.sampled_from([None, None, 0, 1, 5]))
     def submit(self, priority, timeout):
-        full = len(self.waiting()) >= _MAX_QUEUE
+        full = self.is_full()
+        ticket = self.dispatcher.ticket(Raw("a", priority=priority, timeout=timeout))
         try:
-            ticket = self.dispatcher.submit(Raw("a", priority=priority, timeout=timeout))
+            self.dispatcher.submit(ticket)
         except PoolFull as error:
             self.rejected += 1
             assert full
@@ -100,19 +108,20 @@ class DispatcherMachine(RuleBasedStateMachine):
         else:
             assert not full
             assert not self.closed
+            assert self.notified
             self.tickets.append(ticket)
             self.wakes[ticket.job.id] = 0
             assert ticket.wake_at_end(self.wake_of(ticket.job.id))
 
     @precondition(lambda self: self.tickets)
-    @rule(data=st.data(), dropped=st.booleans())
-    def cancel(self, data, dropped):
+    @rule(data=st.data(), why=st.sampled_from(["it was dropped", "nobody reads it"]))
+    def cancel(self, data, why):
         ticket = data.draw(st.sampled_from(self.tickets))
-        if dropped:
-            self.dispatcher.drop(ticket)
-        else:
-            self.dispatcher.cancel(ticket)
-            assert ticket.ended
+        ended = ticket.ended
+        self.dispatcher.cancel(ticket, why)
+        assert ticket.ended == ended, "decided on the caller's thread"
+        assert ended or self.notified
+        self.asked.append(ticket)
 
     @rule(data=st.data(), how=st.sampled_from(["begin", "say", "finish", "finish", "fail"]))
     def engine_says(self, data, how):
@@ -168,12 +177,15 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 1, 4]))
     def advance_clock(self, seconds):
         self.now += seconds
-        self.notified = True
+        self.time_passed = True
 
     @rule()
     def pump(self):
-        self.notified = False
+        self.time_passed = False
+        self.dispatcher.wait(0)
+        assert not self.notified
         due = self.dispatcher.pump()
+        assert all(ticket.ended for ticket in self.asked)
         alive = [ticket for ticket in self.tickets if not ticket.ended]
         assert all(ticket.deadline > self.now for ticket in alive)
         deadlines = [ticket.deadline for ticket in alive if ticket.deadline != float("inf")]
@@ -218,7 +230,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.dispatcher.pump()
         self.dispatcher.fail_all(lambda: PoolClosed("closed"))
         self.executor.step()
-        assert self.dispatcher.wait_settled(0)
+        assert self.dispatcher.settled
         assert all(ticket.ended for ticket in self.tickets)
         assert self.executor.jobs == {}
         assert self.dispatcher.stats("closed").stopping == 0
@@ -233,7 +245,7 @@ TestDispatcher = pytest.mark.timeout(0)(TestDispatcher)
 def test_room_during_a_refusal_is_not_lost():
     """The machine's most important path, by itself."""
     executor = Reluctant(lambda job_id: None)
-    dispatcher = Dispatcher(_MAX_QUEUE, lambda: 0.0, lambda: None)
+    dispatcher = Dispatcher(_MAX_QUEUE, lambda: 0.0)
     executor.start(dispatcher.ready)
     dispatcher.open(executor)
     executor.refuse = True
@@ -243,6 +255,7 @@ def test_room_during_a_refusal_is_not_lost():
         executor.ready()
 
     executor.meanwhile = meanwhile
-    ticket = dispatcher.submit(Raw("a"))
+    ticket = dispatcher.ticket(Raw("a"))
+    dispatcher.submit(ticket)
     dispatcher.pump()
     assert executor.taken == [ticket.job.id]

@@ -23,6 +23,7 @@ import trio
 
 import poolinfer
 from poolinfer import CallCancelled, Chat, DeadlineExceeded, Pool, PoolFull, Raw
+from poolinfer._dispatch import Dispatcher
 from poolinfer._wake import loop_waker
 from poolinfer.testing import FakeEngine, FakeExecutor, fake_pool, wait_until
 
@@ -87,28 +88,34 @@ def test_f03_cancel_inside_the_hand_over(moment):
     class Slow(FakeExecutor):
         def submit(self, job, emit):
             def cancel():
-                thread = threading.Thread(target=calls[job.id - 1].cancel)
+                dispatcher.cancel(tickets[job.id - 1])
+                thread = threading.Thread(target=dispatcher.pump)
                 thread.start()
                 thread.join()
+                assert tickets[job.id - 1].ended
 
-            if moment == "before":
+            raced = len(self.jobs) < self.slots or job.id % 2
+            if raced and moment == "before":
                 cancel()
             taken = super().submit(job, emit)
-            if moment == "after":
+            if raced and moment == "after":
                 cancel()
             return taken
 
     executor = Slow(manual=True, slots=2)
-    executor.refuse = True
-    with Pool(executor=executor) as pool:
-        calls = [pool.submit(Raw("a")) for _ in range(50)]
-        executor.refuse = False
-        executor.ready()
-        deadline = time.monotonic() + 30
-        while not all(call.done() for call in calls) and time.monotonic() < deadline:
-            executor.step()
+    dispatcher = Dispatcher(50, time.monotonic)
+    tickets = [dispatcher.ticket(Raw("a")) for _ in range(50)]
+    for ticket in tickets:
+        dispatcher.submit(ticket)
+    executor.start(dispatcher.ready)
+    dispatcher.open(executor)
+    deadline = time.monotonic() + 30
+    while not dispatcher.settled and time.monotonic() < deadline:
         executor.step()
-        assert settled(pool).cancelled == 50
+    executor.step()
+    stats = dispatcher.stats("running")
+    assert (stats.accepted, stats.cancelled, stats.stopping, stats.busy) == (50, 50, 0, 0)
+    assert len(executor.taken) > 20
     assert set(executor.taken) <= set(executor.cancelled)
 
 
@@ -140,6 +147,7 @@ def test_f25_ctrl_c_in_map():
         with pytest.raises(KeyboardInterrupt):
             list(pool.map(["a"] * 9, window=5))
         wait_until(lambda: pool.stats().cancelled == 5)
+        wait_until(lambda: executor.cancelled == executor.taken)
         executor.step()
         settled(pool)
 
@@ -156,6 +164,7 @@ def _interrupt_when(condition):
 def _expect_cancelled_and_usable(pool, executor, call):
     with pytest.raises(CallCancelled):
         call.result()
+    wait_until(lambda: executor.cancelled == executor.taken)
     executor.step()
     again = pool.submit(Raw("b"))
     wait_until(lambda: len(executor.jobs) == 1)
@@ -358,7 +367,7 @@ def test_f28_cancel_half_of_three_thousand_running_calls():
         wait_until(lambda: len(executor.taken) == 3000)
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(lambda call: call.cancel(), calls[::2]))
-        assert pool.stats().cancelled == 2000
+        wait_until(lambda: pool.stats().cancelled == 2000)
         while executor.jobs:
             executor.step()
             for job_id in list(executor.jobs):
@@ -379,7 +388,7 @@ def test_f28_cancel_storm_over_lanes():
             if n % 2:
                 assert call.result().text == (f"call {n} " * 20)[:20]
             else:
-                assert call.done()
+                wait_until(call.done)
         stats = settled(pool)
         # What was cancelled while it waited never got a sampler; what runs always has one.
         assert engine.samplers <= stats.accepted
@@ -393,8 +402,10 @@ def test_f28_cancelled_waiting_calls_never_reach_the_engine():
     with fake_pool(engine, slots=2) as pool:
         running = [pool.submit(Raw("ab")) for _ in range(2)]
         wait_until(lambda: engine.samplers == 2)
-        for call in [pool.submit(Raw("cd")) for _ in range(100)]:
+        waiting = [pool.submit(Raw("cd")) for _ in range(100)]
+        for call in waiting:
             call.cancel()
+        wait_until(lambda: all(call.done() for call in waiting))
         hang.set()
         assert [call.result().text for call in running] == ["ab", "ab"]
         settled(pool)
@@ -429,6 +440,7 @@ def test_f29_a_deadline_names_the_configured_time(timeout):
         assert caught.value.timeout == timeout
         assert isinstance(caught.value, TimeoutError)
         blocker.cancel()
+        wait_until(lambda: executor.cancelled == [1])
         executor.step()
         assert executor.taken == [1]
 
@@ -608,6 +620,7 @@ def test_f34_cancel_at_any_time_is_no_error():
             thread = threading.Thread(target=running.cancel)
             thread.start()
             thread.join()
+        wait_until(lambda: waiting.done() and executor.cancelled)
         executor.step()
         wait_until(lambda: len(executor.taken) == 2)
         executor.say(executor.taken[-1], "ended")
@@ -634,6 +647,7 @@ def test_f34_cancel_from_a_signal_handler():
                 call.result()
         finally:
             signal.signal(signal.SIGUSR1, before)
+        wait_until(lambda: executor.cancelled == [1])
         executor.step()
         settled(pool)
 
@@ -692,7 +706,7 @@ def test_f35_cancel_during_prefill(neighbours):
         call = pool.submit(Raw("x" * 90_000))
         wait_until(lambda: engine.steps > 2 if neighbours else engine.steps)
         call.cancel()
-        assert call.done()
+        wait_until(call.done)
         wait_until(lambda: pool.stats().stopping == 0, "the slot")
         assert [other.result().text for other in others] == ["abc"] * neighbours
         settled(pool)

@@ -78,11 +78,15 @@ def test_results_do_not_pile_up_tracebacks():
 
 
 def test_start_that_fails_breaks_the_pool():
+    accepted = threading.Event()
+
     def load(cancelled):
+        accepted.wait(30)
         raise ModelError("no such weights")
 
     pool = Pool(executor=ThreadExecutor(load, workers=1, lane=LaneSpec()))
     call = pool.submit(Raw("a"))
+    accepted.set()
     with pytest.raises(ModelError, match="no such weights"):
         call.result()
     with pytest.raises(ModelError, match="no such weights"):
@@ -318,11 +322,13 @@ def test_a_pool_dropped_while_it_closes_still_closes(run_script):
         """
         import threading
         from poolinfer import Pool
-        from poolinfer.testing import FakeExecutor, wait_until
+        from poolinfer.testing import FakeExecutor
 
-        gate = threading.Event()
+        closing, gate = threading.Event(), threading.Event()
         class Slow(FakeExecutor):
             def close(self, grace):
+                pool._core.abandon()
+                closing.set()
                 gate.wait()
                 super().close(grace)
 
@@ -330,9 +336,8 @@ def test_a_pool_dropped_while_it_closes_still_closes(run_script):
         pool.start()
         closer = threading.Thread(target=pool.close, daemon=True)
         closer.start()
-        wait_until(lambda: pool.stats().state == "closing")
+        closing.wait()
         pool._core.abandon()
-        wait_until(lambda: pool._core._mail.empty())
         gate.set()
         closer.join(10)
         print("hangs" if closer.is_alive() else "closed", flush=True)

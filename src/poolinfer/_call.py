@@ -157,6 +157,8 @@ class Call(Generic[ResultT_co]):
 class _Reader:
     """Reads one call from its start; dropped half way, it cancels the call."""
 
+    _over = True  # so that one which Ctrl-C left half made goes quietly
+
     def __init__(self, call: Call[object]) -> None:
         self._call = call
         self._ticket = call._ticket

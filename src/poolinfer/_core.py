@@ -45,7 +45,7 @@ class Core:
     """
 
     def __init__(self, make: Make, max_queue: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.state = "new"
+        self.state: str = "new"
         self._make: Make | None = make
         self._pid = 0
         self._changed = threading.Condition()
@@ -109,8 +109,12 @@ class Core:
         stats = self.stats()
         return f"{stats.state}, {stats.busy}/{stats.slots} slots busy, {stats.waiting} waiting"
 
-    def submit(self, request: Chat | Raw | Embed) -> Ticket:
-        """Accept a checked request.
+    def ticket(self, request: Chat | Raw | Embed) -> Ticket:
+        """A ticket for a checked request, not yet accepted."""
+        return self._dispatcher.ticket(request)
+
+    def submit(self, ticket: Ticket) -> None:
+        """Accept a ticket.
 
         Raises:
             PoolFull: the queue is full.
@@ -120,9 +124,7 @@ class Core:
         """
         self.check_process()
         self._begin()
-        ticket = self._dispatcher.ticket(request)
         self._dispatcher.submit(ticket)
-        return ticket
 
     def cancel(self, ticket: Ticket, why: str = "the call was cancelled") -> None:
         """End a call as cancelled, unless it has ended; any finaliser or signal handler may call this."""
@@ -149,9 +151,14 @@ class Core:
             raise PoolError("close() was called from one of the pool's own threads, which it would wait for")
         self._ask_to_close(grace)
         with self._changed:
-            if self.state == "new":
+            never_begun = self.state == "new"
+            if never_begun:
                 self.state = "closed"
+                self._changed.notify_all()
             self._changed.wait_for(lambda: self.state == "closed")
+        if never_begun:
+            # The conductor of a call accepted just now will find the pool closed, and go.
+            self._dispatcher.fail_all(_closed)
 
     def abandon(self) -> None:
         """Close soon; takes no lock, so any finaliser may call it."""
@@ -239,7 +246,7 @@ class Core:
 
     def _finish(self) -> None:
         self._dispatcher.shut(PoolClosed("the pool is closed; make a new one"))
-        self._dispatcher.fail_all(lambda: CallCancelled("the pool was closed before the call ended"))
+        self._dispatcher.fail_all(_closed)
         try:
             if self._executor is not None:
                 self._executor.close(max(0.0, (self._close_by or 0.0) - time.monotonic()))
@@ -249,6 +256,10 @@ class Core:
             _log.exception("the executor failed to close")
         _running.discard(self)
         self._become("closed")
+
+
+def _closed() -> CallCancelled:
+    return CallCancelled("the pool was closed before the call ended")
 
 
 _running: weakref.WeakSet[Core] = weakref.WeakSet()

@@ -110,25 +110,30 @@ class Dispatcher:
 
     def pump(self) -> float | None:
         """Do what is due; seconds until the next deadline, or None."""
-        cancels = [self._cancels.popleft() for _ in range(len(self._cancels))]
-        self._take_arrivals()
-        for ticket, why in cancels:
+        # Counted before arrivals are read: every call that these are about has arrived then.
+        cancels = len(self._cancels)
+        with self._lock:
+            self._take_arrivals()
+        for _ in range(cancels):
+            ticket, why = self._cancels[0]
             if ticket.job.id in self._live:
                 self._give_up(ticket, CallCancelled(why))
+            # Only now: until a call has left the queue, `_is_full` must find that it will.
+            self._cancels.popleft()
         while (due := self._next_deadline()) is not None and due.deadline <= self._clock():
             self._give_up(due, _expired(due))
         self._dispatch()
         return None if due is None else max(0.0, due.deadline - self._clock())
 
     def _take_arrivals(self) -> None:
-        with self._lock:
-            while self._arrivals:
-                ticket = self._arrivals.popleft()
-                self._live[ticket.job.id] = ticket
-                self._queue.push(ticket)
-                self._counters.accept(ticket.created)
-                if ticket.deadline != _NEVER:
-                    self._watch(ticket)
+        """Let new calls wait in the queue; under the lock."""
+        while self._arrivals:
+            ticket = self._arrivals.popleft()
+            self._live[ticket.job.id] = ticket
+            self._queue.push(ticket)
+            self._counters.accept(ticket.created)
+            if ticket.deadline != _NEVER:
+                self._watch(ticket)
 
     def open(self, executor: Executor) -> None:
         """Begin to give calls to an executor that is ready."""
@@ -150,7 +155,8 @@ class Dispatcher:
     @property
     def settled(self) -> bool:
         """Whether no call is live. After `shut`, `wait` returns when that comes about."""
-        return not self._live and not self._arrivals
+        with self._lock:
+            return not self._live and not self._arrivals
 
     def fail_all(self, error: Callable[[], PoolinferError]) -> None:
         """End every live call."""
@@ -171,8 +177,10 @@ class Dispatcher:
         slots = self._executor.stats().slots if self._executor is not None else 0
         with self._lock:
             free = max(0, slots - len(self._given))
-            leaving = sum(ticket in self._queue for ticket, _ in list(self._cancels))
-            return self._waiting() - leaving >= self._queue.max_queue + free
+            leaving = {ticket for ticket, _ in self._cancels.copy()}
+            left = sum(ticket not in leaving for ticket in self._arrivals.copy())
+            left += len(self._queue) - sum(ticket in self._queue for ticket in leaving)
+            return left >= self._queue.max_queue + free
 
     def _full(self) -> PoolFull:
         waiting = self._waiting()
@@ -249,6 +257,7 @@ class Dispatcher:
         with self._lock:
             if self._executor is None or self._dispatching or self._refused == self._room:
                 return None
+            self._take_arrivals()
             ticket = self._queue.pop()
             if ticket is None:
                 return None
@@ -301,10 +310,10 @@ class Dispatcher:
         place = executor.stats() if executor is not None else ExecutorStats()
         now = self._clock()
         with self._lock:
-            counters = self._counters
             stopping = sum(ticket.ended for ticket in self._given.values())
             oldest = self._queue.oldest()
-            return PoolStats(
+            return self._counters.snapshot(
+                now,
                 state=state,
                 workers=place.workers,
                 slots=place.slots,
@@ -313,17 +322,7 @@ class Dispatcher:
                 waiting=self._waiting(),
                 stopping=stopping,
                 oldest_wait=0.0 if oldest is None else now - oldest,
-                accepted=counters.accepted + len(self._arrivals),
-                succeeded=counters.succeeded,
-                failed=counters.failed,
-                cancelled=counters.cancelled,
-                expired=counters.expired,
-                rejected=counters.rejected,
-                prompt_tokens=counters.prompt_tokens,
-                completion_tokens=counters.completion_tokens,
-                tokens_per_second=counters.rate(now),
-                ttft=counters.ttft(),
-                latency=counters.latency(),
+                accepted=self._counters.accepted + len(self._arrivals),
             )
 
 

@@ -19,7 +19,7 @@ from typing_extensions import Self
 from ._call import Call
 from ._calls import Calls
 from ._core import Core
-from ._errors import InvalidRequest
+from ._errors import InvalidRequest, PoolinferError
 from ._executor import Executor
 from ._limits import check_option, number
 from ._machine import available_memory, cores
@@ -56,7 +56,7 @@ class Pool(Calls):
         latency_target: seconds that an engine step may take while somebody is decoding; bounds how much of
             a long prompt is computed in one go, and how late a cancel can be.
         share: with ``"process"``: ``"mmap"`` keeps all weights in the mapped file, which the workers share;
-            ``"repack"`` gives each worker a copy of part of them, in a layout that computes prompts faster.
+            ``"repack"`` gives each worker a copy of part of them, in a layout made for the processor.
         retries: with ``"process"``: how often a call is run again whose worker died before anything of it was
             seen.
         max_calls: with ``"process"``: calls after which a worker is replaced; None for no bound.
@@ -154,7 +154,16 @@ class Pool(Calls):
         checked = normalize(request)
         if self._model is not None:
             self._model.check(checked)
-        return Call(self._core.submit(checked), self._core, self)
+        ticket = self._core.ticket(checked)
+        try:
+            self._core.submit(ticket)
+            return Call(ticket, self._core, self)
+        except PoolinferError:
+            raise
+        except BaseException:
+            # Ctrl-C: the call may have been accepted, and nobody will have it.
+            self._core.cancel(ticket)
+            raise
 
     def stats(self) -> PoolStats:
         """A snapshot of what the pool does and has done.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, fields
 from html import escape
+from typing import Any
 
 from ._errors import CallCancelled, DeadlineExceeded, PoolinferError
 from ._results import Response
@@ -89,6 +90,12 @@ class PoolStats:
         return f"<table>{rows}</table>"
 
 
+_COUNTED = (
+    *("accepted", "succeeded", "failed", "cancelled", "expired", "rejected"),
+    *("prompt_tokens", "completion_tokens"),
+)
+
+
 class Counters:
     """Counts what happens to calls; its owner holds the lock."""
 
@@ -139,13 +146,15 @@ class Counters:
         span = now - max(since, self._began if self._began is not None else now)
         return tokens / span if span > 0 else 0.0
 
-    def ttft(self) -> Quantiles:
-        """Quantiles of the time to first token."""
-        return _quantiles(self._ttft)
-
-    def latency(self) -> Quantiles:
-        """Quantiles of the time to the end."""
-        return _quantiles(self._latency)
+    def snapshot(self, now: float, **live: Any) -> PoolStats:
+        """The counts as statistics, with what only the pool knows (`PoolStats` fields by name)."""
+        counts = {name: getattr(self, name) for name in _COUNTED}
+        return PoolStats(
+            **{**counts, **live},
+            tokens_per_second=self.rate(now),
+            ttft=_quantiles(self._ttft),
+            latency=_quantiles(self._latency),
+        )
 
 
 def _quantiles(samples: deque[float]) -> Quantiles:

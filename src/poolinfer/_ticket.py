@@ -64,9 +64,10 @@ class Ticket:
     def __init__(self, job: Job, created: float, deadline: float) -> None:
         self.job = job
         self.created = created
-        self.started = self.first = 0.0
+        self.started: float = 0.0
+        self.first: float = 0.0
         self.deadline = deadline
-        self.ended = False
+        self.ended: bool = False
         self.result: Response | list[Embedding] | None = None
         self.error: PoolinferError | None = None
         self._lock = threading.Lock()

@@ -285,7 +285,7 @@ class ExecutorContract:
             check(set(mapped) == {whole}, f"the same greedy call differs: {set(mapped)}")
             with pool.submit(self.long) as call:
                 pass
-            check(call.done(), "leaving the block ends the call")
+            wait_until(call.done, "leaving the block ends the call:", self.patience)
             wait_until(lambda: pool.stats().busy == 0, "busy == 0", self.patience)
             stats = pool.stats()
         check(stats.accepted == stats.succeeded + stats.cancelled, f"calls are lost: {stats}")

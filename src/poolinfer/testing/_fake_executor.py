@@ -149,7 +149,8 @@ class FakeExecutor:
     def finish(self, job_id: int, result: Response | tuple[Embedding, ...] | None = None) -> None:
         """End a job well: with a result, or with what was said."""
         if result is None:
-            pieces = self._said.get(job_id, [])
+            with self._lock:
+                pieces = list(self._said.get(job_id, []))
             text = "".join(pieces)
             result = Response(text, text, usage=Usage(completion_tokens=len(pieces)))
         self._end(job_id, Done(result))
@@ -160,9 +161,13 @@ class FakeExecutor:
 
     def step(self) -> None:
         """End the cancelled jobs, if the executor obeys: what a real one does at its next engine step."""
-        if self.obey:
-            for job_id in [job_id for job_id in self.jobs if job_id in self.cancelled]:
-                self.fail(job_id, CallCancelled("the call was cancelled"))
+        if not self.obey:
+            return
+        with self._lock:
+            cancelled = set(self.cancelled)
+            doomed = [job_id for job_id in self.jobs if job_id in cancelled]
+        for job_id in doomed:
+            self.fail(job_id, CallCancelled("the call was cancelled"))
 
     def _emit(self, job_id: int, event: Event) -> None:
         with self._lock:

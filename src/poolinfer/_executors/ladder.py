@@ -1,0 +1,160 @@
+"""What a supervisor knows of one worker: its state, when it is to be killed, and how it ended."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from .._errors import ModelError, PoolinferError
+from .._events import Failed
+from .restarts import RestartPolicy
+from .spawn import Child, Exit, Process
+
+_NEVER = float("inf")
+_LONGEST_STEP = 2.0
+
+WorkerState: TypeAlias = Literal["booting", "up", "stopping", "dying"]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a supervisor waits, in seconds.
+
+    Attributes:
+        boot: for a worker to be up.
+        stuck: for a worker's next sign of progress.
+        stop: for a worker to end when asked, before SIGTERM.
+        term: from SIGTERM to SIGKILL.
+        linger: from the end of a worker's socket to SIGKILL.
+        give_up: from SIGKILL until a process that the system cannot end is left behind.
+        tick: between looks at the clock, and pings.
+        restarts: how often workers may die.
+    """
+
+    boot: float = 600.0
+    stuck: float = 60.0
+    stop: float = 3.0
+    term: float = 1.0
+    linger: float = 1.0
+    give_up: float = 10.0
+    tick: float = 1.0
+    restarts: RestartPolicy = field(default_factory=RestartPolicy)
+
+
+class PatientClock:
+    """Monotonic seconds that stand still while the whole host is stopped (Ctrl-Z, a suspended machine).
+
+    Otherwise every worker would seem to have been silent for all that time.
+
+    Attributes:
+        now: the seconds at the last `tick`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = clock()
+        self.now = self._last
+
+    def tick(self) -> None:
+        """Look at the real clock."""
+        last, self._last = self._last, self._clock()
+        self.now += min(self._last - last, _LONGEST_STEP)
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a worker ended.
+
+    Attributes:
+        status: its exit status.
+        tail: the last of what it printed.
+        why: why it was ended by us, or ``""``.
+        expected: whether it ended by our wish.
+    """
+
+    status: Exit
+    tail: str
+    why: str = ""
+    expected: bool = False
+
+    def __str__(self) -> str:
+        if self.why:
+            return self.why
+        if self.status.signal is not None:
+            hint = " (out of memory?)" if self.status.signal == signal.SIGKILL else ""
+            return f"killed by {_signal_name(self.status.signal)}{hint}"
+        return "exit status " + ("unknown" if self.status.code is None else str(self.status.code))
+
+    def boot_error(self, failure: Failed | None) -> PoolinferError:
+        """Why it did not boot, in an error: what it said itself, or else how it ended."""
+        what = failure.message if failure is not None else f"a worker died while it loaded the model: {self}"
+        return ModelError(f"{what}\n{self.tail}" if self.tail else what)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class Worker:
+    """One worker process, as its supervisor sees it.
+
+    Attributes:
+        number: counts all workers from 1.
+        child: its process and the host's ends of its socket and pipe.
+        state: see `poolinfer._executors.supervisor`.
+        heard: when it last showed progress.
+        why: why we end it, or ``""``.
+        exited: whether its process was found ended while its socket was not.
+        killed: whether we killed it, for being stuck.
+        expected: whether its end is our wish.
+        was_up: whether it ever was.
+        failure: why it could not boot, if it said so.
+        term_at: when it gets SIGTERM; `kill_at`: SIGKILL; `give_up_at`: when it is left behind.
+    """
+
+    __slots__ = (
+        *(
+            "child",
+            "exited",
+            "expected",
+            "failure",
+            "give_up_at",
+            "heard",
+            "kill_at",
+            "killed",
+            "number",
+            "printing",
+        ),
+        *("state", "term_at", "was_up", "why"),
+    )
+
+    def __init__(self, number: int, child: Child, now: float) -> None:
+        self.number = number
+        self.child = child
+        self.state: WorkerState = "booting"
+        self.heard = now
+        self.why = ""
+        self.exited = self.expected = self.killed = self.was_up = False
+        self.failure: Failed | None = None
+        self.term_at = self.kill_at = self.give_up_at = _NEVER
+
+    @property
+    def process(self) -> Process:
+        """Its process."""
+        return self.child.process
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.child.process.pid
+
+    @property
+    def due(self) -> float:
+        """When the kill ladder goes on."""
+        return min(self.term_at, self.kill_at, self.give_up_at)

@@ -1,0 +1,79 @@
+"""The supervisor's selector: its workers' sockets and output, and functions that other threads want called."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+
+from .forks import close_in_children
+from .spawn import Child
+
+
+class Loop:
+    """Waits for everything at once. `call` may be used from any thread, the rest from the loop's own."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._wakes: tuple[socket.socket, ...] = ()
+        self._selector: selectors.BaseSelector | None = None
+
+    def open(self) -> None:
+        """Take the descriptors that it needs.
+
+        Raises:
+            OSError: there are none left.
+        """
+        self._wakes = socket.socketpair()
+        for wake in self._wakes:
+            wake.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wakes[0], selectors.EVENT_READ, lambda _: self._wakes[0].recv(4096))
+        close_in_children(*self._wakes, self._selector)
+
+    def close(self) -> None:
+        """Give them back; idempotent."""
+        for wake in self._wakes:
+            wake.close()
+        if self._selector is not None:
+            self._selector.close()
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Have a function called by the next `turn`."""
+        self._calls.put(function)
+        with suppress(OSError, IndexError):
+            self._wakes[1].send(b"\0")
+
+    def turn(self, seconds: float) -> list[Callable[[], None]]:
+        """Wait so long for news; what is to be done about them, in order."""
+        if self._selector is None:
+            return []
+        due: list[Callable[[], None]] = [
+            partial(key.data, mask) for key, mask in self._selector.select(seconds)
+        ]
+        with suppress(Empty):
+            while True:
+                due.append(self._calls.get_nowait())
+        return due
+
+    def watch(self, child: Child, on_socket: Callable[[int], None], on_output: Callable[[int], None]) -> None:
+        """Have these called with what a child's socket and output are ready for."""
+        if self._selector is not None:
+            self._selector.register(child.channel, selectors.EVENT_READ, on_socket)
+            self._selector.register(child.output, selectors.EVENT_READ, on_output)
+
+    def want_write(self, child: Child, wanted: bool) -> None:
+        """Whether to tell when a child's socket takes more."""
+        if self._selector is not None:
+            mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
+            self._selector.modify(child.channel, mask, self._selector.get_key(child.channel).data)
+
+    def forget(self, *files: object) -> None:
+        """Watch these no more, if they are watched."""
+        if self._selector is not None:
+            for file in files:
+                with suppress(KeyError):
+                    self._selector.unregister(file)  # type: ignore[arg-type]

@@ -1,0 +1,36 @@
+"""What a supervisor needs to be told, and tells: the seam between keeping workers alive and giving them work."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .._frames import FromWorker, ToWorker
+from .ladder import Death, Worker
+
+
+class Owner(Protocol):
+    """What a supervisor works for; called on the supervisor's thread."""
+
+    def boot_message(self) -> ToWorker:
+        """The first message to a new worker."""
+        ...
+
+    def on_up(self, worker: Worker) -> None:
+        """A worker is ready for work."""
+        ...
+
+    def on_message(self, worker: Worker, message: FromWorker) -> None:
+        """A worker that is up said something; WireError if it may not say that."""
+        ...
+
+    def on_down(self, worker: Worker, death: Death) -> None:
+        """A worker that was up has ended."""
+        ...
+
+    def on_broken(self, reason: str) -> None:
+        """Too many deaths: no worker will come any more."""
+        ...
+
+    def on_tick(self) -> None:
+        """Some time has passed."""
+        ...

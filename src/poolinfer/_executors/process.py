@@ -1,0 +1,327 @@
+"""The process executor: lanes in supervised child processes, so that a native crash costs one worker.
+
+    submit ──> the worker with most free slots ──frames──> its lane ──frames──> the supervisor's thread ──> emit
+
+A call of which nothing was seen survives the death of its worker: it is run once more, alone in a worker, so
+that a second death is proof against it and costs nobody else.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+from .._errors import CallCancelled, ForkedPool, InvalidRequest, PoolBroken, PoolinferError, WorkerLost
+from .._events import Done, Event, Failed, Job, Started
+from .._executor import Emit, ExecutorStats
+from .._frames import Boot, Burst, Cancel, FromWorker, Pong, Submit, frame
+from .._results import Chunk
+from .._spec import LaneSpec, ModelSpec
+from .._wire import WireError
+from .ladder import Death, Patience, Worker
+from .quarantine import Quarantine
+from .seats import Entry, Seat, rss, total
+from .spawn import Spawn, spawn_worker
+from .supervisor import Supervisor
+
+Share: TypeAlias = Literal["mmap", "repack"]
+_ENGINE = "poolinfer._engine.llama:load"
+_NEVER = float("inf")
+
+
+class ProcessExecutor:
+    """Runs jobs on lanes in child processes (`poolinfer._executor.Executor`).
+
+    Args:
+        spec: the model.
+        lane: how each worker runs it.
+        workers: processes, of one lane each.
+        share: ``"mmap"`` keeps all weights in the mapped file, which workers share; ``"repack"`` lets each
+            copy part of them into a layout made for the processor, in memory of its own.
+        retries: how often a call is run again after the death of its worker, if nothing of it was seen.
+        max_calls: calls after which a worker is replaced.
+        max_rss: bytes of resident memory above which a worker is replaced, between calls.
+        cancel_grace: seconds that a worker may ignore a cancel before it is killed.
+        patience: all other times.
+        factory: what loads the engine in the worker, inside poolinfer.
+        knobs: keyword arguments for the factory.
+        spawn: starts a worker process.
+
+    Attributes:
+        crashed: workers that have died, or were killed because they were stuck.
+        recycled: workers that were replaced for the calls they had served, or for their size.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        lane: LaneSpec,
+        *,
+        workers: int = 1,
+        share: Share = "mmap",
+        retries: int = 1,
+        max_calls: int | None = None,
+        max_rss: int | None = None,
+        cancel_grace: float = 5.0,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
+        factory: str = _ENGINE,
+        knobs: Mapping[str, object] | None = None,
+        spawn: Spawn = spawn_worker,
+    ) -> None:
+        self._boot = Boot(factory, replace(spec, repack=share == "repack"), lane, dict(knobs or {}))
+        self._slots = lane.slots
+        self._retries = retries
+        self._max_calls = max_calls or _NEVER
+        self._max_rss = max_rss or _NEVER
+        self._cancel_grace = cancel_grace
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._ready: Callable[[], None] = lambda: None
+        self._closing = False
+        self._closed = threading.Event()
+        self._broken = ""
+        self._jobs: dict[int, Entry] = {}
+        self._again: dict[int, Entry] = {}
+        self._seats: dict[int, Seat] = {}
+        self._past = ExecutorStats()
+        self._quarantine = Quarantine()
+        self._supervisor = Supervisor(self, spawn, workers, patience)
+        self.crashed = self.recycled = 0
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the workers, booting ones included."""
+        return self._supervisor.pids
+
+    def start(self, ready: Callable[[], None]) -> None:
+        """See `poolinfer._executor.Executor.start`."""
+        self._check_process()
+        self._ready = ready
+        self._supervisor.start()
+
+    def submit(self, job: Job, emit: Emit) -> bool:
+        """See `poolinfer._executor.Executor.submit`."""
+        self._check_process()
+        entry = Entry(job, emit)
+        with self._lock:
+            if self._closing:
+                return False
+            refusal = self._refusal(job)
+            seat = None if refusal else self._choose(entry)
+            if refusal is None and seat is None:
+                return False
+            self._jobs[job.id] = entry
+            if seat is not None:
+                seat.take(entry)
+        if seat is None:
+            self._supervisor.call(lambda: self._fail(entry, refusal or PoolBroken(self._broken)))
+        else:
+            self._send(entry, seat)
+        return True
+
+    def cancel(self, job_id: int) -> None:
+        """See `poolinfer._executor.Executor.cancel`."""
+        self._check_process()
+        with self._lock:
+            entry = self._jobs.get(job_id)
+            if entry is None or entry.cancelled:
+                return
+            entry.cancelled = True
+            seat = entry.seat
+        if seat is None:
+            self._supervisor.call(self._place_again)
+        else:
+            self._supervisor.post(seat.worker, frame(Cancel(job_id)))
+
+    def stats(self) -> ExecutorStats:
+        """See `poolinfer._executor.Executor.stats`."""
+        self._check_process()
+        with self._lock:
+            seats = list(self._seats.values())
+            return total([self._past, *(seat.stats for seat in seats)], seats, self._slots, len(self._jobs))
+
+    def close(self, grace: float) -> None:
+        """See `poolinfer._executor.Executor.close`."""
+        self._check_process()
+        with self._lock:
+            first, self._closing = not self._closing, True
+            if first:
+                self._idle.wait_for(lambda: not self._jobs, grace)
+        if not first:
+            self._closed.wait()
+            return
+        try:
+            self._supervisor.close()
+            for entry in list(self._jobs.values()):
+                self._fail(entry, CallCancelled("the pool was closed before the call ended"))
+        finally:
+            self._closed.set()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedPool("this pool belongs to the parent process; make a new pool after forking")
+
+    def _refusal(self, job: Job) -> PoolinferError | None:
+        """Why a job is not run at all; it is taken, and fails, so that its owner hears of it."""
+        if self._broken:
+            return PoolBroken(self._broken)
+        if self._quarantine.holds(job.request):
+            return WorkerLost(
+                "the same call has been in the death of two workers, and is refused", suspect=True
+            )
+        return None
+
+    def _choose(self, entry: Entry) -> Seat | None:
+        """The seat with most room for a job. A re-run has one alone, and an empty one is kept for it."""
+        waiting = bool(self._again) and not entry.deaths
+        seats = [seat for seat in self._seats.values() if seat.fits(entry, self._slots, waiting)]
+        return min(seats, key=lambda seat: len(seat.jobs), default=None)
+
+    def _send(self, entry: Entry, seat: Seat) -> None:
+        try:
+            data = frame(Submit(entry.job))
+        except WireError as error:
+            refusal = InvalidRequest(
+                f"prompt: the request cannot be sent to a worker ({error})", field="prompt"
+            )
+            self._supervisor.call(lambda: self._fail(entry, refusal))
+            return
+        self._supervisor.post(seat.worker, data)
+        if entry.cancelled:
+            # Its own frame may have gone first, and meant nothing to the worker.
+            self._supervisor.post(seat.worker, frame(Cancel(entry.job.id)))
+
+    def boot_message(self) -> Boot:
+        """See `poolinfer._executors.owner.Owner`, as for the five that follow."""
+        return self._boot
+
+    def on_up(self, worker: Worker) -> None:
+        """There is room again."""
+        with self._lock:
+            self._seats[worker.number] = Seat(worker)
+        self._place_again()
+        self._ready()
+
+    def on_message(self, worker: Worker, message: FromWorker) -> None:
+        """Events of jobs, or a sign of life."""
+        seat = self._seats[worker.number]
+        if isinstance(message, Pong):
+            if message.stats.steps != seat.stats.steps or not message.stats.busy:
+                worker.heard = self._supervisor.now
+            seat.stats = message.stats
+        elif isinstance(message, Burst):
+            worker.heard = self._supervisor.now
+            for job_id, event in message.events:
+                self._deliver(seat, job_id, event)
+
+    def on_down(self, worker: Worker, death: Death) -> None:
+        """Run again what may be, and fail the rest."""
+        with self._lock:
+            seat = self._seats.pop(worker.number)
+            entries = list(seat.jobs.values())
+            self._past = total([self._past, seat.stats], [], 0, 0)
+            self.crashed += not death.expected
+            self.recycled += death.expected and not self._closing
+            fates = [(entry, self._fate(entry, death)) for entry in entries]
+        for entry, error in fates:
+            if error is not None:
+                self._fail(entry, error)
+        self._place_again()
+
+    def on_broken(self, reason: str) -> None:
+        """Every job fails; so does each that is still to come, so that none waits for ever."""
+        with self._lock:
+            self._broken = reason
+            entries = list(self._jobs.values())
+        for entry in entries:
+            self._fail(entry, PoolBroken(reason))
+        self._ready()
+
+    def on_tick(self) -> None:
+        """Kill workers that ignore a cancel."""
+        now = self._supervisor.now
+        with self._lock:
+            found = [(entry, entry.seat) for entry in self._jobs.values() if entry.cancelled]
+        for entry, seat in found:
+            entry.kill_at = min(entry.kill_at, now + self._cancel_grace)
+            if seat is not None and now >= entry.kill_at:
+                self._supervisor.kill(seat.worker, f"it ignored a cancel for {self._cancel_grace} s")
+
+    def _deliver(self, seat: Seat, job_id: int, event: Event) -> None:
+        entry = seat.jobs.get(job_id)
+        if entry is None:
+            if self._broken:
+                return
+            raise WireError(f"an event for job {job_id}, which the worker does not have")
+        if isinstance(event, Done | Failed):
+            seat.retiring = seat.retiring or self._is_old(seat)
+            self._end(entry, event)
+            if seat.retiring and not seat.jobs:
+                self._supervisor.retire(seat.worker)
+            return
+        if isinstance(event, Started) and (entry.started or entry.seen):
+            return
+        entry.started = True
+        entry.seen = entry.seen or isinstance(event, Chunk)
+        entry.emit(event)
+
+    def _is_old(self, seat: Seat) -> bool:
+        """Whether a worker that is about to end one more job is to be replaced."""
+        if seat.served + 1 >= self._max_calls:
+            return True
+        return self._max_rss != _NEVER and rss(seat.worker.pid) > self._max_rss
+
+    def _fate(self, entry: Entry, death: Death) -> PoolinferError | None:
+        """What becomes of a job whose worker has ended: an error, or None when it runs again."""
+        entry.leave()
+        if entry.cancelled or death.expected:
+            return CallCancelled("the call was cancelled" if entry.cancelled else "the pool was closed")
+        entry.deaths += 1
+        suspect = entry.deaths > 1
+        if suspect:
+            self._quarantine.add(entry.job.request)
+        elif not entry.seen and self._retries and not self._broken:
+            self._again[entry.job.id] = entry
+            return None
+        return WorkerLost(
+            f"the worker that ran the call is lost: {death}"
+            + (". It is the second worker lost with this call, which is not run again" if suspect else ""),
+            exitcode=death.status.code,
+            signal=death.status.signal,
+            stderr_tail=death.tail,
+            suspect=suspect,
+        )
+
+    def _place_again(self) -> None:
+        """Give re-runs the workers that are free for them."""
+        for entry in list(self._again.values()):
+            with self._lock:
+                seat = None if entry.cancelled else self._choose(entry)
+                if seat is not None:
+                    del self._again[entry.job.id]
+                    seat.take(entry)
+            if entry.cancelled:
+                self._fail(entry, CallCancelled("the call was cancelled"))
+            elif seat is not None:
+                self._send(entry, seat)
+                self._ready()
+
+    def _fail(self, entry: Entry, error: PoolinferError) -> None:
+        self._end(entry, Failed.of(error))
+
+    def _end(self, entry: Entry, event: Done | Failed) -> None:
+        """Give a job's room back, and then say its ending (law L6)."""
+        with self._lock:
+            if self._jobs.pop(entry.job.id, None) is not entry:
+                return
+            self._again.pop(entry.job.id, None)
+            entry.leave(served=True)
+            if not self._jobs:
+                self._idle.notify_all()
+        if self._again:
+            self._place_again()
+        entry.emit(event)

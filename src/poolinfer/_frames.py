@@ -1,0 +1,159 @@
+"""What a pool's process and its workers say to each other: messages, and the frames that carry them.
+
+    host ──> worker    Boot, then Submit | Cancel | Ping | Stop
+    worker ──> host    Up | BootFailed, then Burst | Pong
+
+A frame is a length (4 bytes, big-endian) and a message as strict JSON (`poolinfer._wire`). All events that an
+engine step gave rise to travel in one `Burst`. What a worker sends is never trusted: size, syntax, type and
+the types of all fields are checked before anything is done with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
+
+from ._events import Done, Failed, Job, Started
+from ._executor import ExecutorStats
+from ._results import Chunk
+from ._shapes import conforms
+from ._spec import LaneSpec, ModelSpec
+from ._wire import WireError, decode, encode, register
+
+#: Most bytes of one message.
+MAX_FRAME = 64 * 2**20
+_HEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """The first message to a worker: load this.
+
+    Attributes:
+        factory: what loads the engine, as ``"module:function"`` inside poolinfer.
+        spec: the model.
+        lane: how to run it.
+        knobs: keyword arguments for the factory.
+    """
+
+    factory: str
+    spec: ModelSpec
+    lane: LaneSpec
+    knobs: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Run a job."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End a job soon."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Say how you are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End all jobs, and then yourself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """The worker has loaded its engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootFailed:
+    """The worker could not load its engine, and ends."""
+
+    failure: Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """How the worker is; a lane that is stuck cannot move the count of steps."""
+
+    stats: ExecutorStats
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """Events, each with the id of its job, in order."""
+
+    events: tuple[tuple[int, Started | Chunk | Done | Failed], ...]
+
+
+ToWorker: TypeAlias = Boot | Submit | Cancel | Ping | Stop
+FromWorker: TypeAlias = Up | BootFailed | Pong | Burst
+
+register(ModelSpec, LaneSpec, ExecutorStats, Boot, Submit, Cancel, Ping, Stop, Up, BootFailed, Pong, Burst)
+
+
+def frame(message: ToWorker | FromWorker) -> bytes:
+    """The frame that carries a message.
+
+    Raises:
+        WireError: the message is no plain data, or too long.
+    """
+    data = encode(message)
+    if len(data) > MAX_FRAME:
+        raise WireError(f"a message of {len(data):,} bytes is over the limit of {MAX_FRAME:,}")
+    return len(data).to_bytes(_HEAD, "big") + data
+
+
+def read_from_worker(data: bytes) -> FromWorker:
+    """What a worker said.
+
+    Raises:
+        WireError: nothing that a worker may say.
+    """
+    message = decode(data)
+    if not conforms(message, FromWorker):
+        raise WireError(f"a worker may not send this {type(message).__name__}")
+    return cast("FromWorker", message)
+
+
+def read_to_worker(data: bytes) -> ToWorker:
+    """What a worker was told.
+
+    Raises:
+        WireError: nothing that a worker understands.
+    """
+    message = decode(data)
+    if not isinstance(message, Boot | Submit | Cancel | Ping | Stop):
+        raise WireError(f"a worker does not understand {type(message).__name__}")
+    return message
+
+
+class FrameReader:
+    """Cuts a stream of bytes into the messages of its frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes; the messages that are complete now.
+
+        Raises:
+            WireError: a frame says that it is longer than any may be.
+        """
+        self._buffer += data
+        while len(self._buffer) >= _HEAD:
+            end = _HEAD + int.from_bytes(self._buffer[:_HEAD], "big")
+            if end > _HEAD + MAX_FRAME:
+                raise WireError(f"a frame of {end - _HEAD:,} bytes is over the limit of {MAX_FRAME:,}")
+            if len(self._buffer) < end:
+                return
+            message = bytes(self._buffer[_HEAD:end])
+            del self._buffer[:end]
+            yield message

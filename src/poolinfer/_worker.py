@@ -1,0 +1,229 @@
+"""The main of a worker process, `python -m poolinfer._worker FD`: frames <-> a thread executor with one lane.
+
+    reader thread:  socket ──> submit, cancel, pong; the end of the stream ends the process, whatever it does
+    main thread:    boot, stop
+    sender thread:  all events that have gathered ──> one frame
+
+The reader answers pings itself, so a ping says that the process lives, and only the count of steps in the
+answer says that its lane does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import importlib
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, NoReturn, TypeAlias
+
+from ._errors import EngineError, ModelError, PoolinferError
+from ._events import Done, Event, Failed, Job
+from ._executors.thread import ThreadExecutor
+from ._frames import (
+    Boot,
+    BootFailed,
+    Burst,
+    Cancel,
+    FrameReader,
+    FromWorker,
+    Ping,
+    Pong,
+    Stop,
+    Submit,
+    ToWorker,
+    Up,
+    frame,
+    read_to_worker,
+)
+
+#: What the sender has still to say: an event with its job's id, a message, or (None) that it is to end.
+_Saying: TypeAlias = "tuple[int, Event] | FromWorker | None"
+
+_READ = 256 * 1024
+_FACTORY = re.compile(r"poolinfer\.(_engine|testing)(\.[a-z_]+)*:[a-z_]+", re.ASCII)
+_PR_SET_NO_NEW_PRIVS = 38
+_HOST_GONE, _BOOT_FAILED, _BROKEN = 0, 3, 70
+_WATCH_SECONDS = 1.0
+# Long enough for the other slots of the step to say theirs, and the lane to be back in its C code.
+_GATHER_SECONDS = 5e-5
+_PONG_SECONDS = 0.1
+
+
+class Link:
+    """The worker's end of its socket. Everything is sent by one thread, in the order it was said."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._outbox: SimpleQueue[_Saying] = SimpleQueue()
+        self._frames = FrameReader()
+        self._sender = threading.Thread(target=self._send_all, name="worker-sender", daemon=True)
+        self._sender.start()
+
+    def say(self, what: _Saying) -> None:
+        """Send a message, or an event, soon."""
+        self._outbox.put(what)
+
+    def flush(self) -> None:
+        """Send what is left, and nothing after it."""
+        self._outbox.put(None)
+        self._sender.join()
+
+    def hear(self, take: Callable[[ToWorker], None]) -> NoReturn:
+        """Take messages until the host is gone; then end the process, even inside a C call."""
+        with suppress(OSError):
+            while data := self._sock.recv(_READ):
+                for message in self._frames.feed(data):
+                    take(read_to_worker(message))
+        os._exit(_HOST_GONE)
+
+    def _send_all(self) -> None:
+        try:
+            more = True
+            while more:
+                said = [self._outbox.get()]
+                time.sleep(_GATHER_SECONDS)
+                with suppress(Empty):
+                    while True:
+                        said.append(self._outbox.get_nowait())
+                more = None not in said
+                self._sock.sendall(pack(said))
+        except OSError:
+            os._exit(_HOST_GONE)
+
+
+def pack(said: list[_Saying]) -> bytes:
+    """The frames for what was said: messages first, and all events in one."""
+    events = tuple(one for one in said if isinstance(one, tuple))
+    messages: list[FromWorker] = [one for one in said if one is not None and not isinstance(one, tuple)]
+    return b"".join(map(frame, [*messages, *([Burst(events)] if events else [])]))
+
+
+class Worker:
+    """Relays between the link and the inner executor."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._inner: ThreadExecutor | None = None
+        self._todo: SimpleQueue[Boot | Stop] = SimpleQueue()
+        self._due = 0.0
+
+    def take(self, message: ToWorker) -> None:
+        """One message of the host; called by the reader, so it must not block."""
+        if isinstance(message, Boot | Stop):
+            self._todo.put(message)
+        elif self._inner is None:
+            raise EngineError("the host sent work before the engine was loaded")
+        elif isinstance(message, Submit):
+            self._submit(self._inner, message.job)
+        elif isinstance(message, Cancel):
+            self._inner.cancel(message.job_id)
+        elif isinstance(message, Ping):
+            self._link.say(Pong(self._inner.stats()))
+
+    def _submit(self, inner: ThreadExecutor, job: Job) -> None:
+        if not inner.submit(job, partial(self._emit, inner, job.id)):
+            self._emit(inner, job.id, Failed.of(EngineError("the worker has no room for the call")))
+
+    def _emit(self, inner: ThreadExecutor, job_id: int, event: Event) -> None:
+        if isinstance(event, Done | Failed) and time.monotonic() >= self._due:
+            self._due = time.monotonic() + _PONG_SECONDS
+            self._link.say(Pong(inner.stats()))
+        self._link.say((job_id, event))
+
+    def work(self) -> int:
+        """Boot, and wait until told to stop; the exit status."""
+        boot = self._todo.get()
+        if isinstance(boot, Stop):
+            return 0
+        try:
+            inner = _load(boot)
+            inner.start(lambda: None)
+        except Exception as error:
+            self._link.say(BootFailed(Failed.of(_as_error(error))))
+            return _BOOT_FAILED
+        self._inner = inner
+        self._link.say(Up())
+        whole = self._wait_for_stop(_pool_threads())
+        inner.close(0.0)
+        return 0 if whole else _BROKEN
+
+    def _wait_for_stop(self, threads: list[threading.Thread]) -> bool:
+        """Wait until told to stop; False when a thread of the executor has died, which nothing survives."""
+        while all(thread.is_alive() for thread in threads):
+            with suppress(Empty):
+                self._todo.get(timeout=_WATCH_SECONDS)
+                return True
+        logging.getLogger("poolinfer").error("a thread of the worker has died")
+        return False
+
+
+def _load(boot: Boot) -> ThreadExecutor:
+    if not _FACTORY.fullmatch(boot.factory):
+        raise ModelError(f"{boot.factory} is not an engine of poolinfer")
+    module, _, name = boot.factory.partition(":")
+    load: Any = getattr(importlib.import_module(module), name)
+    knobs = dict(boot.knobs)
+    return ThreadExecutor(
+        lambda cancelled: load(boot.spec, boot.lane, cancelled, **knobs), workers=1, lane=boot.lane
+    )
+
+
+def _as_error(error: Exception) -> PoolinferError:
+    if isinstance(error, PoolinferError):
+        return error
+    return ModelError(f"the worker failed to start: {type(error).__name__}: {error}")
+
+
+def _pool_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("poolinfer-")]
+
+
+def _settle_in() -> None:
+    """Signals, rights and logs of a process that serves another."""
+    # Ctrl-C in a terminal reaches the whole process group; it is the host's to decide about.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    faulthandler.enable()
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+
+
+def main() -> NoReturn:
+    """Serve the socket whose descriptor is the first argument."""
+    _settle_in()
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.set_inheritable(False)
+    link = Link(sock)
+    worker = Worker(link)
+    threading.Thread(target=_listen, args=(link, worker), name="worker-reader", daemon=True).start()
+    status = worker.work()
+    link.flush()
+    # Nothing is left to do, and unloading libraries beside live threads can crash.
+    os._exit(status)
+
+
+def _listen(link: Link, worker: Worker) -> None:
+    try:
+        link.hear(worker.take)
+    except Exception:
+        logging.getLogger("poolinfer").exception("the worker does not understand its host")
+        os._exit(_BROKEN)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""An engine that fails as a prompt says, for tests of what runs it in worker processes.
+
+A prompt with ``!KIND@3`` in its last turn makes the process fail when the fourth token of its answer is
+chosen; ``!KIND@0`` before anything of it was seen.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+from .._errors import ModelError
+from .._spec import LaneSpec, ModelSpec
+from ._fake_engine import FakeEngine
+
+_TRIGGER = re.compile(rb"!([A-Z0-9]+)@(\d+)")
+_LEAK = 64 * 2**20
+_kept: list[bytearray] = []
+
+
+def load(
+    spec: ModelSpec,
+    lane: LaneSpec,
+    cancelled: Callable[[], bool],
+    *,
+    tokens: int | None = None,
+    step_delay: float = 0.0,
+    load_delay: float = 0.0,
+    fail_load: str = "",
+    once: str = "",
+) -> CrashEngine:
+    """The engine (a factory for `poolinfer._frames.Boot`).
+
+    Args:
+        spec: not used.
+        lane: not used.
+        cancelled: not used.
+        tokens: length of every answer; None for the echo once.
+        step_delay: seconds of a step.
+        load_delay: seconds that loading takes.
+        fail_load: how loading fails: a kind of crash, or ``"ERROR"``.
+        once: a file; from the second load on, which finds it, `fail_load` counts.
+    """
+    del spec, lane, cancelled
+    time.sleep(load_delay)
+    if fail_load and not _is_first(once):
+        if fail_load == "ERROR":
+            raise ModelError("the engine was told not to load")
+        print("the engine was told to crash while loading", file=sys.stderr, flush=True)  # noqa: T201
+        fail(fail_load)
+    return CrashEngine(tokens=tokens, step_delay=step_delay)
+
+
+def _is_first(path: str) -> bool:
+    if not path:
+        return False
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        return True
+    return False
+
+
+class CrashEngine(FakeEngine):
+    """Echoes like `FakeEngine`, unless the prompt says otherwise."""
+
+    def answer(self, prompt: list[int], index: int) -> int:
+        """The token at an index of the answer, or the end of it all."""
+        found = _TRIGGER.search(bytes(token for token in prompt if token < 256))
+        if found and index == int(found[2]):
+            fail(found[1].decode())
+        return super().answer(prompt, index)
+
+
+def fail(kind: str) -> None:
+    """Fail in one way; only ``LEAK`` and ``FLOOD`` return."""
+    _WAYS[kind]()
+
+
+def _segv() -> None:
+    ctypes.string_at(0)
+
+
+def _hang() -> NoReturn:
+    while True:
+        time.sleep(0.05)
+
+
+def _flood() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.write("flood " * 200_000)
+        stream.flush()
+
+
+def _leak() -> None:
+    _kept.append(bytearray(os.urandom(1) * _LEAK))
+
+
+def _stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(0.2)
+
+
+def _say(data: bytes) -> None:
+    """Write to the socket of the worker behind its back."""
+    with suppress(BlockingIOError):
+        os.write(int(sys.argv[1]), data)
+
+
+def _half() -> NoReturn:
+    _say((1_000_000).to_bytes(4, "big") + b"[" + b" " * 100_000)
+    os._exit(1)
+
+
+_WAYS: dict[str, Callable[[], object]] = {
+    "SEGV": _segv,
+    "ABRT": os.abort,
+    "KILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "EXIT0": lambda: os._exit(0),
+    "EXIT1": lambda: os._exit(1),
+    "HANG": _hang,
+    "STOP": _stop,
+    "FLOOD": _flood,
+    "LEAK": _leak,
+    "GARBAGE": lambda: _say(b"\xff" * 64),
+    "HALF": _half,
+}

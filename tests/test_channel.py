@@ -1,0 +1,224 @@
+"""Frames, and the host's ends of a worker: nothing that a child sends is trusted, and nothing blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poolinfer import Chat, Chunk, Embedding, EngineError, Response, Usage
+from poolinfer._events import Done, Failed, Job, Started
+from poolinfer._executor import ExecutorStats
+from poolinfer._executors.channel import Channel, Output
+from poolinfer._frames import (
+    MAX_FRAME,
+    Boot,
+    BootFailed,
+    Burst,
+    Cancel,
+    FrameReader,
+    Ping,
+    Pong,
+    Stop,
+    Submit,
+    Up,
+    frame,
+    read_from_worker,
+    read_to_worker,
+)
+from poolinfer._results import TokenLogprob
+from poolinfer._spec import LaneSpec, ModelSpec
+from poolinfer._wire import WireError, encode
+from poolinfer._worker import pack
+
+SPEC = ModelSpec("m.gguf", (1, 2, 3, 4), chat_template="{{ a }}", repack=False)
+TO_WORKER = [
+    Boot("poolinfer._engine.llama:load", SPEC, LaneSpec(slots=2), {"a": 1}),
+    Submit(Job(1, Chat("hello", stop=("a",), logit_bias={3: 0.5}))),
+    Cancel(1),
+    Ping(),
+    Stop(),
+]
+EVENTS = (
+    (1, Started(7)),
+    (2, Chunk("a", "b", "c", (TokenLogprob(1, "a", -0.5, ((1, "a", -0.5),)),))),
+    (2, Done(Response("text", "text", usage=Usage(1, 0, 2)))),
+    (3, Done((Embedding(b"\0\0\x80?"),))),
+    (4, Failed.of(EngineError("no", partial="text so far"))),
+)
+FROM_WORKER = [
+    Up(),
+    BootFailed(Failed("ModelError", "no file", {})),
+    Pong(ExecutorStats(1, 2, 3, 4, 5, 6, 0.25)),
+    Burst(EVENTS),
+]
+
+
+@pytest.mark.parametrize("message", TO_WORKER, ids=lambda item: type(item).__name__)
+def test_messages_to_a_worker_survive(message):
+    (data,) = FrameReader().feed(frame(message))
+    assert read_to_worker(data) == message
+
+
+@pytest.mark.parametrize("message", FROM_WORKER, ids=lambda item: type(item).__name__)
+def test_messages_from_a_worker_survive(message):
+    (data,) = FrameReader().feed(frame(message))
+    assert read_from_worker(data) == message
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_frames_come_in_any_pieces(step):
+    stream = b"".join(map(frame, FROM_WORKER))
+    reader = FrameReader()
+    found = [
+        read_from_worker(data)
+        for n in range(0, len(stream), step)
+        for data in reader.feed(stream[n : n + step])
+    ]
+    assert found == FROM_WORKER
+
+
+def _burst(job_id: object, event: object) -> bytes:
+    return json.dumps({"!": "Burst", "events": [[job_id, event]]}).encode()
+
+
+CORRUPT = {
+    "bad UTF-8": b"\xff\xfe",
+    "no JSON": b"{",
+    "nothing": b"",
+    "unknown type": b'{"!":"os.system"}',
+    "no type": b'{"a":1}',
+    "type that is a list": b'{"!":["Up"]}',
+    "NaN": b'{"!":"Pong","stats":{"!":"ExecutorStats","step_seconds":NaN}}',
+    "depth bomb": b"[" * 1_000_000,
+    "huge number": b"1" * 100_000,
+    "more fields": b'{"!":"Up","extra":1}',
+    "fewer fields": b'{"!":"BootFailed"}',
+    "a message for workers": encode(Stop()),
+    "a job": encode(Job(1, Chat("a"))),
+    "a bare event": encode(Started(1)),
+    "text that is a number": _burst(1, {"!": "Chunk", "text": 5}),
+    "job id that is a text": _burst("1", {"!": "Started"}),
+    "a result that is no result": _burst(1, {"!": "Done", "result": {"!": "Started"}}),
+    "an unknown finish reason": _burst(
+        1, {"!": "Done", "result": {"!": "Response", "text": "", "finish_reason": "x"}}
+    ),
+    "stats that are texts": b'{"!":"Pong","stats":{"!":"ExecutorStats","steps":"many"}}',
+    "bytes that are none": _burst(
+        1, {"!": "Done", "result": [{"!": "Embedding", "data": {"!b": "not base64!"}}]}
+    ),
+    "an unhashable key": b'{"!m":[[{"!m":[]},1]]}',
+}
+
+
+@pytest.mark.parametrize("data", CORRUPT.values(), ids=CORRUPT.keys())
+def test_F63_corrupt_messages_are_refused(data):
+    with pytest.raises(WireError):
+        read_from_worker(data)
+
+
+@given(st.binary(max_size=200))
+def test_F63_any_bytes_are_refused_or_understood(data):
+    try:
+        list(FrameReader().feed(data))
+        read_from_worker(data)
+    except WireError:
+        pass
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["!", "!m", "!b", "events", "text", "stats"]), inner, max_size=3
+            )
+        ),
+    )
+)
+def test_F63_any_json_is_refused_or_understood(value):
+    with contextlib.suppress(WireError):
+        read_from_worker(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize("length", [MAX_FRAME + 1, 2**31, 2**32 - 1])
+def test_F63_a_length_over_the_limit_is_refused_before_it_is_read(length):
+    with pytest.raises(WireError, match="limit"):
+        list(FrameReader().feed(length.to_bytes(4, "big")))
+
+
+def test_too_long_a_message_is_not_sent():
+    with pytest.raises(WireError, match="limit"):
+        frame(Submit(Job(1, Chat("a" * (MAX_FRAME + 1)))))
+
+
+def test_all_events_that_have_gathered_are_one_frame():
+    said = [(1, Started(1)), Pong(ExecutorStats()), (2, Chunk("a")), (1, Chunk("b")), None]
+    pong, burst = map(read_from_worker, FrameReader().feed(pack(said)))
+    assert isinstance(pong, Pong)
+    assert burst == Burst(((1, Started(1)), (2, Chunk("a")), (1, Chunk("b"))))
+
+
+@pytest.fixture
+def ends():
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours)
+    theirs.settimeout(20)
+    yield channel, theirs
+    channel.close()
+    theirs.close()
+
+
+def test_F10_a_peer_that_does_not_read_never_blocks_the_sender(ends):
+    channel, theirs = ends
+    data = frame(Submit(Job(1, Chat("a" * 4_000_000))))
+    assert not channel.send(data)
+    received = bytearray()
+    while len(received) < len(data):
+        received += theirs.recv(1 << 20)
+        channel.flush()
+    assert received == data
+    assert channel.flush()
+
+
+def test_F10_the_stream_may_end_in_the_middle_of_a_frame(ends):
+    channel, theirs = ends
+    theirs.send(frame(Up())[:-1])
+    theirs.close()
+    assert list(channel.receive()) == []
+    with pytest.raises(EOFError):
+        channel.receive()
+
+
+def test_sending_to_a_peer_that_is_gone_is_no_error(ends):
+    channel, theirs = ends
+    theirs.close()
+    for _ in range(3):
+        assert channel.send(frame(Ping()))
+    channel.close()
+    channel.close()
+    assert channel.send(frame(Ping()))
+
+
+def test_F62_the_last_of_the_output_is_kept():
+    reading, writing = os.pipe()
+    output = Output(reading)
+    assert output.read()
+    for n in range(100):
+        os.write(writing, b"x" * 1000 + str(n).encode())
+        if n % 10 == 0:
+            output.drain()
+    os.write(writing, b"the end \xff")
+    os.close(writing)
+    output.drain()
+    assert output.text.endswith("99the end \ufffd")
+    assert len(output.text) <= 8192
+    assert not output.read()
+    output.close()
+    output.close()

@@ -1,0 +1,80 @@
+"""Every answer belongs to its question, and same seed means same text, in worker processes as in threads."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolinfer import Chat, Model, Pool, PoolinferError, WorkerLost
+from poolinfer._executors.process import ProcessExecutor
+from poolinfer._spec import LaneSpec
+
+QUESTIONS = Path(__file__).parent.parent / "tools" / "tiny_model" / "questions.json"
+SHAPES = list(itertools.product((1, 2), (1, 2, 3, 4)))
+
+
+@pytest.fixture(scope="module")
+def items() -> list[dict[str, Any]]:
+    """Single-turn questions with answers of their own."""
+    found: dict[str, dict[str, Any]] = {}
+    for item in json.loads(QUESTIONS.read_text()):
+        if len(item["messages"]) == 1 and not item.get("tools"):
+            found.setdefault(item["answer"], item)
+    assert len(found) >= 40
+    return list(found.values())
+
+
+def _executor(model: Model, workers: int, slots: int, **options: Any) -> ProcessExecutor:
+    return ProcessExecutor(model.spec, LaneSpec(slots=slots, n_ctx=512), workers=workers, **options)
+
+
+@pytest.mark.parametrize(("workers", "slots"), SHAPES)
+def test_every_answer_belongs_to_its_question(
+    tiny: Model, items: list[dict[str, Any]], workers: int, slots: int
+):
+    with Pool(executor=_executor(tiny, workers, slots)) as pool:
+        calls = [pool.submit(Chat(item["messages"], temperature=0)) for item in items]
+        assert [call.result(40).text for call in calls] == [item["answer"] for item in items]
+
+
+def test_P7_same_seed_same_text_as_in_a_thread(tiny: Model):
+    ask = {"seed": 7, "temperature": 1.5, "max_tokens": 24}
+    with Pool(tiny, workers=1, slots=1, threads=1, n_ctx=512) as pool:
+        expected = pool.raw("The ", **ask).text
+    for share in ("mmap", "repack"):
+        with Pool(executor=_executor(tiny, 1, 1, share=share)) as pool:
+            assert pool.raw("The ", **ask).text == expected
+
+
+def test_embeddings_are_those_of_a_thread(tiny: Model):
+    with Pool(executor=_executor(tiny, 1, 2)) as pool:
+        ours = pool.embed(["one text", "another"])
+    theirs = tiny.embed(["one text", "another"])
+    assert [item.dimensions for item in ours] == [item.dimensions for item in theirs]
+    assert all(a.cosine_similarity(b) > 0.999 for a, b in zip(ours, theirs, strict=True))
+
+
+def test_no_answer_is_lost_or_crossed_while_workers_die(tiny: Model, items: list[dict[str, Any]]):
+    executor = _executor(tiny, 2, 4)
+    with Pool(executor=executor) as pool:
+        calls = [pool.submit(Chat(item["messages"], temperature=0)) for item in items * 5]
+        for _ in range(2):
+            calls[20].result(40)
+            os.kill(executor.pids[0], signal.SIGKILL)
+        lost = 0
+        for call, item in zip(calls, items * 5, strict=True):
+            try:
+                assert call.result(40).text == item["answer"]
+            except PoolinferError as error:
+                assert isinstance(error, WorkerLost)
+                assert item["answer"].startswith(error.partial)
+                lost += 1
+        assert lost <= 8
+        assert pool.stats().accepted == len(calls)
+        assert pool.stats().busy == 0

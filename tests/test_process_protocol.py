@@ -1,0 +1,160 @@
+"""The process executor's side of the talk, with workers that a test plays itself."""
+
+from __future__ import annotations
+
+import pytest
+from test_supervisor import QUICK, FakeWorker
+
+from poolinfer import Chunk, Embed, Raw, Response, WorkerLost
+from poolinfer._events import Done, Failed, Job, Started
+from poolinfer._executor import ExecutorStats
+from poolinfer._executors.process import ProcessExecutor
+from poolinfer._executors.spawn import Exit
+from poolinfer._frames import Boot, Burst, Cancel, Ping, Pong, Submit, Up
+from poolinfer._normalize import normalize
+from poolinfer._spec import LaneSpec, ModelSpec
+from poolinfer.testing import wait_until
+from poolinfer.testing._bench import Bench, check_order
+
+DONE = Done(Response("text"))
+
+
+class _Stage:
+    """A started executor of one worker with two slots, and the workers that were spawned."""
+
+    def __init__(self, **options) -> None:
+        self.workers: list[FakeWorker] = []
+        self.executor = ProcessExecutor(
+            ModelSpec("", (0, 0, 0, 0)), LaneSpec(slots=2), patience=QUICK, spawn=self._spawn, **options
+        )
+        self.bench = Bench(self.executor, 20)
+
+    def _spawn(self):
+        worker = FakeWorker(10_000_000 + len(self.workers))
+        self.workers.append(worker)
+        worker.say(Up())
+        return worker.child
+
+    @property
+    def worker(self) -> FakeWorker:
+        return self.workers[-1]
+
+    def hear(self) -> object:
+        """The next message to the newest worker that is not about its health."""
+        while isinstance(message := self.worker.hear(), Ping | Boot):
+            pass
+        return message
+
+
+@pytest.fixture
+def stage():
+    stage = _Stage()
+    yield stage
+    stage.executor.close(0)
+    for worker in stage.workers:
+        worker.close()
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        ((99, Started()),),
+        ((99, DONE),),
+        ((1, DONE), (1, DONE)),
+        ((1, DONE), (1, Chunk("more"))),
+        ((1, Failed("EngineError", "no")), (1, DONE)),
+    ],
+    ids=["unknown job", "ending of an unknown job", "second ending", "text after the ending", "two minds"],
+)
+def test_F63_events_that_cannot_be_cost_the_worker(stage, events):
+    _, first = stage.bench.submit(Raw("one"))
+    _, second = stage.bench.submit(Raw("two"))
+    stage.worker.say(Burst(((2, Chunk("partial")),)))
+    wait_until(lambda: second.events)
+    stage.worker.say(Burst(events))
+    lost = second.wait(20)
+    assert isinstance(lost, Failed)
+    assert isinstance(lost.error(), WorkerLost)
+    assert "protocol" in lost.message
+    wait_until(lambda: len(stage.workers) == 2)
+    if events[0][0] == 1:
+        check_order(first.events)
+
+
+def test_a_call_that_runs_again_starts_once(stage):
+    _, witness = stage.bench.submit(Raw("one"))
+    stage.worker.say(Burst(((1, Started(3)),)))
+    wait_until(lambda: witness.events)
+    stage.worker.die(Exit(1))
+    wait_until(lambda: len(stage.workers) == 2)
+    assert stage.hear() == Submit(Job(1, normalize(Raw("one"))))
+    stage.worker.say(Burst(((1, Started(3)), (1, Chunk("text")), (1, DONE))))
+    witness.wait(20)
+    assert witness.events == [Started(3), Chunk("text"), DONE]
+
+
+def test_a_call_that_was_seen_does_not_run_again(stage):
+    _, witness = stage.bench.submit(Raw("one"))
+    stage.worker.say(Burst(((1, Started(3)), (1, Chunk("text")))))
+    wait_until(lambda: len(witness.events) == 2)
+    stage.worker.die(Exit(1))
+    assert witness.wait(20).kind == "WorkerLost"
+    assert not witness.wait(20).detail["suspect"]
+
+
+def test_calls_that_run_again_do_so_one_by_one(stage):
+    witnesses = [stage.bench.submit(Raw(text))[1] for text in ("one", "two")]
+    stage.worker.die(Exit(1))
+    wait_until(lambda: len(stage.workers) == 2)
+    assert stage.hear().job.id == 1
+    assert stage.bench.try_submit(Raw("three")) is None
+    stage.worker.say(Burst(((1, DONE),)))
+    assert witnesses[0].wait(20) == DONE
+    assert stage.hear().job.id == 2
+    stage.worker.die(Exit(1))
+    # Now it is known whose fault it was.
+    assert witnesses[1].wait(20).detail["suspect"]
+
+
+def test_a_cancel_of_a_call_that_waits_to_run_again(stage):
+    witnesses = [stage.bench.submit(Raw(text))[1] for text in ("one", "two")]
+    stage.worker.die(Exit(1))
+    wait_until(lambda: len(stage.workers) == 2)
+    assert stage.hear().job.id == 1
+    stage.executor.cancel(2)
+    assert witnesses[1].wait(20).kind == "CallCancelled"
+    stage.executor.cancel(1)
+    assert stage.hear() == Cancel(1)
+    stage.worker.say(Burst(((1, DONE),)))
+    witnesses[0].wait(20)
+
+
+def test_embeddings_run_again_too(stage):
+    _, witness = stage.bench.submit(Embed(("a", "b")))
+    stage.worker.say(Burst(((1, Started(3)),)))
+    stage.worker.die(Exit(1))
+    wait_until(lambda: len(stage.workers) == 2)
+    assert stage.hear().job.id == 1
+    stage.worker.say(Burst(((1, Done(())),)))
+    assert witness.wait(20) == Done(())
+
+
+def test_counters_of_dead_workers_are_kept(stage):
+    stage.worker.say(Pong(ExecutorStats(steps=5, completion_tokens=7)))
+    wait_until(lambda: stage.executor.stats().steps == 5)
+    stage.worker.die(Exit(1))
+    wait_until(lambda: len(stage.workers) == 2)
+    stage.worker.say(Pong(ExecutorStats(steps=2, completion_tokens=1)))
+    wait_until(lambda: stage.executor.stats().steps == 7)
+    assert stage.executor.stats().completion_tokens == 8
+
+
+def test_a_listener_that_raises_costs_nobody_else(stage):
+    def broken(_):
+        raise RuntimeError("a bug of the host")
+
+    assert stage.executor.submit(stage.bench.job(Raw("one")), broken)
+    _, witness = stage.bench.submit(Raw("two"))
+    stage.worker.say(Burst(((1, Chunk("a")), (1, DONE), (2, DONE))))
+    assert witness.wait(20) == DONE
+    assert stage.executor.stats().busy == 0
