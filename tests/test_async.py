@@ -157,7 +157,7 @@ def test_awaiting_twice_and_by_many_tasks(run_async):
             async with anyio.create_task_group() as group:
                 for _ in range(5):
                     group.start_soon(wait)
-                await until(lambda: len(call._ticket._waiters) == 5)
+                await until(lambda: len(call._ticket._waiters) == 5 and executor.taken)
                 executor.say(1, "text")
                 executor.finish(1)
             assert {id(response) for response in [*found, await call]} == {id(call.result())}
@@ -319,7 +319,7 @@ def test_async_and_sync_waiters_of_one_call(run_async):
             found = []
             async with anyio.create_task_group() as group:
                 group.start_soon(anyio.to_thread.run_sync, lambda: found.append(call.result()))
-                await until(lambda: len(call._ticket._waiters) == 1)
+                await until(lambda: len(call._ticket._waiters) == 1 and executor.taken)
                 executor.finish(1)
             assert found == [await call]
 

@@ -21,6 +21,7 @@ from poolinfer import (
     PoolError,
     Raw,
 )
+from poolinfer._core import Core
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer._spec import LaneSpec
 from poolinfer.testing import FakeEngine, FakeExecutor, Held, fake_pool, wait_until
@@ -262,6 +263,23 @@ def test_f21_submit_racing_close():
                 assert call.result(0).text == "a"
         stats = pool.stats()
         assert stats.accepted == len(calls) == stats.succeeded + stats.cancelled + stats.failed
+
+
+def test_f21_close_before_the_conductor_has_begun(monkeypatch):
+    """The first call is accepted and the pool closed while its thread has yet to run: nobody waits for ever."""
+    go, conduct = threading.Event(), Core._conduct
+    monkeypatch.setattr(Core, "_conduct", lambda core: go.wait(30) and conduct(core))
+    pool = Pool(executor=FakeExecutor())
+    call = pool.submit(Raw("a"))
+    with ThreadPoolExecutor(1) as threads:
+        starter = threads.submit(pool.start)
+        wait_until(lambda: pool._core._changed._waiters, "the starter")
+        pool.close()
+        with pytest.raises(PoolClosed):
+            starter.result(10)
+    with pytest.raises(CallCancelled, match="closed"):
+        call.result(10)
+    go.set()
 
 
 def test_f22_a_dropped_pool_closes_itself():
