@@ -36,6 +36,7 @@ class CostedEngine(FakeEngine):
 
         def costed(batch: Batch) -> None:
             rows: dict[int, int] = {}
+            assert batch.sequences == sorted(batch.sequences)
             for sequence in batch.sequences:
                 rows[sequence] = rows.get(sequence, 0) + 1
             self.steps_rows.append(rows)
@@ -109,6 +110,18 @@ def test_calls_join_and_leave_between_steps() -> None:
     ride.join(3, _raw("c"))
     ride.run()
     assert ride.text(3) == "c"
+
+
+def test_running_sequences_lie_side_by_side() -> None:
+    """llama.cpp computes rows of separate KV streams together only where their numbers follow one another."""
+    ride = Ride(CostedEngine(), slots=8)
+    for n, text in enumerate(("aaaaaaaa", "b", "cccccccc", "d")):
+        ride.join(n, _raw(text))
+    ride.step(3)
+    assert sorted(ride.engine.steps_rows[-1]) == [0, 2]
+    ride.join(4, _raw("eeee"))
+    ride.step()
+    assert sorted(ride.engine.steps_rows[-1]) == [0, 1, 2]
 
 
 def test_a_long_prompt_beside_a_stream_keeps_steps_under_the_target() -> None:

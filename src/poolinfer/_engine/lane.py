@@ -8,6 +8,7 @@ allows, oldest first. Texts to embed have a context of their own and take a turn
 
 from __future__ import annotations
 
+import heapq
 import logging
 import threading
 import time
@@ -52,6 +53,7 @@ class Lane:
             engine.context(n_seq=spec.slots, n_ctx=spec.n_ctx) if info.generates else None
         )
         self._embedder = Embedder(engine, spec.n_ctx)
+        # A heap: the lowest numbers first, so that running sequences lie side by side (see _plan).
         self._free = list(range(spec.slots))
         self._slots: list[Slot] = []
         self._embeds: list[EmbedTask] = []
@@ -144,7 +146,7 @@ class Lane:
             self._inbox.clear()
         for task in tasks:
             if isinstance(task, Slot):
-                task.begin(self._free.pop(), self._clock())
+                task.begin(heapq.heappop(self._free), self._clock())
                 self._slots.append(task)
             elif isinstance(task, EmbedTask):
                 task.begin()
@@ -167,7 +169,7 @@ class Lane:
             self._slots.remove(task)
             if self._context is not None:
                 self._context.clear(task.sequence)
-            self._free.append(task.sequence)
+            heapq.heappush(self._free, task.sequence)
 
     def _step_slots(self) -> int:
         """Decode one batch for all slots; how many prompt rows it had."""
@@ -192,17 +194,18 @@ class Lane:
         return prefilled
 
     def _plan(self) -> tuple[Batch, list[tuple[Slot, int]], int]:
-        batch, ready = Batch(), []
-        decoding = [slot for slot in self._slots if slot.decoding]
-        for slot in decoding:
-            row = batch.add(slot.sequence, slot.computed, slot.take(1), last=True)
-            ready.append((slot, row))
-        room = budget = self._pace.prefill_budget(len(decoding))
+        """The next batch, the slots that get a token from it with their rows, and how many rows are prompt."""
+        room = budget = self._pace.prefill_budget(sum(slot.decoding for slot in self._slots))
+        planned: list[tuple[Slot, int]] = []
         for slot in self._slots:
-            n = min(slot.n_pending, room)
-            if n <= 0 or slot.decoding:
-                continue
-            room -= n
+            n = 1 if slot.decoding else min(slot.n_pending, room)
+            room -= 0 if slot.decoding else n
+            if n:
+                planned.append((slot, n))
+        # llama.cpp computes rows of separate KV streams together only where their numbers follow one another.
+        planned.sort(key=lambda plan: plan[0].sequence)
+        batch, ready = Batch(), []
+        for slot, n in planned:
             last = n == slot.n_pending
             row = batch.add(slot.sequence, slot.computed, slot.take(n), last=last)
             if last:

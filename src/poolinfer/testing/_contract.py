@@ -43,10 +43,10 @@ class ExecutorContract:
         long: one that takes as long as it can.
     """
 
-    workers = 1
-    slots = 4
-    embeds = True
-    patience = 30.0
+    workers: int = 1
+    slots: int = 4
+    embeds: bool = True
+    patience: float = 30.0
     short: Chat | Raw = Chat("What is the capital of France?", max_tokens=8, temperature=0)
     long: Chat | Raw = Chat("Count from 1 to 60.", temperature=0)
 

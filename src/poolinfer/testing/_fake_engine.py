@@ -79,7 +79,9 @@ class FakeEngine:
         self.honours_abort = honours_abort
         self.nan_embeddings = nan_embeddings
         self.contexts: list[FakeContext] = []
-        self.samplers = self.steps = self.max_rows = 0
+        self.samplers: int = 0
+        self.steps: int = 0
+        self.max_rows: int = 0
         self._alive = 0
         self._closed = False
         self._lock = threading.Lock()
@@ -205,8 +207,9 @@ class FakeSampler:
     """
 
     def __init__(self, request: Generation, seed: int, on_close: Callable[[], None]) -> None:
-        self.request, self.seed = request, seed
-        self.drawn = 0
+        self.request: Generation = request
+        self.seed: int = seed
+        self.drawn: int = 0
         self._on_close: Callable[[], None] | None = on_close
 
     def close(self) -> None:
@@ -226,7 +229,7 @@ class FakeContext:
     """
 
     def __init__(self, engine: FakeEngine, n_seq: int, n_ctx: int, embeddings: bool) -> None:
-        self.closed = False
+        self.closed: bool = False
         self.embeddings_wanted = embeddings
         self._n_ctx = n_ctx
         self.held: list[list[int]] = [[] for _ in range(n_seq)]
