@@ -193,7 +193,7 @@ class TestFlask:
         reply = client.post("/stream", json={"prompt": "x"}, buffered=False)
         assert json.loads(next(reply.iter_encoded()))["text"]
         reply.close()
-        assert endless.stats().cancelled == 1
+        wait_until(lambda: endless.stats().cancelled == 1)
 
 
 @pytest.fixture(scope="module")
