@@ -114,10 +114,10 @@ class Embedder:
         """
         self._forget_ended()
         self._admit(tasks)
-        batch, parts = self._plan(self._make_context(), budget)
+        context = self._make_context()
+        batch, parts = self._plan(context, budget)
         if not len(batch):
             return 0
-        context = self._make_context()
         context.decode(batch)
         vectors = context.embeddings(len(batch))
         for text, start, stop in parts:
