@@ -16,7 +16,7 @@ from poolinfer._executors.process import ProcessExecutor
 from poolinfer._spec import LaneSpec
 
 QUESTIONS = Path(__file__).parent.parent / "tools" / "tiny_model" / "questions.json"
-SHAPES = list(itertools.product((1, 2), (1, 2, 3, 4)))
+SHAPES = list(itertools.product((1, 2, 3), (1, 2, 3, 4)))
 
 
 @pytest.fixture(scope="module")
@@ -30,38 +30,46 @@ def items() -> list[dict[str, Any]]:
     return list(found.values())
 
 
+@pytest.fixture(params=[False, True], ids=["process", "prefork"])
+def prefork(request) -> bool:
+    """Whether workers are forked."""
+    return request.param
+
+
 def _executor(model: Model, workers: int, slots: int, **options: Any) -> ProcessExecutor:
     return ProcessExecutor(model.spec, LaneSpec(slots=slots, n_ctx=512), workers=workers, **options)
 
 
 @pytest.mark.parametrize(("workers", "slots"), SHAPES)
 def test_every_answer_belongs_to_its_question(
-    tiny: Model, items: list[dict[str, Any]], workers: int, slots: int
+    tiny: Model, items: list[dict[str, Any]], workers: int, slots: int, prefork: bool
 ):
-    with Pool(executor=_executor(tiny, workers, slots)) as pool:
+    with Pool(executor=_executor(tiny, workers, slots, prefork=prefork)) as pool:
         calls = [pool.submit(Chat(item["messages"], temperature=0)) for item in items]
         assert [call.result(40).text for call in calls] == [item["answer"] for item in items]
 
 
-def test_P7_same_seed_same_text_as_in_a_thread(tiny: Model):
+def test_P7_same_seed_same_text_as_in_a_thread(tiny: Model, prefork: bool):
     ask = {"seed": 7, "temperature": 1.5, "max_tokens": 24}
     with Pool(tiny, workers=1, slots=1, threads=1, n_ctx=512) as pool:
         expected = pool.raw("The ", **ask).text
     for share in ("mmap", "repack"):
-        with Pool(executor=_executor(tiny, 1, 1, share=share)) as pool:
+        with Pool(executor=_executor(tiny, 1, 1, share=share, prefork=prefork)) as pool:
             assert pool.raw("The ", **ask).text == expected
 
 
-def test_embeddings_are_those_of_a_thread(tiny: Model):
-    with Pool(executor=_executor(tiny, 1, 2)) as pool:
+def test_embeddings_are_those_of_a_thread(tiny: Model, prefork: bool):
+    with Pool(executor=_executor(tiny, 1, 2, prefork=prefork)) as pool:
         ours = pool.embed(["one text", "another"])
     theirs = tiny.embed(["one text", "another"])
     assert [item.dimensions for item in ours] == [item.dimensions for item in theirs]
     assert all(a.cosine_similarity(b) > 0.999 for a, b in zip(ours, theirs, strict=True))
 
 
-def test_no_answer_is_lost_or_crossed_while_workers_die(tiny: Model, items: list[dict[str, Any]]):
-    executor = _executor(tiny, 2, 4)
+def test_no_answer_is_lost_or_crossed_while_workers_die(
+    tiny: Model, items: list[dict[str, Any]], prefork: bool
+):
+    executor = _executor(tiny, 2, 4, prefork=prefork)
     with Pool(executor=executor) as pool:
         calls = [pool.submit(Chat(item["messages"], temperature=0)) for item in items * 5]
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""The laws L1 to L9 over the process executor."""
+"""The laws L1 to L9 over worker processes, started by exec and forked by a zygote."""
 
 from __future__ import annotations
 
@@ -24,19 +24,37 @@ class _OverProcesses(ExecutorContract):
 
 class TestProcessExecutor(_OverProcesses):
     long = Raw("x" * 1500)
+    prefork = False
 
     def make_executor(self):
         lane = LaneSpec(slots=self.slots, n_ctx=4096)
-        return ProcessExecutor(NO_MODEL, lane, workers=self.workers, factory=CRASH)
+        return ProcessExecutor(NO_MODEL, lane, workers=self.workers, factory=CRASH, prefork=self.prefork)
 
 
 class TestProcessExecutorWithTwoWorkers(TestProcessExecutor):
     workers, slots = 2, 2
 
 
+class TestProcessExecutorWithThreeWorkers(TestProcessExecutor):
+    workers, slots = 3, 4
+
+
+class TestPrefork(TestProcessExecutor):
+    prefork = True
+
+
+class TestPreforkWithTwoWorkers(TestPrefork):
+    workers, slots = 2, 2
+
+
+class TestPreforkWithThreeWorkers(TestPrefork):
+    workers, slots = 3, 4
+
+
 @pytest.mark.usefixtures("spec")
 class TestProcessExecutorWithTheDemoModel(_OverProcesses):
     workers, slots = 2, 2
+    prefork = False
     long = Raw("Count", max_tokens=400, temperature=1.5, seed=1)
 
     @pytest.fixture
@@ -44,4 +62,10 @@ class TestProcessExecutorWithTheDemoModel(_OverProcesses):
         self.model = tiny.spec
 
     def make_executor(self):
-        return ProcessExecutor(self.model, LaneSpec(slots=self.slots, n_ctx=512), workers=self.workers)
+        lane = LaneSpec(slots=self.slots, n_ctx=512)
+        return ProcessExecutor(self.model, lane, workers=self.workers, prefork=self.prefork)
+
+
+class TestPreforkWithTheDemoModel(TestProcessExecutorWithTheDemoModel):
+    workers, slots = 3, 2
+    prefork = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import time
 from contextlib import contextmanager
 from typing import Any
@@ -27,14 +28,22 @@ from poolinfer._executors.ladder import Patience
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.restarts import RestartPolicy
 from poolinfer._executors.seats import pss, rss
+from poolinfer._executors.sizing import Sizing
 from poolinfer._spec import LaneSpec, ModelSpec
 from poolinfer.testing import wait_until
 
 WAIT = 40.0
+#: Whether the workers of a test are forked; every test runs both ways.
+PREFORK = False
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["process", "prefork"])
+def _places(request, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PREFORK", request.param)
 
 
 def make_executor(
-    *, workers: int = 1, slots: int = 4, knobs: dict[str, Any] | None = None, **options: Any
+    *, workers: int | None = None, slots: int = 4, knobs: dict[str, Any] | None = None, **options: Any
 ) -> ProcessExecutor:
     lane = LaneSpec(slots=slots, n_ctx=4096)
     return ProcessExecutor(
@@ -43,7 +52,7 @@ def make_executor(
         workers=workers,
         factory="poolinfer.testing._crash:load",
         knobs=knobs,
-        **options,
+        **{"prefork": PREFORK, **options},
     )
 
 
@@ -73,7 +82,7 @@ def test_F01_a_kill_in_mid_stream_costs_one_call():
         assert other.result(WAIT).text == "x" * 60
         wait_up(executor, 2)
         assert len(before & set(executor.pids)) == 1
-        assert executor.crashed == 1
+        assert executor.stats().crashed == 1
 
 
 @pytest.mark.parametrize("kind", ["HANG", "STOP"])
@@ -98,22 +107,22 @@ def test_F05_a_worker_that_leaks_is_recycled_between_calls():
     with crash_pool() as (_, executor):
         base = rss(executor.pids[0])
         assert 0 < pss(executor.pids[0]) <= base * 2
-    with crash_pool(max_rss=base + 100 * 2**20) as (pool, executor):
+    with crash_pool(sizing=Sizing(max_rss=base + 100 * 2**20)) as (pool, executor):
         before = executor.pids
         for _ in range(4):
             assert pool.raw("!LEAK@1").text == "!LEAK@1"
-        wait_until(lambda: executor.recycled >= 1, "the leaking worker is replaced", WAIT)
+        wait_until(lambda: executor.stats().recycled >= 1, "the leaking worker is replaced", WAIT)
         wait_up(executor)
         assert executor.pids != before
-        assert executor.crashed == 0
+        assert executor.stats().crashed == 0
 
 
 def test_a_worker_is_recycled_after_max_calls():
-    with crash_pool(max_calls=3, slots=2) as (pool, executor):
+    with crash_pool(sizing=Sizing(max_calls=3), slots=2) as (pool, executor):
         texts = [reply.text for reply in pool.map([Raw(f"call {n}") for n in range(10)])]
         assert texts == [f"call {n}" for n in range(10)]
-        assert executor.recycled >= 2
-        assert executor.crashed == 0
+        assert executor.stats().recycled >= 2
+        assert executor.stats().crashed == 0
 
 
 @pytest.mark.parametrize(
@@ -142,7 +151,7 @@ def test_F07_the_death_of_an_idle_worker_costs_no_call():
         assert pool.raw("hello").text == "hello"
         before = executor.pids
         os.kill(before[0], signal.SIGKILL)
-        wait_until(lambda: executor.crashed == 1, timeout=WAIT)
+        wait_until(lambda: executor.stats().crashed == 1, timeout=WAIT)
         wait_up(executor)
         assert executor.pids != before
         assert pool.raw("hello").text == "hello"
@@ -200,11 +209,12 @@ def test_F09_a_crash_loop_breaks_the_pool():
 def test_F09_workers_that_no_longer_boot_break_the_pool(tmp_path):
     knobs = {"fail_load": "ERROR", "once": str(tmp_path / "once")}
     policy = Patience(restarts=RestartPolicy(most=2, first=0.01))
-    with (
-        crash_pool(knobs=knobs, patience=policy) as (pool, _),
-        pytest.raises(PoolBroken, match="not to load"),
-    ):
-        pool.raw("!KILL@0", timeout=WAIT)
+    with crash_pool(knobs=knobs, patience=policy) as (pool, executor):
+        if PREFORK:
+            os.kill(executor.zygote, signal.SIGKILL)
+            wait_until(lambda: executor.zygote is None)
+        with pytest.raises(PoolBroken, match="not to load"):
+            pool.raw("!KILL@0", timeout=WAIT)
 
 
 def test_F10_a_frame_half_written_by_a_worker():
@@ -234,12 +244,12 @@ def test_F11_a_poison_call_kills_two_workers_and_no_more():
         assert lost.value.suspect
         for n, call in enumerate(innocent):
             assert call.result(WAIT).text == f"innocent {n}"
-        assert executor.crashed == 2
+        assert executor.stats().crashed == 2
         with pytest.raises(WorkerLost, match="refused") as lost:
             pool.raw("!SEGV@0", timeout=WAIT)
         assert lost.value.suspect
         assert pool.raw("hello").text == "hello"
-        assert executor.crashed == 2
+        assert executor.stats().crashed == 2
 
 
 def test_P4_a_call_of_which_nothing_was_seen_runs_again():
@@ -248,7 +258,7 @@ def test_P4_a_call_of_which_nothing_was_seen_runs_again():
         wait_until(lambda: executor.stats().busy == 4)
         os.kill(executor.pids[0], signal.SIGKILL)
         assert [call.result(WAIT).text for call in calls] == ["ca"] * 8
-        assert executor.crashed == 1
+        assert executor.stats().crashed == 1
 
 
 def test_a_cancelled_call_does_not_run_again():
@@ -270,7 +280,7 @@ def test_F62_a_flood_of_output_changes_nothing():
             pool.raw("!EXIT1@0")
         assert lost.value.stderr_tail.endswith("flood")
         assert 8000 < len(lost.value.stderr_tail) <= 8192
-        assert executor.crashed == 1
+        assert executor.stats().crashed == 1
 
 
 def test_F63_garbage_from_a_worker_costs_the_worker():
@@ -295,7 +305,7 @@ def test_close_during_restarts_is_bounded():
     pool.start()
     for pid in executor.pids:
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: executor.crashed == 2, timeout=WAIT)
+    wait_until(lambda: executor.stats().crashed == 2, timeout=WAIT)
     began = time.monotonic()
     pool.close(0)
     assert time.monotonic() - began < WAIT

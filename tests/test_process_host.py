@@ -26,14 +26,11 @@ from poolinfer import *
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._spec import LaneSpec, ModelSpec
 
+PREFORK = "--prefork" in sys.argv
+
 def make(**options):
     return ProcessExecutor(ModelSpec("", (0, 0, 0, 0)), LaneSpec(n_ctx=4096), workers=2,
-                           factory="poolinfer.testing._crash:load", **options)
-
-def watch(executor):
-    while len(executor.pids) < 2:
-        time.sleep(0.01)
-    print(*executor.pids, flush=True)
+                           prefork=PREFORK, factory="poolinfer.testing._crash:load", **options)
 
 """
 
@@ -46,18 +43,35 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def _start(source: str) -> tuple[subprocess.Popen[str], list[int]]:
-    """A host that prints the process ids of its workers first."""
+def _children_of_thread(pid: int, thread: int) -> set[int]:
+    try:
+        return set(map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split()))
+    except OSError:
+        return set()
+
+
+def _descendants(pid: int) -> set[int]:
+    """All processes below one, started by whichever of its threads."""
+    try:
+        threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return set()
+    found = set().union(*(_children_of_thread(pid, thread) for thread in threads))
+    return found.union(*map(_descendants, found))
+
+
+def _start(source: str, prefork: bool) -> tuple[subprocess.Popen[str], set[int], int]:
+    """A host that says how many processes it has and what it forked; itself, those processes, and the fork."""
     host = subprocess.Popen(
-        [sys.executable, "-c", MAKE + source],
+        [sys.executable, "-c", MAKE + source, *(["--prefork"] if prefork else [])],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": SRC},
     )
     assert host.stdout is not None
-    pids = [int(word) for word in host.stdout.readline().split()]
-    assert len(pids) == 2
-    return host, pids
+    n, child = map(int, host.stdout.readline().split())
+    wait_until(lambda: len(_descendants(host.pid)) == n, f"{n} processes", WAIT)
+    return host, _descendants(host.pid), child
 
 
 def _kill(host: subprocess.Popen[str]) -> None:
@@ -69,7 +83,7 @@ def _kill(host: subprocess.Popen[str]) -> None:
 
 LOADING = """
 executor = make(knobs={"load_delay": 300.0})
-threading.Thread(target=watch, args=(executor,)).start()
+print(1 if PREFORK else 2, 0, flush=True)
 Pool(executor=executor).start()
 """
 DECODING = """
@@ -78,7 +92,7 @@ pool = Pool(executor=executor)
 pool.start()
 calls = [pool.submit(Raw("hello")) for _ in range(4)]
 seen = [next(iter(call)) for call in calls]
-watch(executor)
+print(3 if PREFORK else 2, 0, flush=True)
 time.sleep(300)
 """
 HANGING = """
@@ -87,40 +101,45 @@ pool = Pool(executor=executor)
 pool.start()
 calls = [pool.submit(Raw("!HANG@0")) for _ in range(2)]
 time.sleep(0.5)
-watch(executor)
+print(3 if PREFORK else 2, 0, flush=True)
 time.sleep(300)
 """
 FORKED = """
 executor = make()
 pool = Pool(executor=executor)
 pool.start()
-watch(executor)
-if os.fork() == 0:
+child = os.fork()
+if child == 0:
     os.close(1)
     time.sleep(300)
+print(4 if PREFORK else 3, child, flush=True)
 time.sleep(300)
 """
 
 
+@pytest.fixture(params=[False, True], ids=["process", "prefork"])
+def prefork(request) -> bool:
+    """Whether workers are forked."""
+    return request.param
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.parametrize("source", [LOADING, DECODING, HANGING], ids=["loading", "decoding", "hanging"])
-def test_F14_no_worker_outlives_a_killed_host(source):
-    host, pids = _start(source)
+def test_F14_no_worker_outlives_a_killed_host(source, prefork):
+    host, pids, _ = _start(source, prefork)
     assert all(map(_alive, pids))
     _kill(host)
     wait_until(lambda: not any(map(_alive, pids)), "the workers have ended", 10)
 
 
-def test_F14_workers_end_though_a_forked_child_of_the_host_lives():
-    host, pids = _start(FORKED)
-    time.sleep(0.3)
-    children = {int(word) for word in Path(f"/proc/{host.pid}/task/{host.pid}/children").read_text().split()}
+def test_F14_workers_end_though_a_forked_child_of_the_host_lives(prefork):
+    host, pids, child = _start(FORKED, prefork)
     try:
         _kill(host)
-        wait_until(lambda: not any(map(_alive, pids)), "the workers have ended", 10)
+        wait_until(lambda: not any(map(_alive, pids - {child})), "the workers have ended", 10)
+        assert _alive(child)
     finally:
-        for pid in children - set(pids):
-            os.kill(pid, signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
 
 
 def test_F15_workers_outlive_the_thread_that_started_them(run_script):
@@ -135,7 +154,7 @@ starter.join()
 before = executor.pids
 time.sleep(0.5)
 assert pool.raw("hello").text == "hello"
-assert executor.pids == before and executor.crashed == 0
+assert executor.pids == before and executor.stats().crashed == 0
 pool.close()
 """
     )
@@ -169,7 +188,7 @@ with Pool(executor=executor) as pool:
         try: print(pool.raw(f"!{kind}@0", timeout=30))
         except WorkerLost as error: assert error.exitcode in (None, 0), error
     assert pool.raw("hello", timeout=30).text == "hello"
-    assert executor.crashed == 2
+    assert executor.stats().crashed == 2
 assert not executor.pids
 """
     )
@@ -233,7 +252,7 @@ def test_F25_workers_ignore_an_interrupt():
         for pid in executor.pids:
             os.kill(pid, signal.SIGINT)
         assert pool.raw("hello").text == "hello"
-        assert executor.crashed == 0
+        assert executor.stats().crashed == 0
 
 
 def test_F25_an_interrupt_before_a_worker_can_ignore_it():
@@ -246,15 +265,15 @@ def test_F25_an_interrupt_before_a_worker_can_ignore_it():
         time.sleep(0.01)
     starter.join()
     assert executor.stats().workers == 1
-    assert executor.crashed == 0
+    assert executor.stats().crashed == 0
     executor.close(0)
 
 
-def test_F20_close_while_workers_load():
-    executor = make_executor(workers=2, knobs={"load_delay": 300.0})
+def test_F20_close_while_workers_load(prefork):
+    executor = make_executor(workers=2, knobs={"load_delay": 300.0}, prefork=prefork)
     pool = Pool(executor=executor)
     call = pool.submit(Raw("hello"))
-    wait_until(lambda: len(executor.pids) == 2)
+    wait_until(lambda: executor.zygote if prefork else len(executor.pids) == 2)
     pool.close(0)
     assert call.done()
     assert executor.pids == ()

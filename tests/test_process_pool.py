@@ -19,9 +19,14 @@ def _executor(pool: Pool) -> ProcessExecutor:
     return executor
 
 
+@pytest.fixture(params=["process", "prefork"])
+def executor(request) -> str:
+    return request.param
+
+
 @pytest.mark.parametrize("share", ["mmap", "repack"])
-def test_a_pool_of_processes_in_sync_code(share) -> None:
-    with Pool(demo_model(), executor="process", workers=2, slots=2, share=share) as pool:
+def test_a_pool_of_processes_in_sync_code(executor, share) -> None:
+    with Pool(demo_model(), executor=executor, workers=2, slots=2, share=share) as pool:
         assert (
             pool.chat("What is the capital of Peru?", temperature=0).answer == "The capital of Peru is Lima."
         )
@@ -31,15 +36,15 @@ def test_a_pool_of_processes_in_sync_code(share) -> None:
         stats = pool.stats()
         assert (stats.workers, stats.slots) == (2, 4)
         os.kill(_executor(pool).pids[0], signal.SIGKILL)
-        wait_until(lambda: _executor(pool).crashed == 1)
+        wait_until(lambda: pool.stats().crashed == 1)
         assert (
             pool.chat("What is the capital of Peru?", temperature=0).answer == "The capital of Peru is Lima."
         )
 
 
-def test_a_pool_of_processes_on_an_event_loop(run_async, tiny: Model) -> None:
+def test_a_pool_of_processes_on_an_event_loop(run_async, tiny: Model, executor) -> None:
     async def ask() -> list[str]:
-        async with Pool(tiny, executor="process") as pool:
+        async with Pool(tiny, executor=executor) as pool:
             call = pool.stream("Count from 1 to 3.", temperature=0)
             pieces = [piece.text async for piece in call]
             return ["".join(pieces), (await call).text]
@@ -48,19 +53,19 @@ def test_a_pool_of_processes_on_an_event_loop(run_async, tiny: Model) -> None:
     assert streamed == whole
 
 
-def test_it_starts_by_itself(tiny: Model) -> None:
-    pool = Pool(tiny, executor="process", max_calls=2, retries=0)
+def test_it_starts_by_itself(tiny: Model, executor) -> None:
+    pool = Pool(tiny, executor=executor, max_calls=2, retries=0)
     try:
         for _ in range(5):
             assert pool.raw("a", max_tokens=1, timeout=40).usage.completion_tokens == 1
-        assert _executor(pool).recycled >= 1
+        assert pool.stats().recycled >= 1
     finally:
         pool.close()
 
 
-def test_cancelling_the_awaiting_task_cancels_the_call(tiny: Model) -> None:
+def test_cancelling_the_awaiting_task_cancels_the_call(tiny: Model, executor) -> None:
     async def main() -> None:
-        async with Pool(tiny, executor="process", slots=1) as pool:
+        async with Pool(tiny, executor=executor, slots=1) as pool:
             task = asyncio.create_task(pool.araw("Count", max_tokens=400, temperature=1.5, seed=1))
             await asyncio.sleep(0)
             task.cancel()
@@ -80,6 +85,9 @@ def test_cancelling_the_awaiting_task_cancels_the_call(tiny: Model) -> None:
         ("retries", -1),
         ("max_calls", 0),
         ("max_rss", 5),
+        ("max_age", 0),
+        ("idle_timeout", -1),
+        ("max_workers", 0),
         ("executor", "fork"),
     ],
 )

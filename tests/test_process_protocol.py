@@ -8,8 +8,8 @@ from test_supervisor import QUICK, FakeWorker
 from poolinfer import Chunk, Embed, Raw, Response, WorkerLost
 from poolinfer._events import Done, Failed, Job, Started
 from poolinfer._executor import ExecutorStats
+from poolinfer._executors.child import Exit
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.spawn import Exit
 from poolinfer._frames import Boot, Burst, Cancel, Ping, Pong, Submit, Up
 from poolinfer._normalize import normalize
 from poolinfer._spec import LaneSpec, ModelSpec
@@ -25,15 +25,18 @@ class _Stage:
     def __init__(self, **options) -> None:
         self.workers: list[FakeWorker] = []
         self.executor = ProcessExecutor(
-            ModelSpec("", (0, 0, 0, 0)), LaneSpec(slots=2), patience=QUICK, spawn=self._spawn, **options
+            ModelSpec("", (0, 0, 0, 0)), LaneSpec(slots=2), patience=QUICK, spawner=self, **options
         )
         self.bench = Bench(self.executor, 20)
 
-    def _spawn(self):
+    def spawn(self, loop):
         worker = FakeWorker(10_000_000 + len(self.workers))
         self.workers.append(worker)
         worker.say(Up())
         return worker.child
+
+    def close(self):
+        pass
 
     @property
     def worker(self) -> FakeWorker:

@@ -19,6 +19,7 @@ from poolinfer import CallCancelled, Chat, DeadlineExceeded, Embed, Model, Pool,
 from poolinfer._executors.ladder import Patience
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.restarts import RestartPolicy
+from poolinfer._executors.sizing import Sizing
 from poolinfer._spec import LaneSpec
 from poolinfer.testing import Held, wait_until
 
@@ -89,7 +90,11 @@ def test_F73_a_nemesis_costs_calls_and_nothing_else(tiny: Model) -> None:
     before = Held.now()
     patience = Patience(stuck=1.5, tick=0.1, term=0.2, restarts=RestartPolicy(most=1_000_000, longest=0.1))
     executor = ProcessExecutor(
-        tiny.spec, LaneSpec(slots=3, n_ctx=512), workers=3, cancel_grace=1.0, max_calls=200, patience=patience
+        tiny.spec,
+        LaneSpec(slots=3, n_ctx=512),
+        cancel_grace=1.0,
+        sizing=Sizing(least=3, most=3, max_calls=200),
+        patience=patience,
     )
     kills: Counter[str] = Counter()
     with Pool(executor=executor) as pool:
@@ -106,7 +111,12 @@ def test_F73_a_nemesis_costs_calls_and_nothing_else(tiny: Model) -> None:
         wait_until(lambda: pool.stats().busy == 0, timeout=60)
         wait_until(lambda: pool.stats().workers == 3, timeout=60)
         stats = pool.stats()
-        print(dict(kills), dict(counts), f"crashed {executor.crashed}, recycled {executor.recycled}", stats)
+        print(
+            dict(kills),
+            dict(counts),
+            f"crashed {executor.stats().crashed}, recycled {executor.stats().recycled}",
+            stats,
+        )
         assert stats.accepted == stats.succeeded + stats.failed + stats.cancelled + stats.expired
         assert counts["done"] > 0
     before.expect_no_more()

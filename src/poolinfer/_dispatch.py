@@ -305,7 +305,7 @@ class Dispatcher:
             self._dispatch()
 
     def stats(self, state: str) -> PoolStats:
-        """A snapshot, with the pool's state filled in."""
+        """A snapshot; `state` is the pool's, unless its executor is broken."""
         executor = self._executor
         place = executor.stats() if executor is not None else ExecutorStats()
         now = self._clock()
@@ -314,10 +314,13 @@ class Dispatcher:
             oldest = self._queue.oldest()
             return self._counters.snapshot(
                 now,
-                state=state,
+                state="broken" if place.broken and state == "running" else state,
                 workers=place.workers,
                 slots=place.slots,
                 busy=place.busy,
+                crashed=place.crashed,
+                recycled=place.recycled,
+                memory=place.memory,
                 running=len(self._given) - stopping,
                 waiting=self._waiting(),
                 stopping=stopping,

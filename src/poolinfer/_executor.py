@@ -35,8 +35,14 @@ class ExecutorStats:
         busy: slots taken, stopping ones included.
         steps: engine steps so far.
         prompt_tokens: prompt tokens computed so far.
+        cached_tokens: prompt tokens so far that were reused and not computed.
         completion_tokens: tokens generated so far.
         step_seconds: time spent in engine steps so far.
+        crashed: workers that died, or were killed because they were stuck.
+        recycled: workers that were replaced for their age, their size, or the calls that they had served.
+        memory: bytes that each worker process costs (PSS: memory that n processes share counts one n-th); empty
+            where there are none, or the system does not say. Looked at every few seconds.
+        broken: whether workers kept dying, so that none will come any more.
     """
 
     workers: int = 0
@@ -44,8 +50,13 @@ class ExecutorStats:
     busy: int = 0
     steps: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
     step_seconds: float = 0.0
+    crashed: int = 0
+    recycled: int = 0
+    memory: tuple[int, ...] = ()
+    broken: bool = False
 
 
 class Executor(Protocol):

@@ -2,6 +2,8 @@
 
     host ──> worker    Boot, then Submit | Cancel | Ping | Stop
     worker ──> host    Up | BootFailed, then Burst | Pong
+    host ──> zygote    Boot, then Fork (with two descriptors) | Signal | Reap
+    zygote ──> host    Up | BootFailed, then Forked | Reaped
 
 A frame is a length (4 bytes, big-endian) and a message as strict JSON (`poolinfer._wire`). All events that an
 engine step gave rise to travel in one `Burst`. What a worker sends is never trusted: size, syntax, type and
@@ -93,13 +95,67 @@ class Burst:
     events: tuple[tuple[int, Started | Chunk | Done | Failed], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Fork a worker; its socket and what it prints to come as descriptors.
+
+    Attributes:
+        number: what to call it.
+    """
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Send a signal to a forked worker, unless it was reaped."""
+
+    number: int
+    signal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reap:
+    """Say how a forked worker has ended, if it has."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A worker was forked."""
+
+    number: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """The answer to `Reap`.
+
+    Attributes:
+        number: the worker.
+        running: whether it has not ended.
+        code: its exit status, if it exited.
+        signal: the number of the signal that killed it.
+    """
+
+    number: int
+    running: bool
+    code: int | None = None
+    signal: int | None = None
+
+
 ToWorker: TypeAlias = Boot | Submit | Cancel | Ping | Stop
 FromWorker: TypeAlias = Up | BootFailed | Pong | Burst
+ToZygote: TypeAlias = Boot | Fork | Signal | Reap
+FromZygote: TypeAlias = Up | BootFailed | Forked | Reaped
 
 register(ModelSpec, LaneSpec, ExecutorStats, Boot, Submit, Cancel, Ping, Stop, Up, BootFailed, Pong, Burst)
+register(Fork, Signal, Reap, Forked, Reaped)
 
 
-def frame(message: ToWorker | FromWorker) -> bytes:
+def frame(message: ToWorker | FromWorker | ToZygote | FromZygote) -> bytes:
     """The frame that carries a message.
 
     Raises:
@@ -132,6 +188,30 @@ def read_to_worker(data: bytes) -> ToWorker:
     message = decode(data)
     if not isinstance(message, Boot | Submit | Cancel | Ping | Stop):
         raise WireError(f"a worker does not understand {type(message).__name__}")
+    return message
+
+
+def read_from_zygote(data: bytes) -> FromZygote:
+    """What a zygote said.
+
+    Raises:
+        WireError: nothing that a zygote may say.
+    """
+    message = decode(data)
+    if not conforms(message, FromZygote):
+        raise WireError(f"a zygote may not send this {type(message).__name__}")
+    return cast("FromZygote", message)
+
+
+def read_to_zygote(data: bytes) -> ToZygote:
+    """What a zygote was told.
+
+    Raises:
+        WireError: nothing that a zygote understands.
+    """
+    message = decode(data)
+    if not isinstance(message, Boot | Fork | Signal | Reap):
+        raise WireError(f"a zygote does not understand {type(message).__name__}")
     return message
 
 

@@ -75,6 +75,7 @@ LIMITS: Mapping[str, Limit] = {
         Limit("depth", 0, 32, "levels of nested JSON; templates and schemas recurse"),
         Limit("stop", 0, 16, "texts; each is looked for in every piece"),
         Limit("stop_text", 1, 256, "bytes; that much text is held back while streaming"),
+        Limit("cache_key", 1, 256, "bytes; compared with those of all that is cached"),
         Limit("logit_bias", 0, 1024, "tokens; applied at every step"),
         Limit("logit_bias_token", 0, 2**31 - 1, "a token id"),
         Limit("logit_bias_value", -100, 100, "added to a logit; 100 is always, -100 is never", whole=False),
@@ -82,6 +83,9 @@ LIMITS: Mapping[str, Limit] = {
         Limit("input_bytes", 1, 16 * _MIB, "bytes in all; give more in several calls"),
         # Options of pools.
         Limit("workers", 1, 256, "lanes; more than cores is waste"),
+        Limit("min_workers", 1, 256, "worker processes that are always there"),
+        Limit("max_workers", 1, 256, "worker processes; more than cores is waste"),
+        Limit("idle_timeout", 0, 1e7, "seconds before a worker that is not needed ends", whole=False),
         Limit("slots", 1, 256, "sequences of one llama.cpp context"),
         Limit("threads", 1, 512, "threads of one lane; llama.cpp's own bound"),
         Limit("n_ctx", 16, 1_048_576, "tokens that one call may use"),
@@ -97,6 +101,7 @@ LIMITS: Mapping[str, Limit] = {
             "bytes; a worker process without a model has nearly as many",
             optional=True,
         ),
+        Limit("max_age", 1, 1e9, "seconds before a worker process is replaced", whole=False, optional=True),
         Limit("n_gpu_layers", -1, 10_000, "-1 puts all layers on the GPU; no model has more than this"),
         Limit("grace", 0, 3600, "seconds before what still runs is killed", whole=False),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from types import TracebackType
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import anyio
 import anyio.to_thread
@@ -21,12 +21,13 @@ from ._calls import Calls
 from ._core import Core
 from ._errors import InvalidRequest, PoolinferError
 from ._executor import Executor
-from ._limits import check_option, number
+from ._limits import check_option, flag
 from ._machine import available_memory, cores
 from ._model import Model
 from ._normalize import normalize
+from ._place import Place, PlaceName, Share
 from ._requests import Chat, Embed, Raw
-from ._spec import LaneSpec, ModelSpec
+from ._spec import LaneSpec
 from ._stats import PoolStats
 
 _SLOTS = 8
@@ -44,8 +45,11 @@ class Pool(Calls):
     Args:
         model: a `Model`, or the path of a GGUF file. May be None with an executor object of one's own.
         executor: where lanes run: ``"thread"`` (this process), ``"process"`` (worker processes, of one lane each,
-            so that a native crash costs one worker's calls), or an object with the `Executor` protocol.
+            so that a native crash costs one worker's calls), ``"prefork"`` (likewise, forked by a process that has
+            loaded the weights once; Linux, no GPU), or an object with the `Executor` protocol.
         workers: lanes; None for 1.
+        min_workers: worker processes that are always there, where their number follows the load; None for 1.
+        max_workers: worker processes while calls wait for room; None for a fixed number.
         slots: calls decoded together in a lane; None for 8, or fewer if their context would take more than a
             quarter of the free memory. ``slots=1`` gives output that never depends on the neighbours.
         threads: threads that compute, per lane; None for the cores this process may use, divided by workers,
@@ -55,73 +59,85 @@ class Pool(Calls):
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
         latency_target: seconds that an engine step may take while somebody is decoding; bounds how much of
             a long prompt is computed in one go, and how late a cancel can be.
-        share: with ``"process"``: ``"mmap"`` keeps all weights in the mapped file, which the workers share;
-            ``"repack"`` gives each worker a copy of part of them, in a layout made for the processor.
-        retries: with ``"process"``: how often a call is run again whose worker died before anything of it was
-            seen.
-        max_calls: with ``"process"``: calls after which a worker is replaced; None for no bound.
-        max_rss: with ``"process"``: bytes of memory above which a worker is replaced between calls; None for no
-            bound.
+        prefix_cache: whether a prompt reuses what it has in common with earlier ones of its lane and `cache_key`;
+            None for wherever there are several slots. Models with recurrent layers or sliding windows never do.
+        idle_timeout: seconds without work after which a worker process beyond `min_workers` ends.
+        share: of worker processes: ``"mmap"`` keeps all weights in the mapped file, which they share; ``"repack"``
+            copies part of them into a layout made for the processor, which `prefork` shares as well, while each
+            worker of `process` has a copy of its own. None for the one that costs no memory: ``"mmap"`` with
+            `process`, ``"repack"`` with `prefork`.
+        retries: how often a call is run again whose worker process died before anything of it was seen.
+        max_calls: calls after which a worker process is replaced; None for no bound, as for the next two.
+        max_rss: bytes of memory above which a worker process is replaced between calls.
+        max_age: seconds after which a worker process is replaced between calls.
 
     Raises:
         InvalidRequest: an option is out of bounds.
-        ModelError: `model` is a path and the file cannot be used.
+        ModelError: `model` is a path and the file cannot be used, or this system has no such executor.
     """
 
     def __init__(
         self,
         model: Model | str | os.PathLike[str] | None = None,
         *,
-        executor: Literal["thread", "process"] | Executor = "thread",
+        executor: PlaceName | Executor = "thread",
         workers: int | None = None,
+        min_workers: int | None = None,
+        max_workers: int | None = None,
         slots: int | None = None,
         threads: int | None = None,
         n_ctx: int | None = None,
         n_batch: int = 512,
         max_queue: int = 1000,
         latency_target: float = 0.25,
-        share: Literal["mmap", "repack"] = "mmap",
+        prefix_cache: bool | None = None,
+        idle_timeout: float = 60.0,
+        share: Share | None = None,
         retries: int = 1,
         max_calls: int | None = None,
         max_rss: int | None = None,
+        max_age: float | None = None,
     ) -> None:
-        for name, value in (("workers", workers), ("slots", slots), ("threads", threads), ("n_ctx", n_ctx)):
+        for name, value in (("slots", slots), ("threads", threads), ("n_ctx", n_ctx)):
             if value is not None:
                 check_option(name, value)
         check_option("n_batch", n_batch)
         check_option("max_queue", max_queue)
         check_option("latency_target", latency_target)
-        self._process_options = _process_options(share, retries, max_calls, max_rss)
+        if prefix_cache is not None:
+            flag("prefix_cache", prefix_cache)
         self._max_queue = max_queue
-        self._own_executor = None if isinstance(executor, str) else executor
         self._model: Model | None = None
-        if self._own_executor is None:
-            self._model = _as_model(model, executor)
-            self._place = executor
-            self._workers = workers or 1
-            size = n_ctx or self._model.n_ctx
-            self._lane = LaneSpec(
-                slots=slots or _default_slots(self._model, size, self._workers),
-                n_ctx=size,
-                threads=threads or _default_threads(self._model, self._workers),
-                n_batch=n_batch,
-                latency_target=latency_target,
-            )
-        self._core = Core(self._make, max_queue)
-
-    def _make(self) -> Executor:
-        if self._own_executor is not None:
-            return self._own_executor
-        spec, lane = self.model.spec, self._lane
-        if self._place == "process":
-            from ._executors.process import ProcessExecutor
-
-            return ProcessExecutor(spec, lane, workers=self._workers, **self._process_options)
-        from ._executors.thread import ThreadExecutor
-
-        return ThreadExecutor(
-            lambda cancelled: _load(spec, lane, cancelled), workers=self._workers, lane=lane
+        if not isinstance(executor, str):
+            self._executor = type(executor).__name__
+            self._core = Core(lambda: executor, max_queue)
+            return
+        place = Place(
+            executor,
+            workers=workers,
+            min_workers=min_workers,
+            max_workers=max_workers,
+            idle_timeout=idle_timeout,
+            share=share,
+            retries=retries,
+            max_calls=max_calls,
+            max_rss=max_rss,
+            max_age=max_age,
         )
+        self._executor = place.name
+        self._model = used = _as_model(model)
+        place.check(used.spec)
+        size = n_ctx or used.n_ctx
+        slots = slots or _default_slots(used, size, place.most)
+        lane = LaneSpec(
+            slots=slots,
+            n_ctx=size,
+            threads=threads or _default_threads(used, place.most),
+            n_batch=n_batch,
+            latency_target=latency_target,
+            prefix_cache=slots > 1 if prefix_cache is None else prefix_cache,
+        )
+        self._core = Core(lambda: place.make(used.spec, lane), max_queue)
 
     @property
     def model(self) -> Model:
@@ -229,31 +245,17 @@ class Pool(Calls):
         )
 
     def __repr__(self) -> str:
-        what = repr(self._model.name) if self._model is not None else type(self._own_executor).__name__
+        what = self._executor if self._model is None else repr(self._model.name)
         return f"<Pool {what} {self._core.describe()}>"
 
     def _repr_html_(self) -> str:
         return self.stats()._repr_html_()
 
 
-def _as_model(model: Model | str | os.PathLike[str] | None, executor: str | Executor) -> Model:
-    if executor not in ("thread", "process"):
-        raise InvalidRequest(
-            f"executor: {executor!r} is not known; use 'thread', 'process' or an object with the Executor protocol",
-            field="executor",
-        )
+def _as_model(model: Model | str | os.PathLike[str] | None) -> Model:
     if model is None:
         raise InvalidRequest("model: give a Model or the path of a GGUF file", field="model")
     return model if isinstance(model, Model) else Model.load(model)
-
-
-def _process_options(share: str, retries: int, max_calls: int | None, max_rss: int | None) -> dict[str, Any]:
-    if share not in ("mmap", "repack"):
-        raise InvalidRequest(f"share: {share!r} is not known; use 'mmap' or 'repack'", field="share")
-    options = {"retries": retries, "max_calls": max_calls, "max_rss": max_rss}
-    for name, value in options.items():
-        number(name, value)
-    return {"share": share, **options}
 
 
 def _default_slots(model: Model, n_ctx: int, workers: int) -> int:
@@ -265,9 +267,3 @@ def _default_slots(model: Model, n_ctx: int, workers: int) -> int:
 def _default_threads(model: Model, workers: int) -> int:
     useful = 1 + model.size // _BYTES_PER_THREAD
     return max(1, min(cores() // workers, useful))
-
-
-def _load(spec: ModelSpec, lane: LaneSpec, cancelled: Any) -> Any:
-    from ._engine.llama import load
-
-    return load(spec, lane, cancelled)

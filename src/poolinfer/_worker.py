@@ -1,4 +1,4 @@
-"""The main of a worker process, `python -m poolinfer._worker FD`: frames <-> a thread executor with one lane.
+"""A worker process, `python -m poolinfer._worker FD` or forked: frames <-> a thread executor with one lane.
 
     reader thread:  socket ──> submit, cancel, pong; the end of the stream ends the process, whatever it does
     main thread:    boot, stop
@@ -27,6 +27,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, TypeAlias
 
+from ._engine.base import Engine
 from ._errors import EngineError, ModelError, PoolinferError
 from ._events import Done, Event, Failed, Job
 from ._executors.thread import ThreadExecutor
@@ -53,7 +54,8 @@ _Saying: TypeAlias = "tuple[int, Event] | FromWorker | None"
 _READ = 256 * 1024
 _FACTORY = re.compile(r"poolinfer\.(_engine|testing)(\.[a-z_]+)*:[a-z_]+", re.ASCII)
 _PR_SET_NO_NEW_PRIVS = 38
-_HOST_GONE, _BOOT_FAILED, _BROKEN = 0, 3, 70
+#: Exit statuses: the host is gone, the engine could not be loaded, the worker is broken.
+HOST_GONE, BOOT_FAILED, BROKEN = 0, 3, 70
 _WATCH_SECONDS = 1.0
 # Long enough for the other slots of the step to say theirs, and the lane to be back in its C code.
 _GATHER_SECONDS = 5e-5
@@ -85,7 +87,7 @@ class Link:
             while data := self._sock.recv(_READ):
                 for message in self._frames.feed(data):
                     take(read_to_worker(message))
-        os._exit(_HOST_GONE)
+        os._exit(HOST_GONE)
 
     def _send_all(self) -> None:
         try:
@@ -99,7 +101,7 @@ class Link:
                 more = None not in said
                 self._sock.sendall(pack(said))
         except OSError:
-            os._exit(_HOST_GONE)
+            os._exit(HOST_GONE)
 
 
 def pack(said: list[_Saying]) -> bytes:
@@ -112,8 +114,9 @@ def pack(said: list[_Saying]) -> bytes:
 class Worker:
     """Relays between the link and the inner executor."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, engine: Engine | None) -> None:
         self._link = link
+        self._engine = engine
         self._inner: ThreadExecutor | None = None
         self._todo: SimpleQueue[Boot | Stop] = SimpleQueue()
         self._due = 0.0
@@ -147,16 +150,18 @@ class Worker:
         if isinstance(boot, Stop):
             return 0
         try:
-            inner = _load(boot)
+            inner = ThreadExecutor(
+                lambda cancelled: self._engine or load_engine(boot, cancelled), workers=1, lane=boot.lane
+            )
             inner.start(lambda: None)
         except Exception as error:
-            self._link.say(BootFailed(Failed.of(_as_error(error))))
-            return _BOOT_FAILED
+            self._link.say(BootFailed(as_failure(error)))
+            return BOOT_FAILED
         self._inner = inner
         self._link.say(Up())
         whole = self._wait_for_stop(_pool_threads())
         inner.close(0.0)
-        return 0 if whole else _BROKEN
+        return 0 if whole else BROKEN
 
     def _wait_for_stop(self, threads: list[threading.Thread]) -> bool:
         """Wait until told to stop; False when a thread of the executor has died, which nothing survives."""
@@ -168,28 +173,32 @@ class Worker:
         return False
 
 
-def _load(boot: Boot) -> ThreadExecutor:
+def load_engine(boot: Boot, cancelled: Callable[[], bool]) -> Engine:
+    """Load what a boot message says.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
     if not _FACTORY.fullmatch(boot.factory):
         raise ModelError(f"{boot.factory} is not an engine of poolinfer")
     module, _, name = boot.factory.partition(":")
     load: Any = getattr(importlib.import_module(module), name)
-    knobs = dict(boot.knobs)
-    return ThreadExecutor(
-        lambda cancelled: load(boot.spec, boot.lane, cancelled, **knobs), workers=1, lane=boot.lane
-    )
+    engine: Engine = load(boot.spec, boot.lane, cancelled, **dict(boot.knobs))
+    return engine
 
 
-def _as_error(error: Exception) -> PoolinferError:
+def as_failure(error: Exception) -> Failed:
+    """Why loading failed, as data."""
     if isinstance(error, PoolinferError):
-        return error
-    return ModelError(f"the worker failed to start: {type(error).__name__}: {error}")
+        return Failed.of(error)
+    return Failed.of(ModelError(f"the worker failed to start: {type(error).__name__}: {error}"))
 
 
 def _pool_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("poolinfer-")]
 
 
-def _settle_in() -> None:
+def settle_in() -> None:
     """Signals, rights and logs of a process that serves another."""
     # Ctrl-C in a terminal reaches the whole process group; it is the host's to decide about.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -203,13 +212,11 @@ def _settle_in() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
 
 
-def main() -> NoReturn:
-    """Serve the socket whose descriptor is the first argument."""
-    _settle_in()
-    sock = socket.socket(fileno=int(sys.argv[1]))
+def serve(sock: socket.socket, engine: Engine | None) -> NoReturn:
+    """Serve the host at the other end of a socket, with an engine that is loaded already, or will be."""
     sock.set_inheritable(False)
     link = Link(sock)
-    worker = Worker(link)
+    worker = Worker(link, engine)
     threading.Thread(target=_listen, args=(link, worker), name="worker-reader", daemon=True).start()
     status = worker.work()
     link.flush()
@@ -217,12 +224,18 @@ def main() -> NoReturn:
     os._exit(status)
 
 
+def main() -> NoReturn:
+    """Serve the socket whose descriptor is the first argument."""
+    settle_in()
+    serve(socket.socket(fileno=int(sys.argv[1])), None)
+
+
 def _listen(link: Link, worker: Worker) -> None:
     try:
         link.hear(worker.take)
     except Exception:
         logging.getLogger("poolinfer").exception("the worker does not understand its host")
-        os._exit(_BROKEN)
+        os._exit(BROKEN)
 
 
 if __name__ == "__main__":

@@ -12,17 +12,20 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from .._errors import ForkedPool, ModelError, PoolClosed
-from .._requests import Generation
 from .._spec import LaneSpec, ModelSpec
-from .base import EngineFault, EngineInfo
-from .llama_context import LlamaContext, LlamaSampler, stopping_here
-from .probe import amx_works
+from .llama_context import stopping_here
+from .llama_engine import LlamaEngine
+from .probe import Trial
 
 _log = logging.getLogger("poolinfer.llama")
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR, 5: logging.DEBUG}
+# What a tokenizer with a part missing would not survive.
+_ANY_TEXT = "".join(map(chr, [*range(0x250), 0x2028, 0x4E00, 0xFFFD, 0x1F600])) + " the end"
 
 
 class _Library:
@@ -34,21 +37,54 @@ class _Library:
         self.weights: dict[ModelSpec, _Weights] = {}
         self.computed = False
         self._api: Any = None
-        self._extra_buffers: bool | None = None
+        self._importing = threading.Lock()
+        self._tried: set[tuple[int, int, int, int]] = set()
+        self._amx_works: bool | None = None
 
     @property
     def api(self) -> Any:
-        if self._api is None:
-            self._api = self._import()
-        return self._api
+        with self._importing:
+            if self._api is None:
+                self._api = self._import()
+            return self._api
 
-    def extra_buffers(self) -> bool:
-        """Whether weights may be repacked for this processor: not where that would crash (see `probe`)."""
-        with self.lock:
-            if self._extra_buffers is None:
-                has_amx = b"AMX_INT8 = 1" in self.api.llama_print_system_info()
-                self._extra_buffers = amx_works() if has_amx else True
-            return self._extra_buffers
+    @property
+    def has_amx(self) -> bool:
+        """Whether this build uses the processor's AMX instructions."""
+        return b"AMX_INT8 = 1" in self.api.llama_print_system_info()
+
+    def try_first(self, spec: ModelSpec, cancelled: Callable[[], bool]) -> None:
+        """Have a child try a model file, once; this process imports the bindings meanwhile.
+
+        A refusal is not remembered: the child may have had no memory.
+        """
+        if spec.identity in self._tried:
+            return
+        amx = spec.repack and self._amx_works is None
+        with Trial(spec, amx=amx) as trial:
+            amx = amx and self.has_amx
+            trial.wait(cancelled)
+        trial.judge_file()
+        if amx:
+            self._amx_works = trial.judge_amx()
+        self._tried.add(spec.identity)
+
+    def extra_buffers(self, cancelled: Callable[[], bool]) -> bool:
+        """Whether weights may be repacked for this processor: not where that would crash."""
+        if self.has_amx and self._amx_works is None:
+            with Trial(amx=True) as trial:
+                trial.wait(cancelled)
+            self._amx_works = trial.judge_amx()
+        return self._amx_works is not False
+
+    def will_compute(self) -> None:
+        """Note that a forked child could compute no more."""
+        self.computed = True
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether the library was loaded and finds a GPU."""
+        return self._api is not None and bool(self._api.llama_supports_gpu_offload())
 
     def _import(self) -> Any:
         try:
@@ -82,10 +118,34 @@ def _current() -> _Library:
         if _library.computed:
             raise ForkedPool(
                 "this process was forked from one that had already run a model, and the engine's threads do not"
-                " survive a fork. Start pools after forking (gunicorn: without --preload, or in post_fork)"
+                " survive a fork. Start pools after the fork only (gunicorn: in post_worker_init, not while the"
+                " application is imported), or use executor='process'"
             )
         _library = _Library()
     return _library
+
+
+def check_forkable() -> None:
+    """Refuse where children of this process could not use what it has loaded.
+
+    Raises:
+        ModelError: the library can use a GPU, whose state does not survive a fork.
+    """
+    if _library.has_gpu:
+        raise ModelError(
+            "this build of llama-cpp-python uses a GPU, whose state does not survive a fork; use executor='process'"
+        )
+
+
+def inherit() -> None:
+    """Go on with what the parent had loaded when it forked this process; it had one thread.
+
+    Raises:
+        ForkedPool: the parent had computed.
+    """
+    if _library.computed:
+        raise ForkedPool("this process was forked from one that had already run a model")
+    _library.pid = os.getpid()
 
 
 class _Weights:
@@ -98,36 +158,83 @@ class _Weights:
 
 
 def load(
-    spec: ModelSpec, lane: LaneSpec, cancelled: Callable[[], bool], *, probing: bool = False
+    spec: ModelSpec,
+    lane: LaneSpec,
+    cancelled: Callable[[], bool],
+    *,
+    try_first: bool = False,
+    probing: bool = False,
 ) -> LlamaEngine:
     """Load a model, or share the one that this process has loaded.
 
+    Args:
+        spec: the model.
+        lane: how its lanes run.
+        cancelled: says whether loading has been given up.
+        try_first: have a disposable child try the file first (see `probe`), for a process that must not die of it.
+        probing: use the AMX kernels whether or not they work.
+
     Raises:
-        ModelError: the file changed since it was checked, or llama.cpp cannot load it.
+        ModelError: the file changed since it was checked, or llama.cpp cannot load it, or crashed trying to.
         PoolClosed: `cancelled` said True while loading.
         ForkedPool: see the module's first lines.
     """
     library = _current()
-    repack = spec.repack and (probing or library.extra_buffers())
     with library.lock:
         weights = library.weights.setdefault(spec, _Weights())
         weights.users += 1
     try:
         with weights.lock:
             if weights.model is None:
+                _check_unchanged(spec)
+                if try_first:
+                    library.try_first(spec, cancelled)
+                repack = spec.repack and (probing or library.extra_buffers(cancelled))
                 weights.model = _load_weights(library.api, spec, cancelled, repack)
-        return LlamaEngine(library, spec, lane, weights)
+        return LlamaEngine(
+            library.api,
+            weights.model,
+            spec,
+            lane,
+            computing=library.will_compute,
+            release=partial(_release, library, spec, weights),
+        )
     except BaseException:
         _release(library, spec, weights)
         raise
 
 
-def _padded(n_ctx: int) -> int:
-    """Tokens that llama.cpp gives a sequence: a multiple of 256. The lane counts to `n_ctx` itself."""
-    return -(-n_ctx // 256) * 256
+def has_amx() -> bool:
+    """Whether this build of llama.cpp uses the processor's AMX instructions."""
+    return _current().has_amx
+
+
+def try_file(spec: ModelSpec) -> bool:
+    """Do with a model all that comes before computing, without its weights; a bad file may crash this process.
+
+    False when llama.cpp says that it cannot load the file; its log has the reason.
+    """
+    api = _current().api
+    params = api.llama_model_default_params()
+    params.no_alloc = True
+    params.load_mode = api.LLAMA_LOAD_MODE_NONE
+    # An empty list: the host may need all of the GPU's memory.
+    devices = (ctypes.c_void_p * 1)()
+    params.devices = ctypes.cast(devices, ctypes.c_void_p)
+    model = api.llama_model_load_from_file(os.fsencode(spec.path), params)
+    if not model:
+        return False
+    engine = LlamaEngine(api, model, spec, LaneSpec(), computing=lambda: None, release=lambda: None)
+    for token in engine.tokenize(_ANY_TEXT, add_special=True, parse_special=True):
+        engine.piece(token)
+    with suppress(ModelError):
+        engine.context(n_seq=1, n_ctx=256, embeddings=not spec.generates)
+    return True
 
 
 def _release(library: _Library, spec: ModelSpec, weights: _Weights) -> None:
+    if os.getpid() != library.pid:
+        return
     with library.lock:
         weights.users -= 1
         if weights.users or library.weights.get(spec) is not weights:
@@ -137,10 +244,14 @@ def _release(library: _Library, spec: ModelSpec, weights: _Weights) -> None:
         library.api.llama_model_free(weights.model)
 
 
-def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool], repack: bool) -> Any:
+def _check_unchanged(spec: ModelSpec) -> None:
     status = os.stat(spec.path)
     if (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) != spec.identity:
         raise ModelError(f"{spec.path}: the file changed since it was opened; load the model again")
+
+
+def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool], repack: bool) -> Any:
+    _check_unchanged(spec)
     params = api.llama_model_default_params()
     params.n_gpu_layers = spec.n_gpu_layers
     mode = (2 if spec.mlock else 0) + (1 if spec.mmap else 0)
@@ -160,108 +271,3 @@ def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool], repa
             f"{spec.path}: llama.cpp cannot load this model; logging.getLogger('poolinfer.llama') has the reason"
         )
     return model
-
-
-class LlamaEngine:
-    """A loaded GGUF model (`base.Engine`)."""
-
-    def __init__(self, library: _Library, spec: ModelSpec, lane: LaneSpec, weights: _Weights) -> None:
-        self._library = library
-        self._api = library.api
-        self._spec = spec
-        self._lane = lane
-        self._weights: _Weights | None = weights
-        self._model = weights.model
-        self._vocab = self._api.llama_model_get_vocab(self._model)
-        self._pieces: dict[int, bytes] = {}
-        self._info = self._read_info()
-
-    @property
-    def info(self) -> EngineInfo:
-        return self._info
-
-    def _read_info(self) -> EngineInfo:
-        api, vocab = self._api, self._vocab
-        n_vocab = int(api.llama_vocab_n_tokens(vocab))
-        attributes = [api.llama_vocab_get_attr(vocab, token) for token in range(n_vocab)]
-        template = self._spec.chat_template
-        if template is None:
-            found = api.llama_model_chat_template(self._model, None)
-            template = found.decode(errors="replace") if found else None
-        return EngineInfo(
-            n_vocab=n_vocab,
-            n_ctx_train=int(api.llama_model_n_ctx_train(self._model)),
-            generates=self._spec.generates,
-            causal=self._spec.causal,
-            pooling=self._spec.pooling,
-            chat_template=template,
-            control=self._spellings(attributes, api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_UNKNOWN),
-            markers=self._spellings(attributes, api.LLAMA_TOKEN_ATTR_USER_DEFINED),
-            bos=self._spelling(api.llama_vocab_bos(vocab)),
-            eos=self._spelling(api.llama_vocab_eos(vocab)),
-        )
-
-    def _spellings(self, attributes: list[int], wanted: int) -> tuple[str, ...]:
-        texts = (self._spelling(token) for token, found in enumerate(attributes) if found & wanted)
-        return tuple(text for text in texts if text.strip())
-
-    def _spelling(self, token: int) -> str:
-        if token < 0:
-            return ""
-        return (self._api.llama_vocab_get_text(self._vocab, token) or b"").decode(errors="replace")
-
-    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        data = text.encode()
-        room = len(data) + 8
-        while True:
-            tokens = (ctypes.c_int32 * room)()
-            n = self._api.llama_tokenize(
-                self._vocab, data, len(data), tokens, room, add_special, parse_special
-            )
-            if n >= 0:
-                return tokens[:n]
-            if -n <= room:
-                raise EngineFault(f"the text of {len(data)} bytes is too long to tokenize")
-            room = -n
-
-    def piece(self, token: int) -> bytes:
-        found = self._pieces.get(token)
-        if found is None:
-            found = self._pieces[token] = self._read_piece(token, 64)
-        return found
-
-    def _read_piece(self, token: int, room: int) -> bytes:
-        buffer = ctypes.create_string_buffer(room)
-        n = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
-        return buffer.raw[:n] if n >= 0 else self._read_piece(token, -n)
-
-    def is_end(self, token: int) -> bool:
-        return bool(self._api.llama_vocab_is_eog(self._vocab, token))
-
-    def sampler(self, request: Generation, seed: int) -> LlamaSampler:
-        return LlamaSampler(self._api, request, seed, self._info.n_vocab)
-
-    def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> LlamaContext:
-        self._library.computed = True
-        return LlamaContext(self._api, self._model, self._context_params(n_seq, n_ctx, embeddings))
-
-    def _context_params(self, n_seq: int, n_ctx: int, embeddings: bool) -> Any:
-        params = self._api.llama_context_default_params()
-        params.n_ctx = _padded(n_ctx) * (1 if embeddings else n_seq)
-        whole = embeddings and not self._spec.causal
-        params.n_batch = params.n_ubatch = max(n_ctx, n_seq) if whole else max(self._lane.n_batch, n_seq)
-        params.n_seq_max = n_seq
-        params.kv_unified = embeddings
-        params.embeddings = embeddings
-        if embeddings:
-            params.pooling_type = self._api.LLAMA_POOLING_TYPE_NONE
-        # One row per sequence has logits at a time: a whole batch of them would be gigabytes.
-        params.n_outputs_max = 0 if embeddings else n_seq
-        params.n_threads = params.n_threads_batch = self._lane.threads
-        params.no_perf = True
-        return params
-
-    def close(self) -> None:
-        weights, self._weights = self._weights, None
-        if weights is not None and os.getpid() == self._library.pid:
-            _release(self._library, self._spec, weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from .._frames import FrameReader
@@ -36,6 +36,17 @@ class Channel:
                 return True
             self._out += data
             return self._flush()
+
+    def send_with(self, data: bytes, fds: Sequence[int]) -> None:
+        """Send a short message with descriptors at once; they go as one or not at all.
+
+        Raises:
+            OSError: the other end is gone, or takes nothing now.
+        """
+        with self._lock:
+            if self._closed or self._out:
+                raise BlockingIOError("the socket takes nothing now")
+            socket.send_fds(self._sock, [data], fds)
 
     def flush(self) -> bool:
         """Send more of what was kept; True when nothing is left."""

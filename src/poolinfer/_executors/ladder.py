@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from .._errors import ModelError, PoolinferError
+from .._errors import ModelError, PoolinferError, WorkerLost
 from .._events import Failed
+from .child import Child, Exit, Process
+from .line import Line
 from .restarts import RestartPolicy
-from .spawn import Child, Exit, Process
 
 _NEVER = float("inf")
 _LONGEST_STEP = 2.0
@@ -88,6 +89,17 @@ class Death:
             return f"killed by {_signal_name(self.status.signal)}{hint}"
         return "exit status " + ("unknown" if self.status.code is None else str(self.status.code))
 
+    def lost(self, suspect: bool) -> WorkerLost:
+        """What a call gets that was running; `suspect`: it is the second worker that this call has lost."""
+        why = ". It is the second worker lost with this call, which is not run again" if suspect else ""
+        return WorkerLost(
+            f"the worker that ran the call is lost: {self}{why}",
+            exitcode=self.status.code,
+            signal=self.status.signal,
+            stderr_tail=self.tail,
+            suspect=suspect,
+        )
+
     def boot_error(self, failure: Failed | None) -> PoolinferError:
         """Why it did not boot, in an error: what it said itself, or else how it ended."""
         what = failure.message if failure is not None else f"a worker died while it loaded the model: {self}"
@@ -107,6 +119,7 @@ class Worker:
     Attributes:
         number: counts all workers from 1.
         child: its process and the host's ends of its socket and pipe.
+        line: what carries its messages.
         state: see `poolinfer._executors.supervisor`.
         heard: when it last showed progress.
         why: why we end it, or ``""``.
@@ -128,8 +141,8 @@ class Worker:
             "heard",
             "kill_at",
             "killed",
+            "line",
             "number",
-            "printing",
         ),
         *("state", "term_at", "was_up", "why"),
     )
@@ -137,6 +150,7 @@ class Worker:
     def __init__(self, number: int, child: Child, now: float) -> None:
         self.number = number
         self.child = child
+        self.line: Line
         self.state: WorkerState = "booting"
         self.heard = now
         self.why = ""
@@ -158,3 +172,17 @@ class Worker:
     def due(self) -> float:
         """When the kill ladder goes on."""
         return min(self.term_at, self.kill_at, self.give_up_at)
+
+    def terminate(self, now: float, patience: Patience) -> None:
+        """Send SIGTERM, and SIGKILL after a while."""
+        self.term_at = _NEVER
+        self.kill_at = min(self.kill_at, now + patience.term)
+        self.process.send_signal(signal.SIGTERM)
+
+    def climb(self, now: float, patience: Patience) -> None:
+        """Send the signals that are due."""
+        if now >= self.term_at:
+            self.terminate(now, patience)
+        if now >= self.kill_at:
+            self.kill_at, self.give_up_at = _NEVER, now + patience.give_up
+            self.process.send_signal(signal.SIGKILL)

@@ -12,22 +12,22 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from .._errors import CallCancelled, ForkedPool, InvalidRequest, PoolBroken, PoolinferError, WorkerLost
-from .._events import Done, Event, Failed, Job, Started
+from .._events import Done, Event, Failed, Job
 from .._executor import Emit, ExecutorStats
 from .._frames import Boot, Burst, Cancel, FromWorker, Pong, Submit, frame
-from .._results import Chunk
 from .._spec import LaneSpec, ModelSpec
 from .._wire import WireError
 from .ladder import Death, Patience, Worker
 from .quarantine import Quarantine
-from .seats import Entry, Seat, rss, total
-from .spawn import Spawn, spawn_worker
+from .seats import Entry, Seat, Seats
+from .sizing import Sizing
+from .spawn import ExecSpawner, Spawner
 from .supervisor import Supervisor
+from .zygote import ZygoteSpawner
 
-Share: TypeAlias = Literal["mmap", "repack"]
 _ENGINE = "poolinfer._engine.llama:load"
 _NEVER = float("inf")
 
@@ -38,21 +38,18 @@ class ProcessExecutor:
     Args:
         spec: the model.
         lane: how each worker runs it.
-        workers: processes, of one lane each.
+        workers: processes, of one lane each; None for what `sizing` says.
         share: ``"mmap"`` keeps all weights in the mapped file, which workers share; ``"repack"`` lets each
             copy part of them into a layout made for the processor, in memory of its own.
         retries: how often a call is run again after the death of its worker, if nothing of it was seen.
-        max_calls: calls after which a worker is replaced.
-        max_rss: bytes of resident memory above which a worker is replaced, between calls.
+        sizing: how many workers there are to be, and how long each is to live.
+        prefork: whether they are forked by a zygote that has loaded the weights, instead of started by exec.
         cancel_grace: seconds that a worker may ignore a cancel before it is killed.
         patience: all other times.
         factory: what loads the engine in the worker, inside poolinfer.
         knobs: keyword arguments for the factory.
-        spawn: starts a worker process.
+        spawner: starts worker processes; None to start interpreters.
 
-    Attributes:
-        crashed: workers that have died, or were killed because they were stuck.
-        recycled: workers that were replaced for the calls they had served, or for their size.
     """
 
     def __init__(
@@ -60,22 +57,20 @@ class ProcessExecutor:
         spec: ModelSpec,
         lane: LaneSpec,
         *,
-        workers: int = 1,
-        share: Share = "mmap",
+        workers: int | None = None,
+        share: Literal["mmap", "repack"] = "mmap",
         retries: int = 1,
-        max_calls: int | None = None,
-        max_rss: int | None = None,
+        sizing: Sizing = Sizing(),  # noqa: B008 - frozen
+        prefork: bool = False,
         cancel_grace: float = 5.0,
         patience: Patience = Patience(),  # noqa: B008 - frozen
         factory: str = _ENGINE,
         knobs: Mapping[str, object] | None = None,
-        spawn: Spawn = spawn_worker,
+        spawner: Spawner | None = None,
     ) -> None:
         self._boot = Boot(factory, replace(spec, repack=share == "repack"), lane, dict(knobs or {}))
-        self._slots = lane.slots
         self._retries = retries
-        self._max_calls = max_calls or _NEVER
-        self._max_rss = max_rss or _NEVER
+        self._sizing = sizing if workers is None else replace(sizing, least=workers, most=workers)
         self._cancel_grace = cancel_grace
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -84,18 +79,23 @@ class ProcessExecutor:
         self._closing = False
         self._closed = threading.Event()
         self._broken = ""
+        self._crashed = self._recycled = 0
         self._jobs: dict[int, Entry] = {}
         self._again: dict[int, Entry] = {}
-        self._seats: dict[int, Seat] = {}
-        self._past = ExecutorStats()
+        self._seats = Seats(lane.slots)
         self._quarantine = Quarantine()
-        self._supervisor = Supervisor(self, spawn, workers, patience)
-        self.crashed = self.recycled = 0
+        self._spawner = spawner or (ZygoteSpawner(self._boot) if prefork else ExecSpawner())
+        self._supervisor = Supervisor(self, self._spawner, self._sizing.least, patience)
 
     @property
     def pids(self) -> tuple[int, ...]:
         """Process ids of the workers, booting ones included."""
         return self._supervisor.pids
+
+    @property
+    def zygote(self) -> int | None:
+        """Process id of the zygote, while there is one."""
+        return self._spawner.pid if isinstance(self._spawner, ZygoteSpawner) else None
 
     def start(self, ready: Callable[[], None]) -> None:
         """See `poolinfer._executor.Executor.start`."""
@@ -113,6 +113,7 @@ class ProcessExecutor:
             refusal = self._refusal(job)
             seat = None if refusal else self._choose(entry)
             if refusal is None and seat is None:
+                self._supervisor.call(self._grow)
                 return False
             self._jobs[job.id] = entry
             if seat is not None:
@@ -141,8 +142,13 @@ class ProcessExecutor:
         """See `poolinfer._executor.Executor.stats`."""
         self._check_process()
         with self._lock:
-            seats = list(self._seats.values())
-            return total([self._past, *(seat.stats for seat in seats)], seats, self._slots, len(self._jobs))
+            return replace(
+                self._seats.stats(),
+                busy=len(self._jobs),
+                crashed=self._crashed,
+                recycled=self._recycled,
+                broken=bool(self._broken),
+            )
 
     def close(self, grace: float) -> None:
         """See `poolinfer._executor.Executor.close`."""
@@ -176,10 +182,8 @@ class ProcessExecutor:
         return None
 
     def _choose(self, entry: Entry) -> Seat | None:
-        """The seat with most room for a job. A re-run has one alone, and an empty one is kept for it."""
-        waiting = bool(self._again) and not entry.deaths
-        seats = [seat for seat in self._seats.values() if seat.fits(entry, self._slots, waiting)]
-        return min(seats, key=lambda seat: len(seat.jobs), default=None)
+        """The seat for a job. A re-run has one alone, and an empty one is kept for it."""
+        return self._seats.choose(entry, waiting=bool(self._again) and not entry.deaths)
 
     def _send(self, entry: Entry, seat: Seat) -> None:
         try:
@@ -202,7 +206,7 @@ class ProcessExecutor:
     def on_up(self, worker: Worker) -> None:
         """There is room again."""
         with self._lock:
-            self._seats[worker.number] = Seat(worker)
+            self._seats[worker.number] = Seat(worker, self._supervisor.now)
         self._place_again()
         self._ready()
 
@@ -221,11 +225,10 @@ class ProcessExecutor:
     def on_down(self, worker: Worker, death: Death) -> None:
         """Run again what may be, and fail the rest."""
         with self._lock:
-            seat = self._seats.pop(worker.number)
+            seat = self._seats.remove(worker.number)
             entries = list(seat.jobs.values())
-            self._past = total([self._past, seat.stats], [], 0, 0)
-            self.crashed += not death.expected
-            self.recycled += death.expected and not self._closing
+            self._crashed += not death.expected
+            self._recycled += death.expected and seat.recycled
             fates = [(entry, self._fate(entry, death)) for entry in entries]
         for entry, error in fates:
             if error is not None:
@@ -242,7 +245,7 @@ class ProcessExecutor:
         self._ready()
 
     def on_tick(self) -> None:
-        """Kill workers that ignore a cancel."""
+        """Kill workers that ignore a cancel, let those go that are not needed, and see what the others cost."""
         now = self._supervisor.now
         with self._lock:
             found = [(entry, entry.seat) for entry in self._jobs.values() if entry.cancelled]
@@ -250,6 +253,29 @@ class ProcessExecutor:
             entry.kill_at = min(entry.kill_at, now + self._cancel_grace)
             if seat is not None and now >= entry.kill_at:
                 self._supervisor.kill(seat.worker, f"it ignored a cancel for {self._cancel_grace} s")
+        self._shrink(now)
+        for seat in list(self._seats.values()):
+            seat.count_memory(now)
+
+    def _grow(self) -> None:
+        """A call finds no room: one more worker, if there may be and none is on its way."""
+        size = self._supervisor.size
+        if size < self._sizing.most and self._supervisor.settled and not self._closing:
+            self._supervisor.resize(size + 1)
+
+    def _shrink(self, now: float) -> None:
+        """Retire one idle worker that is too many, or too old."""
+        with self._lock:
+            seats = list(self._seats.values())
+            surplus = self._sizing.surplus(seats, self._supervisor.size, now)
+            old = (seat for seat in seats if not seat.jobs and self._sizing.is_old(seat, now))
+            leaving = surplus or next(old, None)
+            if leaving is None or not self._complete:
+                return
+            leaving.retiring, leaving.recycled = True, surplus is None
+        if surplus is not None:
+            self._supervisor.resize(self._supervisor.size - 1)
+        self._supervisor.retire(leaving.worker)
 
     def _deliver(self, seat: Seat, job_id: int, event: Event) -> None:
         entry = seat.jobs.get(job_id)
@@ -258,22 +284,9 @@ class ProcessExecutor:
                 return
             raise WireError(f"an event for job {job_id}, which the worker does not have")
         if isinstance(event, Done | Failed):
-            seat.retiring = seat.retiring or self._is_old(seat)
             self._end(entry, event)
-            if seat.retiring and not seat.jobs:
-                self._supervisor.retire(seat.worker)
-            return
-        if isinstance(event, Started) and (entry.started or entry.seen):
-            return
-        entry.started = True
-        entry.seen = entry.seen or isinstance(event, Chunk)
-        entry.emit(event)
-
-    def _is_old(self, seat: Seat) -> bool:
-        """Whether a worker that is about to end one more job is to be replaced."""
-        if seat.served + 1 >= self._max_calls:
-            return True
-        return self._max_rss != _NEVER and rss(seat.worker.pid) > self._max_rss
+        elif entry.is_news(event):
+            entry.emit(event)
 
     def _fate(self, entry: Entry, death: Death) -> PoolinferError | None:
         """What becomes of a job whose worker has ended: an error, or None when it runs again."""
@@ -287,14 +300,7 @@ class ProcessExecutor:
         elif not entry.seen and self._retries and not self._broken:
             self._again[entry.job.id] = entry
             return None
-        return WorkerLost(
-            f"the worker that ran the call is lost: {death}"
-            + (". It is the second worker lost with this call, which is not run again" if suspect else ""),
-            exitcode=death.status.code,
-            signal=death.status.signal,
-            stderr_tail=death.tail,
-            suspect=suspect,
-        )
+        return death.lost(suspect)
 
     def _place_again(self) -> None:
         """Give re-runs the workers that are free for them."""
@@ -319,9 +325,26 @@ class ProcessExecutor:
             if self._jobs.pop(entry.job.id, None) is not entry:
                 return
             self._again.pop(entry.job.id, None)
-            entry.leave(served=True)
+            seat = entry.leave()
+            if seat is not None:
+                self._served(seat)
             if not self._jobs:
                 self._idle.notify_all()
+        if seat is not None and seat.retiring and not seat.jobs:
+            self._supervisor.retire(seat.worker)
         if self._again:
             self._place_again()
         entry.emit(event)
+
+    def _served(self, seat: Seat) -> None:
+        """One more job has ended there; the lock is held."""
+        now = self._supervisor.now
+        seat.served += 1
+        seat.idle_since = _NEVER if seat.jobs else now
+        if not seat.retiring and self._complete and self._sizing.is_old(seat, now):
+            seat.retiring = seat.recycled = True
+
+    @property
+    def _complete(self) -> bool:
+        """Whether no worker is missing or about to be: they are replaced one at a time."""
+        return self._supervisor.settled and not self._seats.retiring

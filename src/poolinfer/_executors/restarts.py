@@ -15,7 +15,8 @@ class RestartPolicy:
     Attributes:
         most: unexpected deaths that are made good within `period`; one more, and all is given up.
         period: seconds.
-        first: seconds before the first restart; doubled with every other death within the period.
+        first: seconds before the second restart within the period, doubled with every further one; the first one
+            is immediate.
         longest: most seconds before a restart.
     """
 
@@ -43,8 +44,10 @@ class Restarts:
         n = len(self._deaths)
         if n > policy.most:
             return None
+        if n == 1:
+            return 0.0
         # Jitter, so that the workers of many pools on one machine do not all load at once.
-        return min(policy.longest, policy.first * 2.0 ** (n - 1)) * (0.5 + self._jitter())
+        return min(policy.longest, policy.first * 2.0 ** (n - 2)) * (0.5 + self._jitter())
 
     def failed_to_boot(self, now: float) -> float | None:
         """Likewise, for one that never came up; slow failures must not go on for ever either."""

@@ -6,13 +6,16 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from .._events import Event, Job
+from .._events import Event, Job, Started
 from .._executor import Emit, ExecutorStats
+from .._results import Chunk
 from .ladder import Worker
 
 _log = logging.getLogger("poolinfer")
+_MEMORY_SECONDS = 5.0
 
 
 class Entry:
@@ -44,12 +47,20 @@ class Entry:
         except Exception:
             _log.exception("a listener of job %d failed", self.job.id)
 
-    def leave(self, *, served: bool = False) -> None:
-        """Give the seat back."""
+    def is_news(self, event: Started | Chunk) -> bool:
+        """Whether its listener has not heard this; a job that runs again starts again."""
+        if isinstance(event, Started) and (self.started or self.seen):
+            return False
+        self.started = True
+        self.seen = self.seen or isinstance(event, Chunk)
+        return True
+
+    def leave(self) -> Seat | None:
+        """Give the seat back; which it was."""
         seat, self.seat = self.seat, None
         if seat is not None:
             seat.jobs.pop(self.job.id, None)
-            seat.served += served
+        return seat
 
 
 class Seat:
@@ -57,20 +68,37 @@ class Seat:
 
     Attributes:
         worker: it.
+        since: when it came up.
+        idle_since: since when it has had nothing to do; infinity while it has.
         jobs: those that it has, by id.
         served: jobs that it has ended.
         stats: what it last said of itself.
-        retiring: whether it is to be replaced as soon as it has nothing to do.
+        memory: bytes that it costs, when they were last counted.
+        retiring: whether it ends as soon as it has nothing to do; `recycled`: because it is old.
     """
 
-    __slots__ = ("jobs", "retiring", "served", "stats", "worker")
+    __slots__ = (
+        "_counted_at",
+        "idle_since",
+        "jobs",
+        "memory",
+        "recycled",
+        "retiring",
+        "served",
+        "since",
+        "stats",
+        "worker",
+    )
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, now: float) -> None:
         self.worker = worker
+        self.since = self.idle_since = now
         self.jobs: dict[int, Entry] = {}
         self.served = 0
         self.stats = ExecutorStats()
-        self.retiring = False
+        self.memory = 0
+        self._counted_at = -_MEMORY_SECONDS
+        self.retiring = self.recycled = False
 
     def fits(self, entry: Entry, slots: int, waiting: bool) -> bool:
         """Whether it has room for a job; `waiting`: others are to run again, for which it keeps empty."""
@@ -84,20 +112,59 @@ class Seat:
     def _taken_alone(self) -> bool:
         return any(entry.deaths for entry in self.jobs.values())
 
+    def count_memory(self, now: float) -> None:
+        """See what the worker costs, if that was not done of late."""
+        if now - self._counted_at >= _MEMORY_SECONDS:
+            self._counted_at = now
+            self.memory = pss(self.worker.pid)
+
     def take(self, entry: Entry) -> None:
         """Seat a job."""
         self.jobs[entry.job.id] = entry
+        self.idle_since = float("inf")
         entry.seat = self
 
 
-def total(parts: Sequence[ExecutorStats], seats: Sequence[Seat], slots: int, busy: int) -> ExecutorStats:
-    """Counters summed up, with the gauges of the seats."""
+class Seats(dict[int, Seat]):
+    """The seats of all workers that are up, by the workers' numbers."""
+
+    def __init__(self, slots: int) -> None:
+        super().__init__()
+        self._slots = slots
+        self._past: list[ExecutorStats] = []
+
+    @property
+    def retiring(self) -> bool:
+        """Whether one is about to go."""
+        return any(seat.retiring for seat in self.values())
+
+    def choose(self, entry: Entry, waiting: bool) -> Seat | None:
+        """The seat with most room for a job; see `Seat.fits`."""
+        fitting = [seat for seat in self.values() if seat.fits(entry, self._slots, waiting)]
+        return min(fitting, key=lambda seat: len(seat.jobs), default=None)
+
+    def remove(self, number: int) -> Seat:
+        """Take the seat of a worker away; what it has done goes on counting."""
+        seat = self.pop(number)
+        self._past = [_total([*self._past, seat.stats])]
+        return seat
+
+    def stats(self) -> ExecutorStats:
+        """What all workers have done, with the gauges of those that are up."""
+        return replace(
+            _total([*self._past, *(seat.stats for seat in self.values())]),
+            workers=len(self),
+            slots=len(self) * self._slots,
+            memory=tuple(seat.memory for seat in self.values() if seat.memory),
+        )
+
+
+def _total(parts: Sequence[ExecutorStats]) -> ExecutorStats:
+    """Counters summed up."""
     return ExecutorStats(
-        workers=len(seats),
-        slots=len(seats) * slots,
-        busy=busy,
         steps=sum(part.steps for part in parts),
         prompt_tokens=sum(part.prompt_tokens for part in parts),
+        cached_tokens=sum(part.cached_tokens for part in parts),
         completion_tokens=sum(part.completion_tokens for part in parts),
         step_seconds=sum(part.step_seconds for part in parts),
     )

@@ -10,7 +10,6 @@ It knows nothing of language models. A worker is ``booting``, ``up``, ``stopping
 from __future__ import annotations
 
 import logging
-import selectors
 import signal
 import threading
 from collections.abc import Callable
@@ -18,13 +17,15 @@ from subprocess import SubprocessError
 from typing import Literal, TypeAlias
 
 from .._errors import ModelError, PoolClosed, PoolError, PoolinferError
-from .._frames import BootFailed, FromWorker, Ping, Stop, Up, frame, read_from_worker
+from .._frames import BootFailed, Ping, Stop, Up, frame, read_from_worker
 from .._wire import WireError
+from .child import Exit
 from .ladder import Death, Patience, PatientClock, Worker
+from .line import Line
 from .loop import Loop
 from .owner import Owner
 from .restarts import Restarts
-from .spawn import Exit, Spawn
+from .spawn import Spawner
 
 _log = logging.getLogger("poolinfer")
 _NEVER = float("inf")
@@ -34,12 +35,16 @@ _State: TypeAlias = Literal["new", "starting", "running", "broken", "closing", "
 
 
 class Supervisor:
-    """Runs `size` workers for an owner."""
+    """Runs `size` workers for an owner.
 
-    def __init__(self, owner: Owner, spawn: Spawn, size: int, patience: Patience) -> None:
+    Attributes:
+        size: how many there are to be.
+    """
+
+    def __init__(self, owner: Owner, spawner: Spawner, size: int, patience: Patience) -> None:
         self._owner = owner
-        self._spawn = spawn
-        self._size = size
+        self._spawner = spawner
+        self.size = size
         self._patience = patience
         self._restarts = Restarts(patience.restarts)
         self._clock = PatientClock()
@@ -61,7 +66,20 @@ class Supervisor:
     @property
     def pids(self) -> tuple[int, ...]:
         """Process ids of the workers."""
-        return tuple(worker.pid for worker in list(self._workers.values()))
+        return tuple(worker.pid for worker in list(self._workers.values()) if worker.pid)
+
+    @property
+    def settled(self) -> bool:
+        """Whether as many workers are up as there are to be."""
+        return sum(worker.state == "up" for worker in list(self._workers.values())) == self.size
+
+    def resize(self, size: int) -> None:
+        """Have another number of workers: missing ones start, and one that is retired is not replaced.
+
+        Supervisor's thread only.
+        """
+        self.size = size
+        self._spawn_at += [self.now] * (size - len(self._workers) - len(self._spawn_at))
 
     def start(self) -> None:
         """Start the workers, and wait until all are up.
@@ -108,15 +126,14 @@ class Supervisor:
 
     def post(self, worker: Worker, data: bytes) -> None:
         """Send a frame to a worker, without waiting; from any thread. Lost when the worker is gone."""
-        if not worker.child.channel.send(data):
-            self.call(lambda: self._want_write(worker))
+        worker.line.post(data)
 
     def kill(self, worker: Worker, why: str) -> None:
         """End a worker that does not do what it should: SIGTERM, then SIGKILL. Supervisor's thread only."""
         if worker.why or worker.state == "dying":
             return
         worker.why, worker.killed = why, True
-        self._terminate(worker)
+        worker.terminate(self.now, self._patience)
 
     def retire(self, worker: Worker) -> None:
         """Replace a worker that has nothing to do; no death counts for that. Supervisor's thread only."""
@@ -130,11 +147,12 @@ class Supervisor:
             # Of this thread alone, and inherited by what it starts: Ctrl-C in a terminal reaches a new worker too,
             # which needs half a second until it can ignore it.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        self._spawn_at = [self.now] * self._size
+        self._spawn_at = [self.now] * self.size
         try:
             while self._workers or self._state != "closing":
                 self._turn()
         finally:
+            self._spawner.close()
             self._loop.close()
             with self._changed:
                 self._state = "closed"
@@ -175,11 +193,7 @@ class Supervisor:
 
     def _climb(self, worker: Worker, now: float) -> None:
         """The kill ladder, and the end of it."""
-        if now >= worker.term_at:
-            self._terminate(worker)
-        if now >= worker.kill_at:
-            worker.kill_at, worker.give_up_at = _NEVER, now + self._patience.give_up
-            worker.process.send_signal(signal.SIGKILL)
+        worker.climb(now, self._patience)
         if now >= worker.give_up_at and worker.state != "dying":
             self._lose(worker)
         if worker.state == "dying":
@@ -188,11 +202,6 @@ class Supervisor:
                 status = Exit()
             if status is not None:
                 self._bury(worker, status)
-
-    def _terminate(self, worker: Worker) -> None:
-        worker.term_at = _NEVER
-        worker.kill_at = min(worker.kill_at, self.now + self._patience.term)
-        worker.process.send_signal(signal.SIGTERM)
 
     def _check_alive(self, worker: Worker, now: float) -> None:
         if worker.state == "dying":
@@ -214,44 +223,26 @@ class Supervisor:
 
     def _spawn_one(self) -> None:
         try:
-            child = self._spawn()
+            child = self._spawner.spawn(self._loop)
         except (OSError, ValueError, RuntimeError, SubprocessError) as error:
             self._boot_failed(ModelError(f"a worker process cannot be started: {error}"))
             return
         self._spawned += 1
         worker = self._workers[self._spawned] = Worker(self._spawned, child, self.now)
-        self._loop.watch(child, lambda mask: self._on_socket(worker, mask), lambda _: self._on_output(worker))
+        worker.line = Line(
+            child, self._loop, lambda data: self._hear(worker, data), lambda why: self._on_end(worker, why)
+        )
         self.post(worker, frame(self._owner.boot_message()))
 
-    def _want_write(self, worker: Worker) -> None:
-        if worker.state != "dying":
-            self._loop.want_write(worker.child, True)
-
-    def _on_output(self, worker: Worker) -> None:
-        if worker.state != "dying" and not worker.child.output.read():
-            self._loop.forget(worker.child.output)
-
-    def _on_socket(self, worker: Worker, mask: int) -> None:
-        if worker.state == "dying":
-            return
-        if mask & selectors.EVENT_WRITE and worker.child.channel.flush():
-            self._loop.want_write(worker.child, False)
-        if mask & selectors.EVENT_READ:
-            self._read(worker)
-
-    def _read(self, worker: Worker) -> None:
-        try:
-            for data in worker.child.channel.receive():
-                self._hear(worker, read_from_worker(data))
-        except EOFError:
-            self._lose(worker)
-        except WireError as error:
+    def _on_end(self, worker: Worker, why: str) -> None:
+        if why:
             # Nothing more that it says counts, so it need not be asked politely.
-            worker.why = worker.why or f"protocol: {error}"
+            worker.why = worker.why or why
             worker.process.send_signal(signal.SIGKILL)
-            self._lose(worker)
+        self._lose(worker)
 
-    def _hear(self, worker: Worker, message: FromWorker) -> None:
+    def _hear(self, worker: Worker, data: bytes) -> None:
+        message = read_from_worker(data)
         if isinstance(message, Up | BootFailed):
             if worker.state != "booting":
                 raise WireError("a worker boots only once")
@@ -266,20 +257,19 @@ class Supervisor:
 
     def _greet(self, worker: Worker) -> None:
         if self._state not in ("starting", "running"):
-            self._terminate(worker)
+            worker.terminate(self.now, self._patience)
             return
         worker.state, worker.heard, worker.was_up = "up", self.now, True
         self._restarts.booted()
         self._owner.on_up(worker)
-        if sum(other.state == "up" for other in self._workers.values()) == self._size:
+        if self.settled:
             self._move("running", "starting")
 
     def _lose(self, worker: Worker) -> None:
         """The socket has ended. A crash may take a moment to become an exit status; then it is killed."""
         worker.state = "dying"
         worker.kill_at = min(worker.kill_at, self.now + self._patience.linger)
-        self._loop.forget(worker.child.channel, worker.child.output)
-        worker.child.output.drain()
+        worker.line.cut()
 
     def _bury(self, worker: Worker, status: Exit) -> None:
         worker.child.output.drain()
@@ -309,12 +299,12 @@ class Supervisor:
         self._again(self._restarts.failed_to_boot(self.now), f"workers do not boot; the last one: {error}")
 
     def _again(self, delay: float | None, reason: str = "") -> None:
-        """Have a worker started, unless all is over or that was one death too many."""
+        """Have a worker started where one is missing, unless all is over or that was one death too many."""
         if self._state not in ("starting", "running"):
             return
         if delay is None:
             self._break(reason)
-        else:
+        elif len(self._workers) + len(self._spawn_at) < self.size:
             self._spawn_at.append(self.now + delay)
 
     def _break(self, reason: str) -> None:

@@ -137,6 +137,7 @@ class ThreadExecutor:
                 busy=len(self._jobs),
                 steps=sum(item.steps for item in counters),
                 prompt_tokens=sum(item.prompt_tokens for item in counters),
+                cached_tokens=sum(item.cached_tokens for item in counters),
                 completion_tokens=sum(item.completion_tokens for item in counters),
                 step_seconds=sum(item.step_seconds for item in counters),
             )
@@ -188,7 +189,7 @@ class ThreadExecutor:
         except PoolinferError as error:
             self._refuse(running, error)
             return
-        except Exception as error:
+        except BaseException as error:  # SystemExit would end this thread in silence
             self._refuse(running, EngineError(f"the prompt could not be prepared: {error!r}"))
             return
         with self._lock:

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,6 +36,7 @@ def load(
     load_delay: float = 0.0,
     fail_load: str = "",
     once: str = "",
+    threads: int = 0,
 ) -> CrashEngine:
     """The engine (a factory for `poolinfer._frames.Boot`).
 
@@ -46,10 +48,13 @@ def load(
         step_delay: seconds of a step.
         load_delay: seconds that loading takes.
         fail_load: how loading fails: a kind of crash, or ``"ERROR"``.
+        threads: threads that loading starts and leaves behind.
         once: a file; from the second load on, which finds it, `fail_load` counts.
     """
     del spec, lane, cancelled
     time.sleep(load_delay)
+    for _ in range(threads):
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
     if fail_load and not _is_first(once):
         if fail_load == "ERROR":
             raise ModelError("the engine was told not to load")
@@ -124,6 +129,7 @@ _WAYS: dict[str, Callable[[], object]] = {
     "KILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "EXIT0": lambda: os._exit(0),
     "EXIT1": lambda: os._exit(1),
+    "SYSEXIT": sys.exit,
     "HANG": _hang,
     "STOP": _stop,
     "FLOOD": _flood,

@@ -1,0 +1,104 @@
+"""A child process as its host sees it: how it is watched for its end, and killed.
+
+It is waited for by its own process id only: a host that reaps all children, or ignores SIGCHLD, costs us the
+exit status and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from .channel import Channel, Output
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended; both are None when somebody else reaped it.
+
+    Attributes:
+        code: its exit status, when it exited.
+        signal: the number of the signal that killed it.
+    """
+
+    code: int | None = None
+    signal: int | None = None
+
+
+class Process(Protocol):
+    """A child process."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        ...
+
+    def exit(self) -> Exit | None:
+        """How it ended, or None while it runs; reaps it."""
+        ...
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A started process, and the host's ends of its socket and of what it prints."""
+
+    process: Process
+    channel: Channel
+    output: Output
+
+    def close(self) -> None:
+        """Close the host's ends."""
+        self.channel.close()
+        self.output.close()
+
+
+class ExecProcess:
+    """A child process started by `subprocess` (`Process`)."""
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+        self._exit: Exit | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return self._popen.pid
+
+    def exit(self) -> Exit | None:
+        """How it ended, or None while it runs; reaps it."""
+        if self._exit is None:
+            self._exit = self._look()
+        return self._exit
+
+    def _look(self) -> Exit | None:
+        if not hasattr(os, "waitid"):
+            code = self._popen.poll()
+            return None if code is None else Exit(code) if code >= 0 else Exit(signal=-code)
+        # Looked at without reaping: Popen takes a status that somebody else reaped for success.
+        try:
+            found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            self._popen.poll()
+            return Exit()
+        if found is None:
+            return None
+        self._popen.poll()
+        exited = found.si_code == os.CLD_EXITED
+        return Exit(found.si_status) if exited else Exit(signal=found.si_status)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended; a process id that was given to another is never hit."""
+        if self.exit() is None:
+            with suppress(OSError):
+                self._popen.send_signal(number)
+
+    def close(self) -> None:
+        """Forget it: in a forked child it is not a child, and no destructor is to complain about it."""
+        self._popen.returncode = 0

@@ -1,0 +1,272 @@
+"""Prefork: workers forked by a zygote, which has loaded the weights once, so that they share all of them.
+
+    ZygoteSpawner ──Fork + two descriptors, Signal, Reap──> zygote ──fork──> workers
+    ZygoteSpawner <──Up | BootFailed, Forked, Reaped──────── zygote
+
+The zygote is started by exec when the first worker is wanted, and again when it has died. Workers that are
+wanted while it loads wait for it; to their supervisor they are booting. The host talks with each worker over
+the worker's own socket, as if it had been started by exec; only its signals and its exit status go through
+its parent, so that no process id is used that may be somebody else's by now.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from .._events import Failed
+from .._frames import (
+    Boot,
+    BootFailed,
+    Fork,
+    Forked,
+    Reap,
+    Reaped,
+    Signal,
+    Up,
+    frame,
+    read_from_zygote,
+)
+from .._wire import WireError
+from .child import Child, Exit
+from .ladder import PatientClock
+from .line import Line
+from .loop import Loop
+from .spawn import Ends, launch
+
+_log = logging.getLogger("poolinfer")
+# A zygote answers within milliseconds.
+_STUCK_SECONDS = 10.0
+_END_SECONDS = 10.0
+_NAP = 0.002
+# Libraries that start threads when they are loaded are told not to: threads do not survive a fork.
+_SINGLE_THREADED = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "VECLIB")}
+
+
+class ForkedProcess:
+    """A worker that is forked, or is to be (`poolinfer._executors.child.Process`).
+
+    Attributes:
+        number: what the zygote calls it.
+        ends: its socket and pipe.
+        pid: its id; 0 until the zygote has said it.
+        status: how it ended, once known.
+        asked_at: when its zygote was asked for that, while there is no answer.
+    """
+
+    def __init__(self, number: int, ends: Ends, zygote: Zygote) -> None:
+        self.number = number
+        self.ends = ends
+        self.pid = 0
+        self.status: Exit | None = None
+        self.asked_at: float | None = None
+        self._zygote = zygote
+
+    def exit(self) -> Exit | None:
+        """How it ended, or None while it runs."""
+        if self.status is None:
+            self._zygote.ask(self)
+        return self.status
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.status is None:
+            self._zygote.signal(self, number)
+
+
+class Zygote:
+    """One zygote process, and those that it forked. All of it is called on the supervisor's thread.
+
+    Attributes:
+        up: whether it has loaded the weights.
+    """
+
+    def __init__(self, boot: Boot, loop: Loop, on_lost: Callable[[Zygote], None]) -> None:
+        self.up = False
+        self._on_lost = on_lost
+        self._clock = PatientClock()
+        self._alive = True
+        self._failure: Failed | None = None
+        self._waiting: dict[int, ForkedProcess] = {}
+        self._workers: dict[int, ForkedProcess] = {}
+        self._child = launch("poolinfer._zygote", **_SINGLE_THREADED)
+        self._line = Line(self._child, loop, self._hear, self._on_end)
+        self._line.post(frame(boot))
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._child.process.pid
+
+    @property
+    def reaped(self) -> bool:
+        """Whether it has ended."""
+        return self._child.process.exit() is not None
+
+    def fork(self, number: int) -> Child:
+        """Have a worker forked, as soon as the weights are loaded.
+
+        Raises:
+            OSError: there is no room for its descriptors, or the zygote is gone.
+        """
+        ends = Ends()
+        worker = self._waiting[number] = ForkedProcess(number, ends, self)
+        try:
+            if self.up:
+                self._send(worker)
+        except OSError:
+            del self._waiting[number]
+            ends.close()
+            raise
+        return ends.child(worker)
+
+    def ask(self, worker: ForkedProcess) -> None:
+        """Ask how a worker has ended; its `status` says so now or later."""
+        self._clock.tick()
+        if worker.number in self._waiting:
+            return
+        if not self._alive:
+            worker.status = self._fate(worker)
+        elif worker.asked_at is None:
+            worker.asked_at = self._clock.now
+            self._line.post(frame(Reap(worker.number)))
+        elif self._clock.now - worker.asked_at > _STUCK_SECONDS:
+            _log.warning("the zygote does not answer, and is ended")
+            self.end()
+
+    def signal(self, worker: ForkedProcess, number: int) -> None:
+        """Send a signal to a worker; one that is not forked yet will not be."""
+        if self._waiting.pop(worker.number, None) is not None:
+            worker.status = Exit(signal=number)
+            worker.ends.close_theirs()
+            if not self._waiting and not self.up:
+                self.end()
+        elif self._alive:
+            self._line.post(frame(Signal(worker.number, number)))
+        elif worker.pid:
+            with suppress(OSError):
+                os.kill(worker.pid, number)
+
+    def end(self) -> None:
+        """Kill it; its workers go on, and those that wait for it fail."""
+        if not self._alive:
+            return
+        self._alive = False
+        self._line.cut()
+        self._child.process.send_signal(signal.SIGKILL)
+        for worker in self._waiting.values():
+            self._speak_for(worker)
+        self._waiting.clear()
+        self._child.close()
+        self._on_lost(self)
+
+    def _fate(self, worker: ForkedProcess) -> Exit | None:
+        """How a worker ended whose parent is gone; one that was never forked shares the parent's fate."""
+        if not worker.pid:
+            return self._child.process.exit()
+        return None if _runs(worker.pid) else Exit()
+
+    def _speak_for(self, worker: ForkedProcess) -> None:
+        """Say on behalf of a worker that will never be what the zygote's last words were."""
+        with suppress(OSError):
+            worker.ends.printing.write(self._child.output.text.encode())
+            if self._failure is not None:
+                worker.ends.socket.sendall(frame(BootFailed(self._failure)))
+        worker.ends.close_theirs()
+
+    def _send(self, worker: ForkedProcess) -> None:
+        fds = worker.ends.socket.fileno(), worker.ends.printing.fileno()
+        self._child.channel.send_with(frame(Fork(worker.number)), fds)
+        worker.ends.close_theirs()
+        self._workers[worker.number] = self._waiting.pop(worker.number)
+
+    def _on_end(self, why: str) -> None:
+        if why:
+            _log.warning("the zygote is ended: %s", why)
+        self.end()
+
+    def _hear(self, data: bytes) -> None:
+        message = read_from_zygote(data)
+        if isinstance(message, Up):
+            self.up = True
+            for worker in list(self._waiting.values()):
+                try:
+                    self._send(worker)
+                except OSError:
+                    self.signal(worker, signal.SIGKILL)
+        elif isinstance(message, BootFailed):
+            self._failure = message.failure
+        elif message.number in self._workers:
+            self._hear_of(self._workers[message.number], message)
+
+    def _hear_of(self, worker: ForkedProcess, message: Forked | Reaped) -> None:
+        if isinstance(message, Forked):
+            # It may be signalled by this number once, when the zygote is gone: never a group, never init.
+            if message.pid <= 1:
+                raise WireError(f"{message.pid} is not the id of a worker")
+            worker.pid = message.pid
+            return
+        worker.asked_at = None
+        if not message.running:
+            worker.status = Exit(message.code, message.signal)
+            del self._workers[worker.number]
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process, which is not a child of ours, has not ended; a zombie has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return False
+
+
+class ZygoteSpawner:
+    """Has workers forked (`poolinfer._executors.spawn.Spawner`)."""
+
+    def __init__(self, boot: Boot) -> None:
+        self._boot = boot
+        self._zygote: Zygote | None = None
+        self._lost: list[Zygote] = []
+        self._numbers = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The zygote's process id, while there is one."""
+        return None if self._zygote is None else self._zygote.pid
+
+    def spawn(self, loop: Loop) -> Child:
+        """See `Spawner.spawn`."""
+        self._lost = [zygote for zygote in self._lost if not zygote.reaped]
+        if self._zygote is None:
+            self._zygote = self._start(loop)
+        self._numbers += 1
+        return self._zygote.fork(self._numbers)
+
+    def _start(self, loop: Loop) -> Zygote:
+        return Zygote(self._boot, loop, lambda zygote: self._on_lost(zygote, loop))
+
+    def _on_lost(self, zygote: Zygote, loop: Loop) -> None:
+        self._lost.append(zygote)
+        if self._zygote is not zygote:
+            return
+        self._zygote = None
+        if zygote.up:
+            # Loaded again now, so that the next worker has not to wait for it. One that cannot load waits until
+            # a worker is wanted, whose failure counts.
+            _log.warning("the zygote has died; another one is started")
+            with suppress(OSError):
+                self._zygote = self._start(loop)
+
+    def close(self) -> None:
+        """See `Spawner.close`."""
+        zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            zygote.end()
+        deadline = time.monotonic() + _END_SECONDS
+        while any(not zygote.reaped for zygote in self._lost) and time.monotonic() < deadline:
+            time.sleep(_NAP)

@@ -1,0 +1,144 @@
+"""Where a pool's lanes run: its options for that, checked, and the executor made of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ._errors import InvalidRequest, ModelError
+from ._executor import Executor
+from ._limits import check_option, number
+from ._spec import LaneSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from ._engine.base import Engine
+
+#: The executors by name.
+PlaceName: TypeAlias = Literal["thread", "process", "prefork"]
+#: Whether worker processes share all weights in the mapped file, or copy part of them into a faster layout.
+Share: TypeAlias = Literal["mmap", "repack"]
+
+_NAMES = ("thread", "process", "prefork")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A pool's options about where its lanes run; see `poolinfer.Pool` for their meaning.
+
+    Raises:
+        InvalidRequest: an option is out of bounds, or does not go with another one.
+        ModelError: this system has no such executor.
+    """
+
+    name: PlaceName = "thread"
+    workers: int | None = None
+    min_workers: int | None = None
+    max_workers: int | None = None
+    idle_timeout: float = 60.0
+    share: Share | None = None
+    retries: int = 1
+    max_calls: int | None = None
+    max_rss: int | None = None
+    max_age: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in _NAMES:
+            raise InvalidRequest(
+                f"executor: {self.name!r} is not known; use {', '.join(map(repr, _NAMES))} or an object with the"
+                " Executor protocol",
+                field="executor",
+            )
+        for field in ("workers", "min_workers", "max_workers"):
+            if getattr(self, field) is not None:
+                check_option(field, getattr(self, field))
+        for field in ("idle_timeout", "retries", "max_calls", "max_rss", "max_age"):
+            number(field, getattr(self, field))
+        if self.share not in (None, "mmap", "repack"):
+            raise InvalidRequest(f"share: {self.share!r} is not known; use 'mmap' or 'repack'", field="share")
+        self._check_sizes()
+        self._check_system()
+
+    def _check_sizes(self) -> None:
+        if self.min_workers is None and self.max_workers is None:
+            return
+        if self.name == "thread":
+            raise InvalidRequest(
+                "max_workers: lanes in threads cannot come and go; give workers, or use 'process' or 'prefork'",
+                field="max_workers",
+            )
+        if self.workers is not None:
+            raise InvalidRequest(
+                "workers: give either workers, or min_workers and max_workers", field="workers"
+            )
+        if self.least > self.most:
+            raise InvalidRequest(
+                f"min_workers: {self.least} is more than max_workers, which is {self.most}",
+                field="min_workers",
+            )
+
+    def _check_system(self) -> None:
+        if self.name == "process" and sys.platform == "win32":
+            raise ModelError("executor='process' does not work on Windows yet; use 'thread'")
+        if self.name == "prefork" and sys.platform != "linux":
+            raise ModelError(
+                f"executor='prefork' needs Linux, and this is {sys.platform}: its system libraries do not survive a"
+                " fork; use 'thread'" + ("" if sys.platform == "win32" else " or 'process'")
+            )
+
+    @property
+    def least(self) -> int:
+        """Workers that are always there."""
+        return self.workers or self.min_workers or (1 if self.max_workers else self.most)
+
+    @property
+    def most(self) -> int:
+        """Most workers at a time."""
+        return self.workers or self.max_workers or self.min_workers or 1
+
+    def check(self, spec: ModelSpec) -> None:
+        """Refuse a model that cannot run here.
+
+        Raises:
+            ModelError: it is to use a GPU, whose state does not survive a fork.
+        """
+        if self.name == "prefork" and spec.n_gpu_layers:
+            raise ModelError(
+                f"executor='prefork' cannot run a model with n_gpu_layers={spec.n_gpu_layers}: the state of a GPU"
+                " does not survive a fork; use 'process'"
+            )
+
+    def make(self, spec: ModelSpec, lane: LaneSpec) -> Executor:
+        """The executor."""
+        if self.name == "thread":
+            from ._executors.thread import ThreadExecutor
+
+            return ThreadExecutor(
+                lambda cancelled: _load(spec, lane, cancelled), workers=self.most, lane=lane
+            )
+        from ._executors.process import ProcessExecutor
+        from ._executors.sizing import Sizing
+
+        return ProcessExecutor(
+            spec,
+            lane,
+            sizing=Sizing(
+                least=self.least,
+                most=self.most,
+                idle_timeout=self.idle_timeout,
+                max_calls=self.max_calls,
+                max_rss=self.max_rss,
+                max_age=self.max_age,
+            ),
+            prefork=self.name == "prefork",
+            # Forked workers share what was copied, too.
+            share=self.share or ("repack" if self.name == "prefork" else "mmap"),
+            retries=self.retries,
+        )
+
+
+def _load(spec: ModelSpec, lane: LaneSpec, cancelled: Callable[[], bool]) -> Engine:
+    from ._engine.llama import load
+
+    return load(spec, lane, cancelled)

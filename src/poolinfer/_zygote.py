@@ -1,0 +1,189 @@
+"""A zygote, `python -m poolinfer._zygote FD`: loads the weights once, and forks workers that share them.
+
+It has one thread and never computes: OpenMP's threads do not survive a fork, so a child forked after the first
+parallel region would hang in its own. It reads one message after the other, and does nothing by itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from ._engine.base import Engine
+from ._engine.llama import check_forkable, inherit
+from ._errors import ModelError
+from ._frames import (
+    Boot,
+    BootFailed,
+    Fork,
+    Forked,
+    FrameReader,
+    FromZygote,
+    Reap,
+    Reaped,
+    Signal,
+    ToZygote,
+    Up,
+    frame,
+    read_to_zygote,
+)
+from ._worker import BOOT_FAILED, BROKEN, HOST_GONE, as_failure, load_engine, serve, settle_in
+
+_READ = 64 * 1024
+_FDS = 64
+_log = logging.getLogger("poolinfer")
+
+
+class Zygote:
+    """Serves the host at the other end of a socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._frames = FrameReader()
+        self._heard: deque[ToZygote] = deque()
+        self._fds: deque[int] = deque()
+        self._pids: dict[int, int] = {}
+
+    def run(self) -> NoReturn:
+        """Load, and serve until the host is gone."""
+        boot = self._hear()
+        if not isinstance(boot, Boot):
+            raise TypeError(f"a zygote boots first, and got {boot}")
+        try:
+            with _ended_with(self._sock):
+                engine = load_engine(boot, lambda: False)
+                check_forkable()
+                _check_threads()
+        except Exception as error:
+            self._say(BootFailed(as_failure(error)))
+            os._exit(BOOT_FAILED)
+        # What is never collected is never written to, and stays shared with the workers.
+        gc.collect()
+        gc.freeze()
+        self._say(Up())
+        while True:
+            self._obey(self._hear(), engine)
+
+    def _obey(self, message: ToZygote, engine: Engine) -> None:
+        if isinstance(message, Fork):
+            self._fork(message.number, engine)
+        elif isinstance(message, Signal) and message.number in self._pids:
+            os.kill(self._pids[message.number], message.signal)
+        elif isinstance(message, Reap):
+            self._say(self._reap(message.number))
+
+    def _fork(self, number: int, engine: Engine) -> None:
+        if len(self._fds) < 2:
+            # There was no room for them here. The host sees the end of the worker's socket.
+            return
+        fd, printing = self._fds.popleft(), self._fds.popleft()
+        try:
+            _check_threads()
+            pid = os.fork()
+        except (OSError, ModelError) as error:
+            os.write(printing, f"a worker cannot be forked: {error}\n".encode())
+            pid = -1
+        if pid == 0:
+            self._become_worker(fd, printing, engine)
+        os.close(fd)
+        os.close(printing)
+        if pid > 0:
+            self._pids[number] = pid
+            self._say(Forked(number, pid))
+
+    def _become_worker(self, fd: int, printing: int, engine: Engine) -> NoReturn:
+        try:
+            self._sock.close()
+            os.dup2(printing, 1)
+            os.dup2(printing, 2)
+            os.close(printing)
+            # As if it had been started by exec.
+            sys.argv[1:] = [str(fd)]
+            inherit()
+            serve(socket.socket(fileno=fd), engine)
+        except BaseException:
+            _log.exception("a forked worker failed")
+        os._exit(BROKEN)
+
+    def _reap(self, number: int) -> Reaped:
+        if number not in self._pids:
+            return Reaped(number, running=False)
+        pid, status = os.waitpid(self._pids[number], os.WNOHANG)
+        if not pid:
+            return Reaped(number, running=True)
+        del self._pids[number]
+        code = os.waitstatus_to_exitcode(status)
+        return Reaped(number, False, code) if code >= 0 else Reaped(number, False, signal=-code)
+
+    def _say(self, message: FromZygote) -> None:
+        try:
+            self._sock.sendall(frame(message))
+        except OSError:
+            os._exit(HOST_GONE)
+
+    def _hear(self) -> ToZygote:
+        while not self._heard:
+            try:
+                data, fds, flags, _ = socket.recv_fds(self._sock, _READ, _FDS)
+            except OSError:
+                data, fds, flags = b"", [], 0
+            if not data:
+                os._exit(HOST_GONE)
+            self._fds.extend(fds)
+            if flags & socket.MSG_CTRUNC:
+                while self._fds:
+                    os.close(self._fds.popleft())
+            self._heard.extend(map(read_to_zygote, self._frames.feed(data)))
+        return self._heard.popleft()
+
+
+def _check_threads() -> None:
+    n = sum(1 for _ in Path("/proc/self/task").iterdir())
+    if n != 1:
+        raise ModelError(
+            f"the process that loaded the model has {n} threads, which do not survive a fork: this build of"
+            " llama-cpp-python or a library that it uses starts them. Use executor='process'"
+        )
+
+
+@contextmanager
+def _ended_with(sock: socket.socket) -> Iterator[None]:
+    """The end of the host, which alone may make the socket readable now, ends this process, even in C code."""
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO})
+    flags = fcntl.fcntl(sock, fcntl.F_GETFL)
+    fcntl.fcntl(sock, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(sock, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if select.select([sock], [], [], 0)[0]:
+        os._exit(HOST_GONE)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(sock, fcntl.F_SETFL, flags)
+
+
+def main() -> NoReturn:
+    """Serve the socket whose descriptor is the first argument."""
+    settle_in()
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.set_inheritable(False)
+    try:
+        Zygote(sock).run()
+    except Exception:
+        _log.exception("the zygote failed")
+    os._exit(BROKEN)
+
+
+if __name__ == "__main__":
+    main()
