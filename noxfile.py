@@ -1,7 +1,8 @@
-"""Everything that is run on this project: ``nox -s demo``, ``tests``, ``lint``, ``types``, ``docs``, ``bench``."""
+"""Everything that is run on this project: ``nox -s demo``, ``tests``, ``soak``, ``lint``, ``types``, ``docs``, ``bench``."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nox
@@ -43,6 +44,17 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Five minutes of mixed load per executor while workers are killed at random; POOLINFER_SOAK is the seconds."""
+    _install(session, "tests")
+    seconds = os.environ.get("POOLINFER_SOAK", "300")
+    session.run(
+        *("python", "-m", "pytest", "-s", "tests/test_process_soak.py", *session.posargs),
+        env={"POOLINFER_SOAK": seconds},
+    )
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style."""
     session.install("-q", *nox.project.dependency_groups(_PROJECT, "lint"))
@@ -68,6 +80,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure throughput beside one locked Llama and the bare batched loop; arguments go to the script."""
+    """Measure poolinfer beside its peers (benchmarks/README.md); ``--quick``: does it all run? ``--docs``: paste.
+
+    Arguments go to benchmarks/bench.py; with those two alone, overhead and memory are measured as well.
+    """
     _install(session, "bench")
-    session.run("python", "benchmarks/throughput.py", *session.posargs)
+    session.run("python", "benchmarks/bench.py", *session.posargs)
+    if set(session.posargs) <= {"--quick", "--docs"}:
+        session.run("python", "benchmarks/overhead.py", *session.posargs)
+        session.run("python", "benchmarks/memory.py", *session.posargs)

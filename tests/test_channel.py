@@ -159,7 +159,7 @@ def test_too_long_a_message_is_not_sent():
 
 
 def test_all_events_that_have_gathered_are_one_frame():
-    said = [(1, Started(1)), Pong(ExecutorStats()), (2, Chunk("a")), (1, Chunk("b")), None]
+    said = [(1, Started(1)), Pong(ExecutorStats()), (2, Chunk("a")), (1, Chunk("b"))]
     pong, burst = map(read_from_worker, FrameReader().feed(pack(said)))
     assert isinstance(pong, Pong)
     assert burst == Burst(((1, Started(1)), (2, Chunk("a")), (1, Chunk("b"))))

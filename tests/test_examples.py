@@ -27,6 +27,17 @@ pytestmark = pytest.mark.usefixtures("tiny")
 FRANCE = "What is the capital of France?"
 
 
+@pytest.fixture(params=["thread", "process", "prefork"])
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An example's pools run there."""
+
+    class Pool(poolinfer.Pool):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{"executor": request.param, **options})
+
+    monkeypatch.setattr(poolinfer, "Pool", Pool)
+
+
 @pytest.fixture
 def endless() -> Iterator[poolinfer.Pool]:
     """A pool whose calls trickle for half a minute; one runs, one waits, a third is refused."""
@@ -106,6 +117,7 @@ async def cancelled(pool: poolinfer.Pool) -> int:
     return pool.stats().cancelled
 
 
+@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("name", ["quickstart.py", "async_gather.py"])
 def test_script(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
@@ -116,7 +128,7 @@ def test_script(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 class TestFastAPI:
     @pytest.fixture
-    def client(self) -> Iterator[Any]:
+    def client(self, place: None) -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from fastapi.testclient import TestClient
@@ -167,7 +179,7 @@ class TestFastAPI:
 
 class TestFlask:
     @pytest.fixture
-    def client(self) -> Iterator[Any]:
+    def client(self, place: None) -> Iterator[Any]:
         app = load("flask_app.py").create_app()
         yield app.test_client()
         app.extensions["poolinfer"].close()
@@ -211,7 +223,7 @@ def django_module() -> ModuleType:
 
 class TestDjango:
     @pytest.fixture
-    def app(self, django_module: ModuleType) -> Iterator[ModuleType]:
+    def app(self, django_module: ModuleType, place: None) -> Iterator[ModuleType]:
         made = django_module.pool
         django_module.pool = poolinfer.Pool(made.model, slots=2)
         yield django_module

@@ -1,6 +1,6 @@
 """A nemesis beside a mixed load: every call ends once, and says nothing that belongs to another.
 
-`POOLINFER_SOAK` is how many seconds it goes on.
+`POOLINFER_SOAK` is how many seconds each executor's run goes on (``nox -s soak``).
 """
 
 from __future__ import annotations
@@ -15,17 +15,22 @@ from contextlib import suppress
 
 import pytest
 
-from poolinfer import CallCancelled, Chat, DeadlineExceeded, Embed, Model, Pool, Raw, WorkerLost
+from poolinfer import CallCancelled, Chat, DeadlineExceeded, Embed, Model, Pool, PoolStats, Raw, WorkerLost
 from poolinfer._executors.ladder import Patience
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.restarts import RestartPolicy
+from poolinfer._executors.seats import rss
 from poolinfer._executors.sizing import Sizing
 from poolinfer._spec import LaneSpec
 from poolinfer.testing import Held, wait_until
 
 SECONDS = float(os.environ.get("POOLINFER_SOAK", "6"))
+PERIOD = 2.0 if SECONDS >= 60 else 0.8
 CLIENTS = 6
 CAPITALS = {"France": "Paris", "Peru": "Lima", "Iceland": "Reykjavik", "Qatar": "Doha"}
+CANARIES = ("apple", "river", "stone", "cloud", "tiger", "lemon", "piano", "chair")
+SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM, signal.SIGSTOP)
+MOST_GROWTH = 64 * 2**20
 _LOST = (WorkerLost, CallCancelled, DeadlineExceeded)
 
 
@@ -40,7 +45,7 @@ class _Client(threading.Thread):
 
     def run(self) -> None:
         while time.monotonic() < self.until:
-            act = self.random.choice([self._chat, self._chat, self._raw, self._embed, self._cancel])
+            act = self.random.choice([self._chat, self._canary, self._raw, self._embed, self._cancel])
             try:
                 act()
                 self.counts["done"] += 1
@@ -49,15 +54,28 @@ class _Client(threading.Thread):
             except Exception as error:
                 self.wrong.append(repr(error))
 
-    def _chat(self) -> None:
-        country, capital = self.random.choice(list(CAPITALS.items()))
-        call = self.pool.submit(Chat(f"What is the capital of {country}?", temperature=0, timeout=30))
+    def _ask(self, prompt: str) -> str:
+        """The answer to a question, read as a stream; what was streamed has to be what is returned."""
+        call = self.pool.submit(Chat(prompt, temperature=0, timeout=30))
         pieces = []
         with suppress(*_LOST):
             pieces = [piece.text for piece in call]
         text = call.result().text
-        if text != "".join(pieces) or text != f"The capital of {country} is {capital}.":
-            self.wrong.append(f"{country}: {text!r}, {pieces}")
+        if text != "".join(pieces):
+            self.wrong.append(f"{prompt}: {text!r}, {pieces}")
+        return text
+
+    def _chat(self) -> None:
+        country, capital = self.random.choice(list(CAPITALS.items()))
+        text = self._ask(f"What is the capital of {country}?")
+        if text != f"The capital of {country} is {capital}.":
+            self.wrong.append(f"{country}: {text!r}")
+
+    def _canary(self) -> None:
+        mine = self.random.sample(CANARIES, 2)
+        text = self._ask(f"Repeat after me: {' '.join(mine)}")
+        if any(word in text for word in CANARIES if word not in mine):
+            self.wrong.append(f"{mine}: {text!r}")
 
     def _raw(self) -> None:
         self.pool.submit(Raw("Count", max_tokens=60, temperature=1.5, timeout=30)).result()
@@ -72,29 +90,49 @@ class _Client(threading.Thread):
         call.cancel()
 
 
-def _torment(executor: ProcessExecutor, until: float, kills: Counter[str]) -> None:
+def _torment(executor: ProcessExecutor, until: float, kills: Counter[str]) -> int:
+    """Kill at random, the zygote too; the host's memory after the first quarter."""
     chance = random.Random(1)
+    settled, memory = time.monotonic() + SECONDS / 4, 0
     while time.monotonic() < until:
-        time.sleep(0.3 + chance.random())
-        number = chance.choice(
-            [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM, signal.SIGSTOP]
-        )
+        time.sleep(PERIOD * (0.5 + chance.random()))
+        victims = [*executor.pids, *filter(None, [executor.zygote])]
+        number = chance.choice(SIGNALS)
         with suppress(ProcessLookupError, IndexError):
-            os.kill(chance.choice(executor.pids), number)
+            os.kill(chance.choice(victims), number)
             kills[signal.Signals(number).name] += 1
+        if not memory and time.monotonic() >= settled:
+            memory = rss(os.getpid())
+    return memory
+
+
+def _print_table(kills: Counter[str], counts: Counter[str], stats: PoolStats, growth: int) -> None:
+    rows = {
+        **{f"signal {name}": n for name, n in sorted(kills.items())},
+        **{f"calls: {name}": n for name, n in sorted(counts.items())},
+        **{name: getattr(stats, name) for name in ("accepted", "succeeded", "failed", "cancelled", "expired")},
+        "workers crashed": stats.crashed,
+        "workers recycled": stats.recycled,
+        "host's memory grew by, MiB": f"{growth / 2**20:.1f}",
+    }
+    print(f"\n{SECONDS:.0f} s, {CLIENTS} clients, 3 workers of 3 slots")
+    print("\n".join(f"  {name:28} {value:>8}" for name, value in rows.items()))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 120)
-def test_F73_a_nemesis_costs_calls_and_nothing_else(tiny: Model) -> None:
+@pytest.mark.parametrize("prefork", [False, True], ids=["process", "prefork"])
+def test_F73_a_nemesis_costs_calls_and_nothing_else(tiny: Model, prefork: bool) -> None:
     before = Held.now()
-    patience = Patience(stuck=1.5, tick=0.1, term=0.2, restarts=RestartPolicy(most=1_000_000, longest=0.1))
+    restarts = RestartPolicy(most=1_000_000, longest=0.1)
+    patience = Patience(boot=10.0, stuck=1.5, tick=0.1, term=0.2, restarts=restarts)
     executor = ProcessExecutor(
         tiny.spec,
         LaneSpec(slots=3, n_ctx=512),
         cancel_grace=1.0,
         sizing=Sizing(least=3, most=3, max_calls=200),
         patience=patience,
+        prefork=prefork,
     )
     kills: Counter[str] = Counter()
     with Pool(executor=executor) as pool:
@@ -102,21 +140,17 @@ def test_F73_a_nemesis_costs_calls_and_nothing_else(tiny: Model) -> None:
         clients = [_Client(pool, n, until) for n in range(CLIENTS)]
         for client in clients:
             client.start()
-        _torment(executor, until, kills)
+        memory = _torment(executor, until, kills)
         for client in clients:
             client.join(60)
         assert not any(client.is_alive() for client in clients), "a call hangs"
-        assert [wrong for client in clients for wrong in client.wrong] == []
-        counts = sum((client.counts for client in clients), Counter())
         wait_until(lambda: pool.stats().busy == 0, timeout=60)
         wait_until(lambda: pool.stats().workers == 3, timeout=60)
-        stats = pool.stats()
-        print(
-            dict(kills),
-            dict(counts),
-            f"crashed {executor.stats().crashed}, recycled {executor.stats().recycled}",
-            stats,
-        )
+        stats, growth = pool.stats(), rss(os.getpid()) - memory
+        counts = sum((client.counts for client in clients), Counter())
+        _print_table(kills, counts, stats, growth)
+        assert [wrong for client in clients for wrong in client.wrong] == []
         assert stats.accepted == stats.succeeded + stats.failed + stats.cancelled + stats.expired
         assert counts["done"] > 0
+        assert growth < MOST_GROWTH
     before.expect_no_more()

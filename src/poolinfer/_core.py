@@ -76,6 +76,8 @@ class Core:
         """See that there is a conductor; of several that race, the first one stays."""
         if self.state != "new":
             return
+        # Before there is a thread: a fork at this moment must not find a pool that looks new, with a call in it.
+        self._pid = os.getpid()
         try:
             threading.Thread(target=self._conduct, name="poolinfer-conductor", daemon=True).start()
         except RuntimeError as error:
@@ -89,8 +91,9 @@ class Core:
         """
         if self._foreign:
             raise ForkedPool(
-                f"this pool was started in process {self._pid}, from which this process was forked; make a"
-                " new pool here, after the fork (gunicorn: in post_fork, or without --preload)"
+                f"this pool was started in process {self._pid}, from which this process was forked, and belongs"
+                " to that one. Start pools after the fork; one that was only made before it starts in each"
+                " child (gunicorn: start it in post_worker_init, not while the application is imported)"
             )
 
     @property
@@ -178,7 +181,6 @@ class Core:
             make, self._make = self._make, None
             if self.state != "new" or make is None:
                 return
-            self._pid = os.getpid()
             self.state = "starting"
         _running.add(self)
         self._start_loader(make)

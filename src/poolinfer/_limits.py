@@ -85,7 +85,7 @@ LIMITS: Mapping[str, Limit] = {
         Limit("workers", 1, 256, "lanes; more than cores is waste"),
         Limit("min_workers", 1, 256, "worker processes that are always there"),
         Limit("max_workers", 1, 256, "worker processes; more than cores is waste"),
-        Limit("idle_timeout", 0, 1e7, "seconds before a worker that is not needed ends", whole=False),
+        Limit("idle_timeout", 0, 10_000_000, "seconds before a worker that is not needed ends", whole=False),
         Limit("slots", 1, 256, "sequences of one llama.cpp context"),
         Limit("threads", 1, 512, "threads of one lane; llama.cpp's own bound"),
         Limit("n_ctx", 16, 1_048_576, "tokens that one call may use"),
@@ -101,7 +101,7 @@ LIMITS: Mapping[str, Limit] = {
             "bytes; a worker process without a model has nearly as many",
             optional=True,
         ),
-        Limit("max_age", 1, 1e9, "seconds before a worker process is replaced", whole=False, optional=True),
+        Limit("max_age", 1, 1_000_000_000, "seconds before a worker process is replaced", whole=False, optional=True),
         Limit("n_gpu_layers", -1, 10_000, "-1 puts all layers on the GPU; no model has more than this"),
         Limit("grace", 0, 3600, "seconds before what still runs is killed", whole=False),
     )

@@ -25,7 +25,7 @@ def _check_of(hint: Any) -> Check:
         allowed = get_args(hint)
         return lambda value: value in allowed
     if origin in (Union, types.UnionType):
-        return _union(tuple(_check_of(part) for part in get_args(hint)))
+        return _union(get_args(hint))
     if origin is tuple:
         return _tuple(get_args(hint))
     if origin is Mapping or origin is dict:
@@ -43,8 +43,16 @@ def _plain(hint: Any) -> Check:
     raise TypeError(f"{hint} is not a type of data that travels")
 
 
-def _union(checks: tuple[Check, ...]) -> Check:
-    return lambda value: any(check(value) for check in checks)
+def _union(parts: tuple[Any, ...]) -> Check:
+    classes: list[Any] = [part for part in parts if is_dataclass(part)]
+    by_type: dict[Any, Check] = {cls: _check_of(cls) for cls in classes}
+    checks = tuple(_check_of(part) for part in parts if part not in by_type)
+
+    def check(value: Any) -> bool:
+        found = by_type.get(type(value))
+        return found(value) if found is not None else any(check(value) for check in checks)
+
+    return check
 
 
 def _mapping(key: Check, item: Check) -> Check:
@@ -55,16 +63,41 @@ def _mapping(key: Check, item: Check) -> Check:
 
 def _tuple(parts: tuple[Any, ...]) -> Check:
     if parts[-1] is ...:
-        each = _check_of(parts[0])
-        return lambda value: isinstance(value, tuple) and all(map(each, value))
+        return _every(_check_of(parts[0]))
     checks = tuple(map(_check_of, parts))
-    return lambda value: (
-        isinstance(value, tuple)
-        and len(value) == len(checks)
-        and all(check(part) for check, part in zip(checks, value, strict=True))
-    )
+
+    def check(value: Any) -> bool:
+        if not isinstance(value, tuple) or len(value) != len(checks):
+            return False
+        for part, one in zip(value, checks, strict=True):  # noqa: SIM110 - a generator costs as much as the checks
+            if not one(part):
+                return False
+        return True
+
+    return check
+
+
+def _every(each: Check) -> Check:
+    def check(value: Any) -> bool:
+        if not isinstance(value, tuple):
+            return False
+        for part in value:  # noqa: SIM110
+            if not each(part):
+                return False
+        return True
+
+    return check
 
 
 def _fields(cls: type[Any]) -> Check:
     checks = tuple((name, _check_of(hint)) for name, hint in get_type_hints(cls).items())
-    return lambda value: type(value) is cls and all(check(getattr(value, name)) for name, check in checks)
+
+    def check(value: Any) -> bool:
+        if type(value) is not cls:
+            return False
+        for name, one in checks:  # noqa: SIM110
+            if not one(getattr(value, name)):
+                return False
+        return True
+
+    return check

@@ -1,8 +1,8 @@
 """Jobs and events as bytes and back: strict JSON, data only (law L9, promise P9).
 
-A dataclass becomes ``{"!": name, field: value, ...}``, bytes ``{"!b": base64}``, and a mapping
-``{"!m": [[key, value], ...]}``. Sequences come back as tuples. Nothing else is encoded, and nothing that
-is decoded can execute.
+A dataclass becomes ``{"!": name, field: value, ...}`` without the fields that have their default, bytes
+``{"!b": base64}``, and a mapping ``{"!m": [[key, value], ...]}``. Sequences come back as tuples. Nothing else is
+encoded, and nothing that is decoded can execute.
 """
 
 from __future__ import annotations
@@ -11,25 +11,34 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any, NoReturn
 
 from ._events import Done, Failed, Job, Started
 from ._requests import Chat, Embed, Raw
 from ._results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
 
-_TYPES: dict[str, type[Any]] = {
-    cls.__name__: cls
-    for cls in (
-        *(Job, Started, Done, Failed, Chat, Raw, Embed, Chunk, Response),
-        *(Embedding, Usage, Timings, ToolCall, TokenLogprob),
-    )
-}
+_TYPES: dict[str, type[Any]] = {}
+#: Of every class that travels: its name, and its fields with their defaults (`_NONE` where there is none).
+_FIELDS: dict[type[Any], tuple[str, tuple[tuple[str, object], ...]]] = {}
+_NONE = object()
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
 def register(*classes: type[Any]) -> None:
     """Let more frozen dataclasses travel; called once, by the module that defines what is sent."""
-    _TYPES.update((cls.__name__, cls) for cls in classes)
+    for cls in classes:
+        _TYPES[cls.__name__] = cls
+        _FIELDS[cls] = cls.__name__, tuple((item.name, _default(item)) for item in fields(cls))
+
+
+def _default(item: Field[Any]) -> object:
+    plain = item.default is None or type(item.default) in _PLAIN or item.default == ()
+    return item.default if plain else _NONE
+
+
+register(Job, Started, Done, Failed, Chat, Raw, Embed, Chunk, Response)
+register(Embedding, Usage, Timings, ToolCall, TokenLogprob)
 
 
 class WireError(ValueError):
@@ -65,26 +74,41 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _pack(value: object) -> object:
-    if value is None or isinstance(value, str | bool | int | float):
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind in _FIELDS:
+        return _pack_fields(value, *_FIELDS[kind])
+    if isinstance(value, list | tuple):
+        return [item if type(item) in _PLAIN else _pack(item) for item in value]
+    if isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, bytes):
         return {"!b": base64.b64encode(value).decode()}
-    if isinstance(value, list | tuple):
-        return [_pack(item) for item in value]
     if isinstance(value, Mapping):
         return {"!m": [[_pack(key), _pack(item)] for key, item in value.items()]}
-    name = type(value).__name__
-    if _TYPES.get(name) is not type(value):
-        raise WireError(f"{name} is not plain data")
-    packed = {item.name: _pack(getattr(value, item.name)) for item in fields(_TYPES[name])}
-    return {"!": name, **packed}
+    raise WireError(f"{kind.__name__} is not plain data")
+
+
+def _pack_fields(value: object, name: str, items: tuple[tuple[str, object], ...]) -> dict[str, object]:
+    packed: dict[str, object] = {"!": name}
+    for field, default in items:
+        item = getattr(value, field)
+        # Of equal type, too: 0, 0.0 and False are equal, and not the same.
+        if item is default or (item == default and type(item) is type(default)):
+            continue
+        packed[field] = item if type(item) in _PLAIN else _pack(item)
+    return packed
 
 
 def _unpack(value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(_unpack(item) for item in value)
+        return tuple([item if type(item) in _PLAIN else _unpack(item) for item in value])
     if not isinstance(value, dict):
         return value
+    cls = _TYPES.get(value.pop("!", None))
+    if cls is not None:
+        return cls(**{name: item if type(item) in _PLAIN else _unpack(item) for name, item in value.items()})
     if value.keys() == {"!b"}:
         try:
             return base64.b64decode(value["!b"], validate=True)
@@ -92,7 +116,4 @@ def _unpack(value: Any) -> Any:
             raise WireError(f"bad bytes: {error}") from error
     if value.keys() == {"!m"}:
         return {_unpack(key): _unpack(item) for key, item in value["!m"]}
-    cls = _TYPES.get(value.pop("!", None))
-    if cls is None:
-        raise WireError("unknown type")
-    return cls(**{name: _unpack(item) for name, item in value.items()})
+    raise WireError("unknown type")

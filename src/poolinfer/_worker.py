@@ -2,7 +2,7 @@
 
     reader thread:  socket ──> submit, cancel, pong; the end of the stream ends the process, whatever it does
     main thread:    boot, stop
-    sender thread:  all events that have gathered ──> one frame
+    sender thread:  all events that have gathered ──> one frame (the last ending: at once, by the lane's thread)
 
 The reader answers pings itself, so a ping says that the process lives, and only the count of steps in the
 answer says that its lane does.
@@ -21,6 +21,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -48,8 +49,8 @@ from ._frames import (
     read_to_worker,
 )
 
-#: What the sender has still to say: an event with its job's id, a message, or (None) that it is to end.
-_Saying: TypeAlias = "tuple[int, Event] | FromWorker | None"
+#: What is still to be said: an event with its job's id, or a message.
+_Saying: TypeAlias = "tuple[int, Event] | FromWorker"
 
 _READ = 256 * 1024
 _FACTORY = re.compile(r"poolinfer\.(_engine|testing)(\.[a-z_]+)*:[a-z_]+", re.ASCII)
@@ -63,23 +64,32 @@ _PONG_SECONDS = 0.1
 
 
 class Link:
-    """The worker's end of its socket. Everything is sent by one thread, in the order it was said."""
+    """The worker's end of its socket. What is said goes out in the order it was said."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._outbox: SimpleQueue[_Saying] = SimpleQueue()
+        self._outbox: deque[_Saying] = deque()
+        self._bell = threading.Semaphore(0)
+        self._sending = threading.Lock()
         self._frames = FrameReader()
-        self._sender = threading.Thread(target=self._send_all, name="worker-sender", daemon=True)
-        self._sender.start()
+        threading.Thread(target=self._send_all, name="worker-sender", daemon=True).start()
 
     def say(self, what: _Saying) -> None:
         """Send a message, or an event, soon."""
-        self._outbox.put(what)
+        self._outbox.append(what)
+        self._bell.release()
 
     def flush(self) -> None:
-        """Send what is left, and nothing after it."""
-        self._outbox.put(None)
-        self._sender.join()
+        """Send what is left now."""
+        with self._sending:
+            said: list[_Saying] = []
+            with suppress(IndexError):
+                while True:
+                    said.append(self._outbox.popleft())
+            try:
+                self._sock.sendall(pack(said))
+            except OSError:
+                os._exit(HOST_GONE)
 
     def hear(self, take: Callable[[ToWorker], None]) -> NoReturn:
         """Take messages until the host is gone; then end the process, even inside a C call."""
@@ -89,25 +99,19 @@ class Link:
                     take(read_to_worker(message))
         os._exit(HOST_GONE)
 
-    def _send_all(self) -> None:
-        try:
-            more = True
-            while more:
-                said = [self._outbox.get()]
-                time.sleep(_GATHER_SECONDS)
-                with suppress(Empty):
-                    while True:
-                        said.append(self._outbox.get_nowait())
-                more = None not in said
-                self._sock.sendall(pack(said))
-        except OSError:
-            os._exit(HOST_GONE)
+    def _send_all(self) -> NoReturn:
+        while True:
+            self._bell.acquire()
+            time.sleep(_GATHER_SECONDS)
+            while self._bell.acquire(blocking=False):
+                pass
+            self.flush()
 
 
 def pack(said: list[_Saying]) -> bytes:
     """The frames for what was said: messages first, and all events in one."""
     events = tuple(one for one in said if isinstance(one, tuple))
-    messages: list[FromWorker] = [one for one in said if one is not None and not isinstance(one, tuple)]
+    messages: list[FromWorker] = [one for one in said if not isinstance(one, tuple)]
     return b"".join(map(frame, [*messages, *([Burst(events)] if events else [])]))
 
 
@@ -143,6 +147,9 @@ class Worker:
             self._due = time.monotonic() + _PONG_SECONDS
             self._link.say(Pong(inner.stats()))
         self._link.say((job_id, event))
+        if isinstance(event, Done | Failed) and not inner.busy:
+            # Nobody else is served meanwhile, and the caller need not wait for another thread.
+            self._link.flush()
 
     def work(self) -> int:
         """Boot, and wait until told to stop; the exit status."""

@@ -127,6 +127,11 @@ class ThreadExecutor:
         if task is not None:
             lane.cancel(task)
 
+    @property
+    def busy(self) -> int:
+        """Slots taken."""
+        return len(self._jobs)
+
     def stats(self) -> ExecutorStats:
         self._check_process()
         with self._lock:
