@@ -290,3 +290,46 @@ def test_workers_have_a_scrubbed_environment_and_no_new_privileges(monkeypatch):
         assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
         open_files = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
         assert sum(name.startswith("socket:") for name in open_files) == 1
+
+
+STARVED = """
+import resource
+def descriptors(n):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+plenty = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+# Enough for the supervisor itself, and not for a worker.
+descriptors(len(os.listdir("/proc/self/fd")) + 4)
+try:
+    Pool(executor=make()).start()
+except ModelError as error:
+    assert "Too many open files" in str(error), error
+else:
+    raise SystemExit("a pool started without descriptors")
+descriptors(plenty)
+
+from poolinfer._executors.ladder import Patience
+from poolinfer._executors.restarts import RestartPolicy
+patience = Patience(tick=0.05, restarts=RestartPolicy(most=1000, first=0.05, longest=0.1))
+executor = make(patience=patience)
+with Pool(executor=executor) as pool:
+    first = executor.pids
+    before = len(os.listdir("/proc/self/fd"))
+    descriptors(3)
+    for pid in first: os.kill(pid, signal.SIGKILL)
+    while executor.stats().workers: time.sleep(0.01)
+    starved = pool.submit(Raw("hello"))
+    time.sleep(0.5)
+    assert not starved.done() and not executor.pids
+    descriptors(plenty)
+    assert starved.result(30).text == "hello"
+    while executor.stats().workers < 2: time.sleep(0.01)
+    assert len(os.listdir("/proc/self/fd")) == before, os.listdir("/proc/self/fd")
+assert not executor.pids
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_F37_a_host_that_runs_out_of_descriptors(run_script, prefork):
+    done = run_script(MAKE.replace('"--prefork" in sys.argv', str(prefork)) + STARVED)
+    assert done.returncode == 0, done.stderr
