@@ -101,7 +101,14 @@ LIMITS: Mapping[str, Limit] = {
             "bytes; a worker process without a model has nearly as many",
             optional=True,
         ),
-        Limit("max_age", 1, 1_000_000_000, "seconds before a worker process is replaced", whole=False, optional=True),
+        Limit(
+            "max_age",
+            1,
+            1_000_000_000,
+            "seconds before a worker process is replaced",
+            whole=False,
+            optional=True,
+        ),
         Limit("n_gpu_layers", -1, 10_000, "-1 puts all layers on the GPU; no model has more than this"),
         Limit("grace", 0, 3600, "seconds before what still runs is killed", whole=False),
     )

@@ -22,6 +22,7 @@ from .._spec import LaneSpec, ModelSpec
 from .._wire import WireError
 from .ladder import Death, Patience, Worker
 from .quarantine import Quarantine
+from .routing import path
 from .seats import Entry, Seat, Seats
 from .sizing import Sizing
 from .spawn import ExecSpawner, Spawner
@@ -83,6 +84,7 @@ class ProcessExecutor:
         self._jobs: dict[int, Entry] = {}
         self._again: dict[int, Entry] = {}
         self._seats = Seats(lane.slots)
+        self._routes = lane.prefix_cache and self._sizing.most > 1
         self._quarantine = Quarantine()
         self._spawner = spawner or (ZygoteSpawner(self._boot) if prefork else ExecSpawner())
         self._supervisor = Supervisor(self, self._spawner, self._sizing.least, patience)
@@ -106,7 +108,7 @@ class ProcessExecutor:
     def submit(self, job: Job, emit: Emit) -> bool:
         """See `poolinfer._executor.Executor.submit`."""
         self._check_process()
-        entry = Entry(job, emit)
+        entry = Entry(job, emit, path(job.request) if self._routes else ())
         with self._lock:
             if self._closing:
                 return False
@@ -338,9 +340,7 @@ class ProcessExecutor:
 
     def _served(self, seat: Seat) -> None:
         """One more job has ended there; the lock is held."""
-        now = self._supervisor.now
-        seat.served += 1
-        seat.idle_since = _NEVER if seat.jobs else now
+        seat.serve(now := self._supervisor.now)
         if not seat.retiring and self._complete and self._sizing.is_old(seat, now):
             seat.retiring = seat.recycled = True
 

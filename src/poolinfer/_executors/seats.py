@@ -13,6 +13,7 @@ from .._events import Event, Job, Started
 from .._executor import Emit, ExecutorStats
 from .._results import Chunk
 from .ladder import Worker
+from .routing import Trail, choose
 
 _log = logging.getLogger("poolinfer")
 _MEMORY_SECONDS = 5.0
@@ -23,6 +24,7 @@ class Entry:
 
     Attributes:
         job: it.
+        path: how it begins; see `poolinfer._executors.routing`.
         seat: where it runs, or None while it waits to run again.
         deaths: workers that died while they had it.
         started: whether `Started` was said; `seen`: whether any of its text was.
@@ -30,10 +32,11 @@ class Entry:
         kill_at: when the worker that ignores this is killed.
     """
 
-    __slots__ = ("_emit", "cancelled", "deaths", "job", "kill_at", "seat", "seen", "started")
+    __slots__ = ("_emit", "cancelled", "deaths", "job", "kill_at", "path", "seat", "seen", "started")
 
-    def __init__(self, job: Job, emit: Emit) -> None:
+    def __init__(self, job: Job, emit: Emit, path: tuple[int, ...] = ()) -> None:
         self.job = job
+        self.path = path
         self._emit = emit
         self.seat: Seat | None = None
         self.deaths = 0
@@ -73,21 +76,14 @@ class Seat:
         jobs: those that it has, by id.
         served: jobs that it has ended.
         stats: what it last said of itself.
+        trail: what it was given.
         memory: bytes that it costs, when they were last counted.
         retiring: whether it ends as soon as it has nothing to do; `recycled`: because it is old.
     """
 
     __slots__ = (
-        "_counted_at",
-        "idle_since",
-        "jobs",
-        "memory",
-        "recycled",
-        "retiring",
-        "served",
-        "since",
-        "stats",
-        "worker",
+        *("_counted_at", "idle_since", "jobs", "memory", "recycled", "retiring", "served", "since"),
+        *("stats", "trail", "worker"),
     )
 
     def __init__(self, worker: Worker, now: float) -> None:
@@ -96,9 +92,15 @@ class Seat:
         self.jobs: dict[int, Entry] = {}
         self.served = 0
         self.stats = ExecutorStats()
+        self.trail = Trail()
         self.memory = 0
         self._counted_at = -_MEMORY_SECONDS
         self.retiring = self.recycled = False
+
+    @property
+    def load(self) -> int:
+        """How many jobs it has."""
+        return len(self.jobs)
 
     def fits(self, entry: Entry, slots: int, waiting: bool) -> bool:
         """Whether it has room for a job; `waiting`: others are to run again, for which it keeps empty."""
@@ -112,6 +114,11 @@ class Seat:
     def _taken_alone(self) -> bool:
         return any(entry.deaths for entry in self.jobs.values())
 
+    def serve(self, now: float) -> None:
+        """One of its jobs has ended."""
+        self.served += 1
+        self.idle_since = float("inf") if self.jobs else now
+
     def count_memory(self, now: float) -> None:
         """See what the worker costs, if that was not done of late."""
         if now - self._counted_at >= _MEMORY_SECONDS:
@@ -121,6 +128,7 @@ class Seat:
     def take(self, entry: Entry) -> None:
         """Seat a job."""
         self.jobs[entry.job.id] = entry
+        self.trail.add(entry.path)
         self.idle_since = float("inf")
         entry.seat = self
 
@@ -139,9 +147,9 @@ class Seats(dict[int, Seat]):
         return any(seat.retiring for seat in self.values())
 
     def choose(self, entry: Entry, waiting: bool) -> Seat | None:
-        """The seat with most room for a job; see `Seat.fits`."""
+        """The seat for a job, of those that it `fits`; see `poolinfer._executors.routing`."""
         fitting = [seat for seat in self.values() if seat.fits(entry, self._slots, waiting)]
-        return min(fitting, key=lambda seat: len(seat.jobs), default=None)
+        return choose(fitting, entry.path, self._slots)
 
     def remove(self, number: int) -> Seat:
         """Take the seat of a worker away; what it has done goes on counting."""

@@ -24,21 +24,33 @@ from .._errors import CallCancelled, EngineError, ForkedPool, PoolClosed, Poolin
 from .._events import Done, Event, Failed, Job
 from .._executor import Emit, ExecutorStats
 from .._spec import LaneSpec
+from .routing import Trail, choose, path
 
 #: Loads an engine; the argument says whether loading has been given up.
 Load: TypeAlias = Callable[[Callable[[], bool]], Engine]
 _JOIN_SECONDS = 10.0
 
 
+class _Berth:
+    """A lane, and what it was given."""
+
+    __slots__ = ("lane", "load", "trail")
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.load = 0
+        self.trail = Trail()
+
+
 class _Running:
-    """One accepted job: its lane, and its task once prepared."""
+    """One accepted job: where it runs, and its task once prepared."""
 
-    __slots__ = ("cancelled", "emit", "job", "lane", "task")
+    __slots__ = ("berth", "cancelled", "emit", "job", "task")
 
-    def __init__(self, job: Job, emit: Emit, lane: int) -> None:
+    def __init__(self, job: Job, emit: Emit, berth: _Berth) -> None:
         self.job = job
         self.emit = emit
-        self.lane = lane
+        self.berth = berth
         self.task: Task | None = None
         self.cancelled = False
 
@@ -56,8 +68,7 @@ class ThreadExecutor:
         self._closing = self._stopping = False
         self._closed = threading.Event()
         self._jobs: dict[int, _Running] = {}
-        self._taken = [0] * workers
-        self._lanes: list[Lane] = []
+        self._berths: list[_Berth] = []
         self._threads: list[threading.Thread] = []
         self._queue: SimpleQueue[_Running | None] = SimpleQueue()
         self._engine: Engine | None = None
@@ -85,7 +96,7 @@ class ThreadExecutor:
                 thread.join(_JOIN_SECONDS)
         for lane in lanes:
             lane.discard()
-        self._lanes, self._threads, self._engine = [], [], None
+        self._berths, self._threads, self._engine = [], [], None
         engine.close()
 
     def _launch(self, engine: Engine, lanes: list[Lane]) -> None:
@@ -97,22 +108,25 @@ class ThreadExecutor:
         with self._lock:
             if self._closing:
                 raise PoolClosed("the pool was closed while it was starting")
-            self._engine, self._lanes, self._threads = engine, lanes, threads
+            self._engine, self._berths, self._threads = engine, list(map(_Berth, lanes)), threads
             for thread in threads:
                 thread.daemon = True
                 thread.start()
 
     def submit(self, job: Job, emit: Emit) -> bool:
         self._check_process()
+        steps = path(job.request) if self._spec.prefix_cache and self._workers > 1 else ()
         with self._lock:
-            if self._closing or not self._lanes:
+            if self._closing or not self._berths:
                 return False
-            lane = min(range(len(self._taken)), key=self._taken.__getitem__)
-            if self._taken[lane] >= self._spec.slots:
+            free = [berth for berth in self._berths if berth.load < self._spec.slots]
+            berth = choose(free, steps, self._spec.slots)
+            if berth is None:
                 return False
-            self._taken[lane] += 1
-            running = self._jobs[job.id] = _Running(job, emit, lane)
-            self._lanes[lane].expect()
+            berth.load += 1
+            berth.trail.add(steps)
+            running = self._jobs[job.id] = _Running(job, emit, berth)
+            berth.lane.expect()
             self._queue.put(running)
         return True
 
@@ -123,9 +137,9 @@ class ThreadExecutor:
             if running is None:
                 return
             running.cancelled = True
-            task, lane = running.task, self._lanes[running.lane]
+            task = running.task
         if task is not None:
-            lane.cancel(task)
+            running.berth.lane.cancel(task)
 
     @property
     def busy(self) -> int:
@@ -135,10 +149,10 @@ class ThreadExecutor:
     def stats(self) -> ExecutorStats:
         self._check_process()
         with self._lock:
-            counters = [lane.counters for lane in self._lanes]
+            counters = [berth.lane.counters for berth in self._berths]
             return ExecutorStats(
-                workers=len(self._lanes),
-                slots=len(self._lanes) * self._spec.slots,
+                workers=len(self._berths),
+                slots=len(self._berths) * self._spec.slots,
                 busy=len(self._jobs),
                 steps=sum(item.steps for item in counters),
                 prompt_tokens=sum(item.prompt_tokens for item in counters),
@@ -166,8 +180,8 @@ class ThreadExecutor:
         # The preparer first: a lane that has ended can take no more tasks.
         for thread in self._threads[-1:]:
             thread.join(max(0.0, deadline - time.monotonic()))
-        for lane in self._lanes:
-            lane.close()
+        for berth in self._berths:
+            berth.lane.close()
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         if self._engine is not None and not any(thread.is_alive() for thread in self._threads):
@@ -200,10 +214,10 @@ class ThreadExecutor:
         with self._lock:
             running.task = task
             task.cancelled = running.cancelled
-        self._lanes[running.lane].add(task)
+        running.berth.lane.add(task)
 
     def _refuse(self, running: _Running, error: PoolinferError) -> None:
-        self._lanes[running.lane].unexpect()
+        running.berth.lane.unexpect()
         self._finisher(running)(Failed.of(error))
 
     def _finisher(self, running: _Running) -> Emit:
@@ -219,6 +233,6 @@ class ThreadExecutor:
     def _release(self, running: _Running) -> None:
         with self._lock:
             del self._jobs[running.job.id]
-            self._taken[running.lane] -= 1
+            running.berth.load -= 1
             if not self._jobs:
                 self._idle.notify_all()
