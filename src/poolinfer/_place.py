@@ -141,4 +141,4 @@ class Place:
 def _load(spec: ModelSpec, lane: LaneSpec, cancelled: Callable[[], bool]) -> Engine:
     from ._engine.llama import load
 
-    return load(spec, lane, cancelled)
+    return load(spec, lane, cancelled, try_first=True)

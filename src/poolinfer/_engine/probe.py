@@ -154,13 +154,14 @@ def _listen(child: subprocess.Popen[bytes], cancelled: Callable[[], bool]) -> tu
         while selector.get_map() and time.monotonic() < deadline:
             if cancelled():
                 raise PoolClosed("the pool was closed while its model was loading")
+            ended = child.poll() is not None
             ready = selector.select(_LOOK_SECONDS)
             for key, _ in ready:
                 data = os.read(key.fd, _TAIL)
                 heard[key.fileobj] = (heard[key.fileobj] + data)[-_TAIL:]  # type: ignore[index]
                 if not data:
                     selector.unregister(key.fileobj)
-            if not ready and child.poll() is not None:
+            if ended and not ready:
                 break  # A process that the host forked meanwhile holds the pipes open.
     steps, words = (data.decode(errors="replace") for data in heard.values())
     return steps, words

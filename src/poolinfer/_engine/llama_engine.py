@@ -1,0 +1,142 @@
+"""A model that llama.cpp has loaded, behind the lane's protocol; the bindings come as `api`."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from .._requests import Generation
+from .._spec import LaneSpec, ModelSpec
+from .base import EngineFault, EngineInfo
+from .llama_context import LlamaContext, LlamaSampler
+
+
+class LlamaEngine:
+    """A loaded GGUF model (`base.Engine`).
+
+    Args:
+        api: the bindings.
+        model: what they loaded.
+        spec: which model that is.
+        lane: how its lanes run.
+        computing: called before a context is made, which will compute.
+        release: gives the model back, once.
+    """
+
+    def __init__(
+        self,
+        api: Any,
+        model: Any,
+        spec: ModelSpec,
+        lane: LaneSpec,
+        *,
+        computing: Callable[[], None],
+        release: Callable[[], None],
+    ) -> None:
+        self._api = api
+        self._model = model
+        self._spec = spec
+        self._lane = lane
+        self._computing = computing
+        self._release: Callable[[], None] | None = release
+        self._vocab = api.llama_model_get_vocab(model)
+        self._pieces: dict[int, bytes] = {}
+
+    @cached_property
+    def info(self) -> EngineInfo:
+        api, vocab = self._api, self._vocab
+        n_vocab = int(api.llama_vocab_n_tokens(vocab))
+        attributes = [api.llama_vocab_get_attr(vocab, token) for token in range(n_vocab)]
+        template = self._spec.chat_template
+        if template is None:
+            found = api.llama_model_chat_template(self._model, None)
+            template = found.decode(errors="replace") if found else None
+        return EngineInfo(
+            n_vocab=n_vocab,
+            n_ctx_train=int(api.llama_model_n_ctx_train(self._model)),
+            generates=self._spec.generates,
+            causal=self._spec.causal,
+            pooling=self._spec.pooling,
+            kv_reuse=not (
+                api.llama_model_is_recurrent(self._model)
+                or api.llama_model_is_hybrid(self._model)
+                or api.llama_model_n_swa(self._model) > 0
+            ),
+            chat_template=template,
+            control=self._spellings(attributes, api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_UNKNOWN),
+            markers=self._spellings(attributes, api.LLAMA_TOKEN_ATTR_USER_DEFINED),
+            bos=self._spelling(api.llama_vocab_bos(vocab)),
+            eos=self._spelling(api.llama_vocab_eos(vocab)),
+        )
+
+    def _spellings(self, attributes: list[int], wanted: int) -> tuple[str, ...]:
+        texts = (self._spelling(token) for token, found in enumerate(attributes) if found & wanted)
+        return tuple(text for text in texts if text.strip())
+
+    def _spelling(self, token: int) -> str:
+        if token < 0:
+            return ""
+        return (self._api.llama_vocab_get_text(self._vocab, token) or b"").decode(errors="replace")
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        data = text.encode()
+        room = len(data) + 8
+        while True:
+            tokens = (ctypes.c_int32 * room)()
+            n = self._api.llama_tokenize(
+                self._vocab, data, len(data), tokens, room, add_special, parse_special
+            )
+            if n >= 0:
+                return tokens[:n]
+            if -n <= room:
+                raise EngineFault(f"the text of {len(data)} bytes is too long to tokenize")
+            room = -n
+
+    def piece(self, token: int) -> bytes:
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self._read_piece(token, 64)
+        return found
+
+    def _read_piece(self, token: int, room: int) -> bytes:
+        buffer = ctypes.create_string_buffer(room)
+        n = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
+        return buffer.raw[:n] if n >= 0 else self._read_piece(token, -n)
+
+    def is_end(self, token: int) -> bool:
+        return bool(self._api.llama_vocab_is_eog(self._vocab, token))
+
+    def sampler(self, request: Generation, seed: int) -> LlamaSampler:
+        return LlamaSampler(self._api, request, seed, self.info.n_vocab)
+
+    def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> LlamaContext:
+        self._computing()
+        return LlamaContext(self._api, self._model, self._context_params(n_seq, n_ctx, embeddings))
+
+    def _context_params(self, n_seq: int, n_ctx: int, embeddings: bool) -> Any:
+        params = self._api.llama_context_default_params()
+        params.n_ctx = _padded(n_ctx) * (1 if embeddings else n_seq)
+        whole = embeddings and not self._spec.causal
+        params.n_batch = params.n_ubatch = max(n_ctx, n_seq) if whole else max(self._lane.n_batch, n_seq)
+        params.n_seq_max = n_seq
+        params.kv_unified = embeddings
+        params.embeddings = embeddings
+        if embeddings:
+            params.pooling_type = self._api.LLAMA_POOLING_TYPE_NONE
+        # One row per sequence has logits at a time: a whole batch of them would be gigabytes.
+        params.n_outputs_max = 0 if embeddings else n_seq
+        params.n_threads = params.n_threads_batch = self._lane.threads
+        params.no_perf = True
+        return params
+
+    def close(self) -> None:
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+
+def _padded(n_ctx: int) -> int:
+    """Tokens that llama.cpp gives a sequence: a multiple of 256. The lane counts to `n_ctx` itself."""
+    return -(-n_ctx // 256) * 256
