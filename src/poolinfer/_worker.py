@@ -2,7 +2,7 @@
 
     reader thread:  socket ──> submit, cancel, pong; the end of the stream ends the process, whatever it does
     main thread:    boot, stop
-    sender thread:  all events that have gathered ──> one frame (the last ending: at once, by the lane's thread)
+    sender thread:  all that a step gave rise to ──> one frame
 
 The reader answers pings itself, so a ping says that the process lives, and only the count of steps in the
 answer says that its lane does.
@@ -58,8 +58,6 @@ _PR_SET_NO_NEW_PRIVS = 38
 #: Exit statuses: the host is gone, the engine could not be loaded, the worker is broken.
 HOST_GONE, BOOT_FAILED, BROKEN = 0, 3, 70
 _WATCH_SECONDS = 1.0
-# Long enough for the other slots of the step to say theirs, and the lane to be back in its C code.
-_GATHER_SECONDS = 5e-5
 _PONG_SECONDS = 0.1
 
 
@@ -75,17 +73,23 @@ class Link:
         threading.Thread(target=self._send_all, name="worker-sender", daemon=True).start()
 
     def say(self, what: _Saying) -> None:
-        """Send a message, or an event, soon."""
+        """Have a message, or an event, sent by the next `flush`."""
         self._outbox.append(what)
-        self._bell.release()
+
+    def flush_soon(self) -> None:
+        """Send all that was said, on another thread."""
+        if self._outbox:
+            self._bell.release()
 
     def flush(self) -> None:
-        """Send what is left now."""
+        """Send all that was said."""
         with self._sending:
             said: list[_Saying] = []
             with suppress(IndexError):
                 while True:
                     said.append(self._outbox.popleft())
+            if not said:
+                return
             try:
                 self._sock.sendall(pack(said))
             except OSError:
@@ -102,9 +106,6 @@ class Link:
     def _send_all(self) -> NoReturn:
         while True:
             self._bell.acquire()
-            time.sleep(_GATHER_SECONDS)
-            while self._bell.acquire(blocking=False):
-                pass
             self.flush()
 
 
@@ -137,19 +138,26 @@ class Worker:
             self._inner.cancel(message.job_id)
         elif isinstance(message, Ping):
             self._link.say(Pong(self._inner.stats()))
+            self._link.flush()
 
     def _submit(self, inner: ThreadExecutor, job: Job) -> None:
         if not inner.submit(job, partial(self._emit, inner, job.id)):
             self._emit(inner, job.id, Failed.of(EngineError("the worker has no room for the call")))
+            self._link.flush()
 
     def _emit(self, inner: ThreadExecutor, job_id: int, event: Event) -> None:
         if isinstance(event, Done | Failed) and time.monotonic() >= self._due:
             self._due = time.monotonic() + _PONG_SECONDS
             self._link.say(Pong(inner.stats()))
         self._link.say((job_id, event))
-        if isinstance(event, Done | Failed) and not inner.busy:
-            # Nobody else is served meanwhile, and the caller need not wait for another thread.
+
+    def _flush(self) -> None:
+        if self._inner is None or not self._inner.busy:
+            # Nobody is served meanwhile, and the caller need not wait until another thread wakes up.
             self._link.flush()
+        else:
+            # It sends while the lane is in its C code.
+            self._link.flush_soon()
 
     def work(self) -> int:
         """Boot, and wait until told to stop; the exit status."""
@@ -158,7 +166,10 @@ class Worker:
             return 0
         try:
             inner = ThreadExecutor(
-                lambda cancelled: self._engine or load_engine(boot, cancelled), workers=1, lane=boot.lane
+                lambda cancelled: self._engine or load_engine(boot, cancelled),
+                workers=1,
+                lane=boot.lane,
+                flush=self._flush,
             )
             inner.start(lambda: None)
         except Exception as error:
@@ -166,6 +177,7 @@ class Worker:
             return BOOT_FAILED
         self._inner = inner
         self._link.say(Up())
+        self._link.flush()
         whole = self._wait_for_stop(_pool_threads())
         inner.close(0.0)
         return 0 if whole else BROKEN

@@ -58,9 +58,12 @@ class _Running:
 class ThreadExecutor:
     """Runs jobs on `workers` lanes of this process (`poolinfer._executor.Executor`)."""
 
-    def __init__(self, load: Load, *, workers: int, lane: LaneSpec) -> None:
+    def __init__(
+        self, load: Load, *, workers: int, lane: LaneSpec, flush: Callable[[], None] = lambda: None
+    ) -> None:
         self._load = load
         self._spec = lane
+        self._flush = flush
         self._workers = workers
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -79,7 +82,7 @@ class ThreadExecutor:
         lanes: list[Lane] = []
         try:
             for _ in range(self._workers):
-                lanes.append(Lane(engine, self._spec))
+                lanes.append(Lane(engine, self._spec, flush=self._flush))
             self._launch(engine, lanes)
         except BaseException:
             self._abandon(lanes, engine)
@@ -219,6 +222,7 @@ class ThreadExecutor:
     def _refuse(self, running: _Running, error: PoolinferError) -> None:
         running.berth.lane.unexpect()
         self._finisher(running)(Failed.of(error))
+        self._flush()
 
     def _finisher(self, running: _Running) -> Emit:
         """The job's emit, with its room given back before its ending is said (law L6)."""
