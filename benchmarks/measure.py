@@ -1,147 +1,101 @@
 """Run one engine on one workload in a process of its own: ``python measure.py ENGINE WORKLOAD RESULT``.
 
-A process per measurement keeps peak memory apart and lets a crash fail one row instead of the benchmark.
+A process per measurement keeps memory and processor time apart, and lets a crash fail one row instead of all.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from baselines import WARM_UP_TOKENS, bare_loop, locked_llama
-from workload import Workload
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What one engine did in one round.
-
-    Attributes:
-        seconds: from the first call to the last answer, without loading and warming up.
-        counts: tokens generated for each chat.
-        prompt_counts: prompt tokens of each chat, as the engine counts them.
-        peak_rss_mb: most memory that the process had resident, mapped weights included.
-    """
-
-    seconds: float
-    counts: list[int]
-    prompt_counts: list[int]
-    peak_rss_mb: float
-
-    @property
-    def rate(self) -> float:
-        """Return generated tokens per second over the whole run, prompts included in the time."""
-        return sum(self.counts) / self.seconds
+from drive import DRIVES, Figures, Run, quantile
+from engines import Engine, Unavailable, make_engine
+from processes import cpu_seconds, peak_memory, tree
+from workloads import Prompt, Workload
 
 
-def pool_layout(engine: str, work: Workload) -> tuple[int, int, int]:
-    """Return the workers, slots and threads per worker of one of poolinfer's engines."""
-    if engine in ("pool-equal", "pool"):
-        return 1, work.slots, work.threads
-    return 2, work.slots // 2, max(1, work.threads // 2)
-
-
-#: Seconds that no step takes: with it a pool fills its batches as the bare loop does.
-_UNBOUNDED = 10.0
-
-
-def label(engine: str, work: Workload) -> str:
-    """Return how the report names an engine."""
-    if engine == "locked":
-        return f"Llama behind a lock ({work.slots} callers)"
-    if engine == "bare":
-        return f"bare batched loop ({work.slots} sequences)"
-    workers, slots, threads = pool_layout(engine, work)
-    schedule = ", whole batches" if engine == "pool-equal" else ""
-    return f"poolinfer {workers} x {slots} slots, {threads} thread{'s' if threads > 1 else ''} each{schedule}"
-
-
-def run_locked(work: Workload) -> tuple[float, list[int], list[int]]:
-    """Measure the locked ``Llama``."""
-    seconds, _, counts = locked_llama(
-        Path(work.model),
-        work.prompts,
-        max_tokens=work.max_tokens,
-        callers=work.slots,
-        n_threads=work.threads,
-        n_ctx=work.n_ctx,
-        banned=work.banned,
+def warm_up(engine: Engine, work: Workload) -> None:
+    """Let the engine work a little on what has nothing to do with the workload."""
+    if work.kind == "embed":
+        engine.embed(["warm up"])
+        return
+    prompt = Prompt(
+        "warm up", work.prompts[-1].tokens[-4:] if work.prompts and work.prompts[-1].tokens else None
     )
-    return seconds, counts, [len(prompt) for prompt in work.prompts]
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: engine.generate(prompt, 2, lambda: None), range(2)))
 
 
-def run_bare(work: Workload) -> tuple[float, list[int], list[int]]:
-    """Measure the bare batched loop."""
-    seconds, _, counts = bare_loop(
-        Path(work.model),
-        work.prompts,
-        max_tokens=work.max_tokens,
-        slots=work.slots,
-        n_threads=work.threads,
-        n_ctx=work.n_ctx,
-        banned=work.banned,
-    )
-    return seconds, counts, [len(prompt) for prompt in work.prompts]
+def problems(run: Run, work: Workload) -> list[str]:
+    """Return what is wrong with a run: nothing, when every answer is whole."""
+    found = list(run.problems)
+    whole = sum(call.answer.completion_tokens == work.max_tokens for call in run.calls)
+    if whole != len(run.calls):
+        found.append(f"only {whole} of {len(run.calls)} answers have {work.max_tokens} tokens")
+    for call in run.calls:
+        said, known = call.answer.prompt_tokens, call.prompt.tokens
+        if said is not None and known is not None and said != len(known):
+            found.append(f"a prompt of {len(known)} tokens counts as {said}")
+            break
+    return found
 
 
-def run_pool(engine: str, work: Workload) -> tuple[float, list[int], list[int]]:
-    """Measure a poolinfer pool: every chat is submitted at once, the pool runs as many as it has slots."""
-    workers, slots, threads = pool_layout(engine, work)
-    options = {"latency_target": _UNBOUNDED} if engine == "pool-equal" else {}
-    import poolinfer  # here, so that the baselines run without it
-
-    bias = dict.fromkeys(work.banned, -100.0) or None
-    chats = [
-        poolinfer.Chat(text, max_tokens=work.max_tokens, temperature=0, logit_bias=bias)
-        for text in work.texts
-    ]
-    warm_up = poolinfer.Chat("warm up", max_tokens=WARM_UP_TOKENS, temperature=0)
-    model = poolinfer.Model.load(work.model)
-    with (
-        model,
-        poolinfer.Pool(
-            model, workers=workers, slots=slots, threads=threads, n_ctx=work.n_ctx, **options
-        ) as pool,
-    ):
-        for call in [pool.submit(warm_up) for _ in range(workers)]:
-            call.result()
-        started = time.perf_counter()
-        calls = [pool.submit(chat) for chat in chats]
-        usages = [call.result().usage for call in calls]
-        seconds = time.perf_counter() - started
-    return seconds, [used.completion_tokens for used in usages], [used.prompt_tokens for used in usages]
+def figures(run: Run) -> Figures:
+    """Return the figures of a run."""
+    if not run.calls:
+        return {"seconds": run.seconds, **run.extra}
+    tokens = sum(call.answer.completion_tokens for call in run.calls)
+    gaps = [gap for call in run.calls for _, gap in call.gaps] or [0.0]
+    ttfts = [call.ttft for call in run.calls]
+    latencies = [call.ended - call.began for call in run.calls]
+    cached = [call.answer.cached_tokens for call in run.calls]
+    return {
+        "seconds": run.seconds,
+        "tokens": tokens,
+        "tokens_per_second": tokens / run.seconds,
+        "calls_per_second": len(run.calls) / run.seconds,
+        "ttft_p50": quantile(ttfts, 0.5),
+        "ttft_p95": quantile(ttfts, 0.95),
+        "itl_p50": quantile(gaps, 0.5),
+        "itl_p99": quantile(gaps, 0.99),
+        "latency_p50": quantile(latencies, 0.5),
+        "latency_p95": quantile(latencies, 0.95),
+        "cached_tokens": sum(count or 0 for count in cached),
+        **run.extra,
+    }
 
 
-ENGINES: dict[str, Callable[[Workload], tuple[float, list[int], list[int]]]] = {
-    "locked": run_locked,
-    "bare": run_bare,
-    "pool-equal": lambda work: run_pool("pool-equal", work),
-    "pool": lambda work: run_pool("pool", work),
-    "pool-lanes": lambda work: run_pool("pool-lanes", work),
-}
-
-
-def peak_rss_mb() -> float:
-    """Return this process's peak resident memory in MB."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        return int(lines["VmHWM"].split()[0]) * 1024 / 1e6
-    # Elsewhere (macOS) the unit is a byte.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+def measure(name: str, work: Workload) -> dict[str, Any]:
+    """Measure an engine on a workload."""
+    began = time.perf_counter()
+    engine = make_engine(name, work)
+    engine.start()
+    started = time.perf_counter() - began
+    try:
+        warm_up(engine, work)
+        before = cpu_seconds(tree())
+        run = DRIVES[work.kind](engine, work)
+        used = cpu_seconds(tree()) - before
+        found = figures(run) | {"start_s": started, "peak_mb": peak_memory(tree()) / 1e6, "cpu_s": used}
+        if found.get("tokens"):
+            found["cpu_per_1000"] = used / found["tokens"] * 1000
+        return {"figures": found, "problems": problems(run, work), "settings": engine.settings}
+    finally:
+        engine.close()
 
 
 def main() -> None:
     """Measure and write the result."""
-    engine, workload, result = sys.argv[1:]
-    seconds, counts, prompt_counts = ENGINES[engine](Workload.load(Path(workload)))
-    measured = Measurement(seconds, counts, prompt_counts, peak_rss_mb())
-    Path(result).write_text(json.dumps(asdict(measured)), encoding="utf-8")
+    name, workload, result = sys.argv[1:]
+    try:
+        found = measure(name, Workload.load(Path(workload)))
+    except Unavailable as why:
+        found = {"skipped": str(why)}
+    Path(result).write_text(json.dumps(found, default=str), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,140 +1,183 @@
-"""What the benchmark prints and keeps: the machine, the medians, the table."""
+"""What the benchmark says: medians, ratios, targets, tables, and the results file."""
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
-from measure import Measurement, label
-from workload import Workload
+from drive import Figures
+from engines import PEERS, is_pool, label
+from machine import shown, table
+from workloads import Workload
 
-PACKAGES = ("poolinfer", "llama-cpp-python", "numpy")
-COLUMNS = ("engine", "tokens/s", "vs locked", "vs bare", "wall s", "peak MB", "check")
+#: What poolinfer is to reach: workload, figure, the peer it is divided by (None: the figure itself), bound.
+#: At least that much of rates, at most that much of times.
+TARGETS: tuple[tuple[str, str, str | None, float], ...] = (
+    ("W1", "tokens_per_second", "locked", 2.0),
+    ("W1", "tokens_per_second", "fresh", 1.85),
+    ("W1", "tokens_per_second", "xllamacpp", 1.55),
+    ("W1", "tokens_per_second", "bundled", 1.05),
+    ("W2", "tokens_per_second", "locked", 1.4),
+    ("W2", "tokens_per_second", "fresh", 1.0),
+    ("W2", "tokens_per_second", "xllamacpp", 1.2),
+    ("W2", "tokens_per_second", "bundled", 1.25),
+    ("W2", "tokens_per_second", "bare", 0.95),
+    ("W3", "entering_p99_over_median", None, 5.0),
+    ("W3", "long_over_alone", None, 1.5),
+    ("W4", "calls_per_second", "fresh", 3.0),
+    ("W5", "last_turn_over_cold", None, 0.25),
+    ("W7", "latency_p50", "locked", 1.0),
+    ("W8", "most_over_next", None, 0.95),
+)
+#: Columns after the ratios: figure, heading, factor, format.
+_COLUMNS = (
+    ("ttft_p50", "TTFT p50 ms", 1e3, ".0f"),
+    ("ttft_p95", "p95", 1e3, ".0f"),
+    ("itl_p50", "between tokens p50 ms", 1e3, ".1f"),
+    ("itl_p99", "p99", 1e3, ".0f"),
+    ("latency_p50", "latency p50 s", 1, ".2f"),
+    ("peak_mb", "peak MB", 1, ".0f"),
+    ("cpu_per_1000", "CPU s per 1000 tokens", 1, ".1f"),
+)
+_MORE = {
+    "W3": (
+        ("long_over_alone", "long prompt's TTFT / alone", 1, ".2f"),
+        ("entering_p99", "p99 while it enters ms", 1e3, ".0f"),
+        ("itl_median", "median otherwise ms", 1e3, ".0f"),
+    ),
+    "W5": (("last_turn_ttft", "last turn TTFT ms", 1e3, ".0f"), ("cold_ttft", "cold ms", 1e3, ".0f")),
+    "W8": (("most_over_next", "most callers / next", 1, ".2f"),),
+}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
-    """One engine in one round: a measurement, or why there is none."""
+    """What the engines did on one workload.
 
-    engine: str
-    measured: Measurement | None
-    error: str | None = None
+    Attributes:
+        work: the workload.
+        rounds: per repeat, what `measure` wrote for each engine: figures, problems, settings, or why not.
+    """
 
+    work: Workload
+    rounds: list[dict[str, dict[str, Any]]] = field(default_factory=list)
 
-@dataclass(frozen=True)
-class Row:
-    """Medians of one engine over the rounds; ratios are medians of each round's own ratio."""
+    @property
+    def engines(self) -> list[str]:
+        """All engines that were to run."""
+        return list(self.rounds[0])
 
-    engine: str
-    rate: float | None
-    vs_locked: float | None
-    vs_bare: float | None
-    seconds: float | None
-    peak_rss_mb: float | None
-    problems: list[str]
+    @property
+    def measured(self) -> list[str]:
+        """Engines that ran."""
+        return [name for name in self.engines if self.figure(name, "seconds") is not None]
 
-    def cells(self) -> tuple[str, ...]:
-        """Return what the table shows."""
-        return (
-            self.engine,
-            "-" if self.rate is None else f"{self.rate:.1f}",
-            "-" if self.vs_locked is None else f"{self.vs_locked:.2f}x",
-            "-" if self.vs_bare is None else f"{self.vs_bare:.2f}x",
-            "-" if self.seconds is None else f"{self.seconds:.2f}",
-            "-" if self.peak_rss_mb is None else f"{self.peak_rss_mb:.0f}",
-            "; ".join(self.problems) or "ok",
-        )
+    def figure(self, engine: str, name: str) -> float | None:
+        """Return the median of a figure over the repeats, or None."""
+        return _median(value for one in self.rounds if (value := _figures(one, engine).get(name)) is not None)
 
+    def ratio(self, engine: str, base: str, name: str) -> float | None:
+        """Return the median over the repeats of an engine's figure by another's in the same repeat."""
+        pairs = [(_figures(one, engine).get(name), _figures(one, base).get(name)) for one in self.rounds]
+        return _median(mine / other for mine, other in pairs if mine is not None and other)
 
-def usable_cores() -> int:
-    """Return the cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    def remarks(self, engine: str) -> str:
+        """Return why an engine was left out, or what was wrong with its answers; empty when all is well."""
+        said = [text for one in self.rounds for text in _remarks(one.get(engine, {}))]
+        return "; ".join(dict.fromkeys(said))
 
 
-def cpu_model() -> str:
-    """Return the processor's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def _figures(one: dict[str, dict[str, Any]], engine: str) -> Figures:
+    return dict(one.get(engine, {}).get("figures", {}))
 
 
-def machine() -> dict[str, str | int]:
-    """Return what identifies the machine, short of its name."""
-    return {
-        "cpu": cpu_model(),
-        "cores": usable_cores(),
-        "system": platform.system(),
-        "arch": platform.machine(),
-    }
-
-
-def package_version(name: str) -> str:
-    """Return the version of an installed package."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that matter for the figures."""
-    return {"python": platform.python_version(), **{name: package_version(name) for name in PACKAGES}}
-
-
-def problems(outcome: Outcome, work: Workload) -> list[str]:
-    """Return what is wrong with a measurement: nothing, when every chat is whole."""
-    if outcome.measured is None:
-        return [outcome.error or "failed"]
-    found = []
-    whole = sum(count == work.max_tokens for count in outcome.measured.counts)
-    if whole != len(work.prompts):
-        found.append(f"only {whole} of {len(work.prompts)} chats have {work.max_tokens} tokens")
-    if outcome.measured.prompt_counts != [len(prompt) for prompt in work.prompts]:
-        found.append("prompt token counts differ from the baselines'")
-    return found
+def _remarks(found: dict[str, Any]) -> list[str]:
+    why = found.get("skipped")
+    return [f"left out: {why}"] if why else [*found.get("problems", [])]
 
 
 def _median(values: Iterable[float]) -> float | None:
-    """Return the median, or None of nothing."""
     present = list(values)
     return median(present) if present else None
 
 
-def _ratio(engine: str, base: str, rounds: Sequence[dict[str, Outcome]]) -> float | None:
-    """Return the median over the rounds of one engine's rate over another's in the same round."""
-    pairs = [(one[engine].measured, one[base].measured) for one in rounds if engine in one and base in one]
-    return _median(mine.rate / other.rate for mine, other in pairs if mine and other)
-
-
-def summarise(engine: str, rounds: Sequence[dict[str, Outcome]], work: Workload) -> Row:
-    """Return an engine's row of the table."""
-    measured = [found for one in rounds if (found := one[engine].measured)]
-    return Row(
-        engine=label(engine, work),
-        rate=_median(one.rate for one in measured),
-        vs_locked=_ratio(engine, "locked", rounds),
-        vs_bare=_ratio(engine, "bare", rounds),
-        seconds=_median(one.seconds for one in measured),
-        peak_rss_mb=_median(one.peak_rss_mb for one in measured),
-        problems=list(dict.fromkeys(text for one in rounds for text in problems(one[engine], work))),
-    )
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Return the rows as a Markdown table that also reads well in a terminal."""
-    lines = [COLUMNS, *(row.cells() for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    texts = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in lines
+def workload_table(outcome: Outcome) -> str:
+    """Return a workload's table, ratios first."""
+    work = outcome.work
+    bases = [name for name in outcome.measured if name in PEERS]
+    others = [column for column in (*_MORE.get(work.name, ()), *_COLUMNS) if column[0] != work.headline]
+    columns = [(work.headline, work.headline.replace("_", " "), 1, ""), *others]
+    columns = [
+        column for column in columns if any(outcome.figure(name, column[0]) for name in outcome.measured)
     ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([texts[0], rule, *texts[1:]])
+    lines = [["engine", *(f"/ {base}" for base in bases), *(column[1] for column in columns), ""]]
+    for name in outcome.engines:
+        ratios = [outcome.ratio(name, base, work.headline) for base in bases]
+        cells = ["-" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+        for figure, _, factor, spec in columns:
+            value = outcome.figure(name, figure)
+            cells.append("-" if value is None else format(value * factor, spec) if spec else shown(value))
+        lines.append([label(name), *cells, outcome.remarks(name)])
+    return table(lines)
+
+
+def targets(outcomes: dict[str, Outcome]) -> list[dict[str, Any]]:
+    """Return every target that can be judged, with what the default pool and the best one reached."""
+    found = []
+    for workload, figure, base, bound in TARGETS:
+        if workload not in outcomes or (base and base not in outcomes[workload].measured):
+            continue
+        reached = _reached(outcomes[workload], figure, base)
+        if not reached:
+            continue
+        lower = figure.endswith(("_p50", "_p99", "_over_median", "_over_alone", "_over_cold"))
+        best = (min if lower else max)(reached, key=reached.__getitem__)
+        found.append(
+            {
+                "workload": workload,
+                "figure": f"{figure} / {base}" if base else figure,
+                "target": f"{'<=' if lower else '>='} {bound}",
+                "default": reached.get("thread"),
+                "best": reached[best],
+                "by": best,
+                "met": reached[best] <= bound if lower else reached[best] >= bound,
+            }
+        )
+    return found
+
+
+def _reached(outcome: Outcome, figure: str, base: str | None) -> dict[str, float]:
+    pools = [name for name in outcome.measured if is_pool(name)]
+    values = {
+        name: outcome.ratio(name, base, figure) if base else outcome.figure(name, figure) for name in pools
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def targets_table(judged: list[dict[str, Any]]) -> str:
+    """Return what `targets` found as a table."""
+    lines = [["workload", "figure", "target", "default pool", "best pool", "which", "met"]]
+    for item in judged:
+        default = "-" if item["default"] is None else f"{item['default']:.2f}"
+        row = [item["workload"], item["figure"].replace("_", " "), item["target"], default]
+        lines.append([*row, f"{item['best']:.2f}", item["by"], "yes" if item["met"] else "no"])
+    return table(lines) if len(lines) > 1 else ""
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """Return all that is kept of a workload."""
+    names = sorted({name for one in outcome.rounds for engine in one for name in _figures(one, engine)})
+    return {
+        "title": outcome.work.title,
+        "headline": outcome.work.headline,
+        "prompt_tokens": sum(len(prompt.tokens or []) for prompt in outcome.work.prompts),
+        "settings": {name: outcome.rounds[0][name].get("settings") for name in outcome.engines},
+        "remarks": {name: text for name in outcome.engines if (text := outcome.remarks(name))},
+        "medians": {
+            name: {figure: value for figure in names if (value := outcome.figure(name, figure)) is not None}
+            for name in outcome.measured
+        },
+        "rounds": [{name: _figures(one, name) for name in one} for one in outcome.rounds],
+    }

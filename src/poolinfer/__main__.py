@@ -1,4 +1,4 @@
-"""The command line: ``python -m poolinfer demo``."""
+"""The command line: ``python -m poolinfer demo`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 
 from . import __version__
+from ._bench import Burst, run_bench
 from ._demo import run_demo
 from ._errors import PoolinferError
 from ._model import demo_model
@@ -17,10 +19,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return run_demo(options.model, workers=options.workers, slots=options.slots)
+        return _run(options)
     except PoolinferError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "demo":
+        return run_demo(options.model, workers=options.workers, slots=options.slots)
+    sizes = {field.name: getattr(options, field.name) for field in fields(Burst)}
+    return run_bench(options.model, Burst(**sizes))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -29,6 +38,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"poolinfer {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    _add_demo(commands)
+    _add_bench(commands)
+    return parser
+
+
+def _default_model() -> str:
+    return os.environ.get("POOLINFER_MODEL") or demo_model()
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = commands.add_parser(
         "demo",
         help="16 concurrent calls on the model that ships with the package",
@@ -38,12 +57,45 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--model",
         metavar="FILE",
-        default=os.environ.get("POOLINFER_MODEL") or demo_model(),
+        default=_default_model(),
         help="a GGUF file; default: $POOLINFER_MODEL, or else the tiny model in the package",
     )
     demo.add_argument("--workers", type=int, metavar="N", help="lanes (default: 1)")
     demo.add_argument("--slots", type=int, metavar="N", help="calls decoded together in a lane (default: 8)")
-    return parser
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="try workers x slots x threads on a model of yours",
+        description="Run one burst of made-up chats on several layouts of a pool, and print what each reached"
+        " and the Pool(...) line of the fastest. Leave the machine alone meanwhile.",
+    )
+    bench.add_argument(
+        "model", metavar="FILE", nargs="?", default=_default_model(), help="a GGUF file; default: as for demo"
+    )
+    bench.add_argument(
+        "--executor",
+        choices=("thread", "process", "prefork"),
+        default=Burst().executor,
+        help="where lanes run (default: %(default)s)",
+    )
+    for name, of in (
+        ("calls", "chats at once"),
+        ("words", "words in each"),
+        ("max-tokens", "most tokens out"),
+        ("n-ctx", "context of each, in tokens"),
+    ):
+        default = getattr(Burst(), name.replace("-", "_"))
+        bench.add_argument(
+            f"--{name}", type=_count, metavar="N", default=default, help=f"{of} (default: %(default)s)"
+        )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 if __name__ == "__main__":
