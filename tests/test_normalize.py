@@ -100,6 +100,12 @@ def test_F40_raw_prompts(prompt: Any) -> None:
         ({"tool_choice": {"type": "function"}}, "tool_choice"),
         ({"logprobs": 1}, "logprobs"),
         ({"logprobs": None}, "logprobs"),
+        ({"cache_key": ""}, "cache_key"),
+        ({"cache_key": 5}, "cache_key"),
+        ({"cache_key": b"tenant"}, "cache_key"),
+        ({"cache_key": "k" * 257}, "cache_key"),
+        ({"cache_key": "\u20ac" * 86}, "cache_key"),
+        ({"cache_key": "\ud800"}, "cache_key"),
     ],
 )
 def test_F40_options(options: dict[str, Any], field: str) -> None:
@@ -116,7 +122,9 @@ def test_F40_normal_form() -> None:
         {"role": "assistant", "content": None, "tool_calls": [CALL], "function_call": None},
         {"role": "tool", "content": "", "tool_call_id": "c1"},
     ]
-    found = normalize(Chat(prompt, stop="x", tools=[TOOL], temperature=1, top_logprobs=2))
+    found = normalize(
+        Chat(prompt, stop="x", tools=[TOOL], temperature=1, top_logprobs=2, cache_key="k" * 256)
+    )
     assert isinstance(found, Chat)
     arguments = {"a": (1, {"b": None})}
     assert found.prompt == (

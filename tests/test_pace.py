@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from poolinfer._engine.pace import Pace
+from poolinfer._engine.pace import Pace, share
 
 
 def test_nobody_decoding_gets_whole_batches() -> None:
@@ -61,3 +63,22 @@ def test_the_batch_bounds_the_budget() -> None:
     pace.observe(prefill=64, decoding=0, seconds=0.001)
     assert pace.prefill_budget(30) == 70
     assert pace.prefill_budget(100) == 0
+
+
+def test_short_prompts_come_first() -> None:
+    assert share([3000, 20, 100], 512, oldest_first=False) == [392, 20, 100]
+    assert share([20, 100], 512, oldest_first=False) == [20, 100]
+    assert share([], 512, oldest_first=False) == []
+
+
+def test_the_oldest_prompt_comes_first_in_its_turn() -> None:
+    assert share([3000, 300, 300], 512, oldest_first=False) == [0, 300, 212]
+    assert share([3000, 300, 300], 512, oldest_first=True) == [512, 0, 0]
+    assert share([30, 300, 20], 100, oldest_first=True) == [30, 50, 20]
+
+
+@given(st.lists(st.integers(1, 5000), min_size=1, max_size=8), st.integers(0, 600), st.booleans())
+def test_no_room_is_left_over_and_none_is_given_twice(pending: list[int], room: int, oldest: bool) -> None:
+    rows = share(pending, room, oldest_first=oldest)
+    assert sum(rows) == min(room, sum(pending))
+    assert all(0 <= got <= needed for got, needed in zip(rows, pending, strict=True))

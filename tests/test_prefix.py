@@ -169,18 +169,46 @@ def test_copying_from_a_resident_is_using_it() -> None:
     assert books.call(words(4000, 50)).number == 1
 
 
-def test_running_sequences_lie_side_by_side_and_residents_make_way() -> None:
+@pytest.mark.parametrize(("n", "moves"), [(128, True), (127, False)])
+def test_running_sequences_lie_side_by_side_and_large_residents_make_way(n: int, moves: bool) -> None:
     books = Books(4)
-    for n in range(4):
-        books.call(words(1000 * n, 50))
-    oldest_first = [books.call(words(1000 * n, 50)).number for n in (3, 0, 1, 2)]
-    assert oldest_first == [3, 0, 1, 2]
-    running = books.start(words(1000, 50) + words(5000, 50))
-    assert running.number == 1
-    beside = books.start(words(6000, 50))  # 3 is older, but 0 is beside 1: what it holds moves to 3
-    assert (beside.number, books.copies) == (0, ((0, 3),))
+    residents = [words(1000 * i, n) for i in range(4)]
+    for i in (0, 1, 2, 3, 0, 1, 2):
+        assert books.call(residents[i]).number == i
+    assert books.start([*residents[1], 1]).number == 1
+    beside = books.start(words(6000, 50))  # 3 is older, but 0 is beside 1
+    assert (beside.number, books.copies) == (0, ((0, 3),) if moves else ())
     books.leave(beside)
-    assert books.start(words(0, 50) + words(7000, 10)).number == 3
+    assert books.start([*residents[0], 1]).computed == (n if moves else 0)
+
+
+def test_a_resident_makes_way_before_another_is_copied_to_its_place() -> None:
+    books = Books(5)
+    residents = [words(1000 * i, 150) for i in range(1, 4)] + [SYSTEM + words(5000, 50), words(6000, 150)]
+    for i in (0, 1, 2, 3, 4, 0, 2, 3):
+        assert books.call(residents[i]).number == i
+    assert books.start(residents[1]).number == 1
+    beside = books.start(SYSTEM + words(7000, 50))
+    assert (beside.number, books.copies) == (0, ((0, 4), (3, 0)))
+    assert books.start([*residents[0], 1]).number == 4
+
+
+def test_a_resident_does_not_make_way_into_what_is_about_to_be_copied() -> None:
+    books = Books(4)
+    books.call(SYSTEM + words(1000, 50))
+    for n in (2000, 3000, 4000):
+        books.call(words(n, 150))
+    running = books.start(words(4000, 160))
+    again = books.start(words(2000, 160))
+    assert (running.number, again.number) == (3, 1)
+    books.start(SYSTEM + words(5000, 50))
+    assert books.copies == ((0, 2),)
+
+
+def test_a_resident_that_begins_with_a_common_token_is_not_taken_for_a_continued_one() -> None:
+    books = Books(2)
+    books.call(words(0, 3), *words(1000, 200))
+    assert books.start([*words(0, 3), *words(2000, 100)]).number == 1
 
 
 def test_keys_share_nothing() -> None:

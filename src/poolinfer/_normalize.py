@@ -51,6 +51,7 @@ def _numbers(request: Request, names: Sequence[str]) -> dict[str, Any]:
 def _generation(request: Generation) -> dict[str, Any]:
     found = _numbers(request, (*_REQUEST, *_SAMPLING))
     found["stop"] = _stop(request.stop)
+    found["cache_key"] = _cache_key(request.cache_key)
     found["logit_bias"] = _logit_bias(request.logit_bias)
     found["logprobs"] = flag("logprobs", request.logprobs) or found["top_logprobs"] > 0
     return found
@@ -90,6 +91,15 @@ def _stop(value: object) -> tuple[str, ...]:
         if not text:
             refuse(field, text, "leave out the empty text; () is for none")
     return tuple(found)
+
+
+def _cache_key(value: object) -> str | None:
+    if value is None:
+        return None
+    key = Budget("cache_key").text("cache_key", value)
+    if not key:
+        refuse("cache_key", key, "give some text, or None to share with all calls that have no key")
+    return key
 
 
 def _logit_bias(value: object) -> dict[int, float] | None:

@@ -51,6 +51,8 @@ class Generation(Request):
         logit_bias: token id to a number added to its logit.
         logprobs: whether to return each token's log probability.
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
+        cache_key: only calls with an equal key (or all without one) reuse what their prompts have in common.
+            Give each tenant one of its own.
     """
 
     max_tokens: int | None = None
@@ -66,6 +68,7 @@ class Generation(Request):
     logit_bias: Mapping[int, float] | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+    cache_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ class SamplingOptions(RequestOptions, total=False):
     logit_bias: Mapping[int, float] | None
     logprobs: bool
     top_logprobs: int
+    cache_key: str | None
 
 
 class RawOptions(SamplingOptions, total=False):

@@ -47,6 +47,7 @@ class LaneSpec:
         threads: threads that compute.
         n_batch: most tokens of one step.
         latency_target: seconds that a step may take while somebody is decoding.
+        prefix_cache: whether prompts reuse what earlier ones have in common with them.
     """
 
     slots: int = 4
@@ -54,3 +55,4 @@ class LaneSpec:
     threads: int = 1
     n_batch: int = 512
     latency_target: float = 0.25
+    prefix_cache: bool = True

@@ -31,6 +31,7 @@ class EngineInfo:
         generates: whether it can generate text (False for embedding models such as BERT).
         causal: whether a token attends only to earlier ones; if not, a text is computed in one piece.
         pooling: how the model's metadata says that token vectors become one.
+        kv_reuse: whether a sequence's KV can be copied and cut (not with recurrent layers or sliding windows).
         chat_template: Jinja source of its chat template, or None.
         control: spellings of its control tokens, which no user's text may become.
         markers: spellings of its user-defined tokens (``<think>``), which no untrusted turn may become.
@@ -43,6 +44,7 @@ class EngineInfo:
     generates: bool = True
     causal: bool = True
     pooling: Pooling = "mean"
+    kv_reuse: bool = True
     chat_template: str | None = None
     control: tuple[str, ...] = ()
     markers: tuple[str, ...] = ()
@@ -117,6 +119,18 @@ class Context(Protocol):
 
     def clear(self, sequence: int) -> None:
         """Forget a sequence (-1: all of them)."""
+        ...
+
+    def copy(self, source: int, target: int) -> None:
+        """Make a sequence hold what another one holds, and nothing else; only where `EngineInfo.kv_reuse`."""
+        ...
+
+    def cut(self, sequence: int, length: int) -> None:
+        """Forget a sequence's tokens from position `length` on; only where `EngineInfo.kv_reuse`.
+
+        Raises:
+            EngineFault: the engine cannot.
+        """
         ...
 
     def abort(self, on: bool) -> None:

@@ -1,61 +1,57 @@
-"""A lane: one context with S slots, all decoded together, one batch a step, by one thread.
+"""A lane: a thread that steps one context with S slots, and one for texts to embed.
 
-    inbox ──> _admit ──> slots ──> _plan (one batch) ──> decode ──> Slot.advance (sample, say, maybe end)
+    inbox ──> _admit ──> Generator.step ──> Embedder.step ──> Pace.observe, and again
 
-Calls join and leave between steps. A decoding slot adds one row to each step; prompts fill up what the pace
-allows, oldest first. Texts to embed have a context of their own and take a turn in each step.
+Calls join and leave between steps. How much of prompts and texts a step may compute is what the pace allows.
 """
 
 from __future__ import annotations
 
-import heapq
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from .._errors import EngineError, PoolinferError
 from .._spec import LaneSpec
-from .base import Batch, Context, Engine, EngineAborted, EngineFault
+from .base import Engine, EngineAborted, EngineFault
 from .embedder import Embedder, EmbedTask
+from .generator import Generator, LaneCounters
 from .pace import Pace
 from .slot import Slot, Task
 
 _log = logging.getLogger("poolinfer")
 _WAIT_SHARE = 0.05
 _WAIT_MOST = 0.005
+_LONG_STEP = 0.005
 _CLOSED = "the pool was closed before the call ended"
 
 
-@dataclass(slots=True)
-class LaneCounters:
-    """What a lane has done so far; written by its thread, read by any."""
-
-    steps: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    step_seconds: float = 0.0
-
-
 class Lane:
-    """Runs tasks on one context. `run` is its thread's main; the other methods may be called from any thread."""
+    """Runs tasks. `run` is its thread's main; the other methods may be called from any thread.
 
-    def __init__(self, engine: Engine, spec: LaneSpec, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        engine: what computes.
+        spec: how much at a time.
+        clock: monotonic seconds.
+        flush: called when the lane has said what it has to say for now: after each step, and before a long one.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        spec: LaneSpec,
+        clock: Callable[[], float] = time.monotonic,
+        flush: Callable[[], None] = lambda: None,
+    ) -> None:
         self.counters = LaneCounters()
-        self._engine = engine
         self._spec = spec
         self._clock = clock
+        self._flush = flush
         self._pace = Pace(spec.latency_target, spec.n_batch)
-        info = engine.info
-        self._context: Context | None = (
-            engine.context(n_seq=spec.slots, n_ctx=spec.n_ctx) if info.generates else None
-        )
+        self._generator = Generator(engine, spec, self.counters, clock)
         self._embedder = Embedder(engine, spec.n_ctx)
-        # A heap: the lowest numbers first, so that running sequences lie side by side (see _plan).
-        self._free = list(range(spec.slots))
-        self._slots: list[Slot] = []
         self._embeds: list[EmbedTask] = []
         self._wake = threading.Condition()
         self._inbox: deque[Task] = deque()
@@ -89,7 +85,7 @@ class Lane:
         task.cancelled = True
         with self._wake:
             self._wake.notify()
-        if all(other.cancelled for other in [*self._slots, *self._embeds]):
+        if all(other.cancelled for other in self._tasks):
             self._abort(True)
 
     def close(self) -> None:
@@ -109,19 +105,20 @@ class Lane:
             while self._wait():
                 try:
                     self._step()
-                except Exception as error:
+                except BaseException as error:  # SystemExit would end this thread in silence
                     _log.exception("a lane's step failed")
                     self._fail_all(EngineError(f"the engine failed: {error!r}"))
+                self._flush()
         finally:
             self._shut()
+            self._flush()
 
     def _wait(self) -> bool:
         """Wait for work; False when closing. A call about to arrive is worth a short wait between steps."""
         with self._wake:
-            idle = not self._slots and not self._embeds
-            if idle:
+            if not self._tasks:
                 self._wake.wait_for(lambda: self._inbox or self._closing)
-            elif self._expected and self._free:
+            elif self._expected and len(self._generator.slots) < self._spec.slots:
                 patience = min(_WAIT_MOST, self._last_step * _WAIT_SHARE)
                 self._wake.wait_for(lambda: not self._expected or self._closing, patience)
             return not self._closing
@@ -129,15 +126,18 @@ class Lane:
     def _step(self) -> None:
         self._admit()
         self._drop_cancelled()
+        if self._last_step > _LONG_STEP:
+            # What has begun or ended is not to wait until the step is over.
+            self._flush()
         began = self._clock()
-        decoding = sum(slot.decoding for slot in self._slots)
-        prefilled = self._step_slots()
-        budget = self._pace.prefill_budget(decoding) - prefilled
-        embedded = self._step_embeds(budget) if self._embeds and budget > 0 else 0
+        decoding = self._generator.decoding
+        room = self._pace.prefill_budget(decoding)
+        used = self._generator.step(room)
+        if self._embeds and used < room:
+            used += self._step_embeds(room - used)
         self._last_step = self._clock() - began
-        self._pace.observe(prefilled + embedded, decoding, self._last_step)
+        self._pace.observe(used, decoding, self._last_step)
         self.counters.steps += 1
-        self.counters.prompt_tokens += prefilled + embedded
         self.counters.step_seconds += self._last_step
 
     def _admit(self) -> None:
@@ -146,8 +146,7 @@ class Lane:
             self._inbox.clear()
         for task in tasks:
             if isinstance(task, Slot):
-                task.begin(heapq.heappop(self._free), self._clock())
-                self._slots.append(task)
+                self._generator.add(task)
             elif isinstance(task, EmbedTask):
                 task.begin()
                 self._embeds.append(task)
@@ -156,77 +155,26 @@ class Lane:
         # First take back what an abort asked for, then drop whom it was meant for: one that comes in between
         # stops the coming step.
         self._abort(False)
-        for task in [*self._slots, *self._embeds]:
+        for task in self._tasks:
             if task.cancelled:
                 self._leave(task)
                 task.fail_cancelled()
 
+    @property
+    def _tasks(self) -> list[Task]:
+        return [*self._generator.slots, *self._embeds]
+
     def _leave(self, task: Task) -> None:
-        """Give a task's sequence back, before its ending is said and makes room for another."""
+        """Give a task's place back, before its ending is said and makes room for another."""
         if isinstance(task, EmbedTask):
             self._embeds.remove(task)
         elif isinstance(task, Slot):
-            self._slots.remove(task)
-            if self._context is not None:
-                self._context.clear(task.sequence)
-            heapq.heappush(self._free, task.sequence)
-
-    def _step_slots(self) -> int:
-        """Decode one batch for all slots; how many prompt rows it had."""
-        context = self._context
-        if context is None or not self._slots:
-            return 0
-        batch, ready, prefilled = self._plan()
-        try:
-            context.decode(batch)
-        except EngineAborted:
-            self._rewind(context)
-            return prefilled
-        except EngineFault as fault:
-            self._fail_slots(context, EngineError(str(fault)))
-            return prefilled
-        now = self._clock()
-        for slot, row in ready:
-            slot.advance(context, row, now)
-        self.counters.completion_tokens += len(ready)
-        for slot in [slot for slot in self._slots if slot.ended]:
-            self._leave(slot)
-        return prefilled
-
-    def _plan(self) -> tuple[Batch, list[tuple[Slot, int]], int]:
-        """The next batch, the slots that get a token from it with their rows, and how many rows are prompt."""
-        room = budget = self._pace.prefill_budget(sum(slot.decoding for slot in self._slots))
-        planned: list[tuple[Slot, int]] = []
-        for slot in self._slots:
-            n = 1 if slot.decoding else min(slot.n_pending, room)
-            room -= 0 if slot.decoding else n
-            if n:
-                planned.append((slot, n))
-        # llama.cpp computes rows of separate KV streams together only where their numbers follow one another.
-        planned.sort(key=lambda plan: plan[0].sequence)
-        batch, ready = Batch(), []
-        for slot, n in planned:
-            last = n == slot.n_pending
-            row = batch.add(slot.sequence, slot.computed, slot.take(n), last=last)
-            if last:
-                ready.append((slot, row))
-        return batch, ready, budget - room
-
-    def _rewind(self, context: Context) -> None:
-        """A step was stopped half way: what it left behind is unknown, so all is computed again."""
-        context.clear(-1)
-        for slot in self._slots:
-            slot.rewind()
-
-    def _fail_slots(self, context: Context, error: PoolinferError) -> None:
-        for slot in list(self._slots):
-            self._leave(slot)
-            slot.fail(error)
-        context.clear(-1)
+            self._generator.leave(task)
 
     def _step_embeds(self, budget: int) -> int:
         try:
             n = self._embedder.step(self._embeds, budget)
+            self.counters.prompt_tokens += n
             self._embeds = [task for task in self._embeds if not task.ended]
             return n
         except EngineAborted:
@@ -239,28 +187,23 @@ class Lane:
         return 0
 
     def _abort(self, on: bool) -> None:
-        if self._context is not None:
-            self._context.abort(on)
+        self._generator.abort(on)
         self._embedder.abort(on)
 
     def _fail_all(self, error: PoolinferError) -> None:
-        for task in [*self._slots, *self._embeds]:
+        self._generator.reset()
+        self._embedder.reset()
+        for task in self._tasks:
             self._leave(task)
             task.fail(error)
-        if self._context is not None:
-            self._context.clear(-1)
-        self._embedder.reset()
 
     def _shut(self) -> None:
         with self._wake:
             self._over = True
             late = list(self._inbox)
             self._inbox.clear()
-        for task in [*self._slots, *self._embeds, *late]:
+        for task in [*self._tasks, *late]:
             task.fail_cancelled(_CLOSED)
-        self._slots.clear()
         self._embeds.clear()
         self._embedder.close()
-        if self._context is not None:
-            self._context.close()
-            self._context = None
+        self._generator.close()

@@ -156,6 +156,14 @@ class LlamaContext:
         else:
             self._api.llama_memory_seq_rm(self._memory, sequence, -1, -1)
 
+    def copy(self, source: int, target: int) -> None:
+        # Between separate streams only the whole of one can be copied, at the start of the next decode.
+        self._api.llama_memory_seq_cp(self._memory, source, target, 0, -1)
+
+    def cut(self, sequence: int, length: int) -> None:
+        if not self._api.llama_memory_seq_rm(self._memory, sequence, length, -1):
+            raise EngineFault(f"llama.cpp cannot cut a sequence at {length} tokens")
+
     @property
     def stopping(self) -> bool:
         """Whether the running decode was told to stop."""

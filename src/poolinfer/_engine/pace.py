@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 _SMALLEST = 16
 _FIRST_GUESS = 64
 _WEIGHT = 0.25
@@ -43,6 +45,24 @@ class Pace:
             # Fewer rows cost about what one costs, and say little of a long prompt.
             beyond = seconds - self._base if decoding else seconds
             self._per_token = _blend(self._per_token, max(beyond, 1e-6) / prefill)
+
+
+def share(pending: Sequence[int], room: int, *, oldest_first: bool) -> list[int]:
+    """How many rows of a step each prompt gets, by what they still need, oldest prompt first.
+
+    The shortest come first, so that none waits behind a long one; or the oldest one does, in a step after one
+    that had no room for it. One prompt after the other, because llama.cpp reads all weights again for rows that
+    one sequence has more of than its neighbours.
+    """
+    rows = [0] * len(pending)
+    order = sorted(range(len(pending)), key=pending.__getitem__)
+    if oldest_first:
+        order.remove(0)
+        order.insert(0, 0)
+    for i in order:
+        rows[i] = min(pending[i], room)
+        room -= rows[i]
+    return rows
 
 
 def _blend(mean: float, seen: float) -> float:

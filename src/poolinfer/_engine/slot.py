@@ -11,6 +11,7 @@ from .._events import Done, Event, Failed, Started
 from .._requests import Chat, Generation
 from .._results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
 from .base import Context, Engine
+from .prefix import KVSequence, Wait, pack
 from .prompts import Prepared
 from .text import TextStream
 
@@ -57,19 +58,24 @@ class Slot(Task):
     """A text generation: prompt rows, then one row a step.
 
     Attributes:
-        computed: tokens whose KV is in the context.
-        sequence: the KV sequence it has in its lane's context; -1 before it has one.
+        ids: its tokens, packed, as they were when it last began to wait for a sequence.
+        key: the call's `cache_key`.
+        sequence: its KV sequence in the lane's context, once it has one.
+        wait: what it waits for before it gets one, if anything.
     """
 
     def __init__(
         self, job_id: int, emit: Emit, request: Generation, prepared: Prepared, engine: Engine, n_ctx: int
     ) -> None:
         super().__init__(job_id, emit)
-        self.sequence = -1
-        self.computed = 0
+        self.key = request.cache_key
+        self.sequence: KVSequence | None = None
+        self.wait: Wait | None = None
         self._engine = engine
         self._tokens = list(prepared.tokens)
-        self._n_prompt = len(self._tokens)
+        self.ids = pack(self._tokens)
+        self._n_prompt = self._n_prefill = len(self._tokens)
+        self._n_cached = 0
         self._n_most = n_ctx if request.max_tokens is None else self._n_prompt + request.max_tokens
         self._n_top = request.top_logprobs if request.logprobs or request.top_logprobs else -1
         chat = isinstance(request, Chat)
@@ -85,6 +91,11 @@ class Slot(Task):
         self._sampler = engine.sampler(request, _new_seed(32) if request.seed is None else request.seed)
 
     @property
+    def computed(self) -> int:
+        """Tokens whose KV is in the context."""
+        return self.sequence.computed if self.sequence is not None else 0
+
+    @property
     def n_pending(self) -> int:
         """How many tokens are still to be computed; 1 means that it is decoding."""
         return len(self._tokens) - self.computed
@@ -92,13 +103,17 @@ class Slot(Task):
     @property
     def decoding(self) -> bool:
         """Whether the prompt is computed."""
-        return self.computed >= self._n_prompt
+        return self.computed >= self._n_prefill
 
-    def begin(self, sequence: int, now: float) -> None:
-        """Take a sequence of the context."""
-        self.sequence = sequence
+    def begin(self, now: float) -> None:
+        """Say that the call has its slot."""
         self._began = now
         self.emit(Started(self._n_prompt))
+
+    def start(self, sequence: KVSequence) -> None:
+        """Take a sequence of the context, and what it holds already."""
+        self.sequence, self.wait = sequence, None
+        self._n_cached = min(sequence.computed, self._n_prompt)
 
     def advance(self, context: Context, row: int, now: float) -> None:
         """Choose the next token from a row's logits, say its text, and end if it is the last."""
@@ -118,14 +133,29 @@ class Slot(Task):
             self._finish("length")
 
     def take(self, n: int) -> list[int]:
-        """The next `n` tokens to compute, which from now on count as computed, before the step runs."""
+        """The next `n` tokens to compute, which from now on count as computed, before the step runs.
+
+        Raises:
+            RuntimeError: it has no sequence.
+        """
+        if self.sequence is None:
+            raise RuntimeError("a slot without a sequence computes nothing")
         start = self.computed
-        self.computed += n
+        self.sequence.computed += n
         return self._tokens[start : self.computed]
+
+    def leave(self) -> bytes:
+        """Give the sequence up; its tokens, packed."""
+        ids = pack(self._tokens[: self.computed])
+        self.sequence = None
+        return ids
 
     def rewind(self) -> None:
         """Forget what the context holds; everything so far is computed again."""
-        self.computed = 0
+        self.sequence = self.wait = None
+        self.ids = pack(self._tokens)
+        self._n_prefill = len(self._tokens)
+        self._n_cached = 0
 
     def close(self) -> None:
         self._sampler.close()
@@ -145,7 +175,7 @@ class Slot(Task):
         self._say(last)
         self.close()
         stream, calls = self._stream, self._stream.tool_calls()
-        usage = Usage(self._n_prompt, 0, len(self._tokens) - self._n_prompt)
+        usage = Usage(self._n_prompt, self._n_cached, len(self._tokens) - self._n_prompt)
         timings = Timings(prefill=self._first - self._began, decode=self._last - self._first)
         self.emit(
             Done(

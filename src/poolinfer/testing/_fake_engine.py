@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .._engine.base import Batch, EngineAborted, EngineFault, EngineInfo, Sampler
+from .._engine.base import EngineInfo
 from .._executors.thread import ThreadExecutor
 from .._pool import Pool
 from .._requests import Generation
 from .._spec import LaneSpec
-
-if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+from ._fake_context import FakeContext, FakeSampler
 
 _CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _FIRST = 256
-_WIDTH = 4
 
 
 class FakeEngine:
@@ -44,6 +40,7 @@ class FakeEngine:
         n_ctx_train: context length that it says it was trained for.
         generates: whether it generates text.
         causal: whether tokens attend only to earlier ones.
+        kv_reuse: whether a sequence's tokens can be copied and cut; if not, trying to is a fault.
         chat_template: Jinja source, ChatML if not given; None for a model without one.
         control: spellings of control tokens; the last one ends an answer.
         markers: spellings of user-defined tokens.
@@ -68,6 +65,7 @@ class FakeEngine:
         n_ctx_train: int = 4096,
         generates: bool = True,
         causal: bool = True,
+        kv_reuse: bool = True,
         chat_template: str | None = _CHATML,
         control: Sequence[str] = ("<|im_start|>", "<|im_end|>"),
         markers: Sequence[str] = ("<think>", "</think>"),
@@ -93,6 +91,7 @@ class FakeEngine:
             n_ctx_train=n_ctx_train,
             generates=generates,
             causal=causal,
+            kv_reuse=kv_reuse,
             chat_template=chat_template,
             control=self._control,
             markers=tuple(markers),
@@ -112,9 +111,16 @@ class FakeEngine:
         n_ctx: int = 2048,
         n_batch: int = 512,
         latency_target: float = 0.25,
+        prefix_cache: bool = True,
     ) -> ThreadExecutor:
         """The real thread executor over this engine."""
-        lane = LaneSpec(slots=slots, n_ctx=n_ctx, n_batch=n_batch, latency_target=latency_target)
+        lane = LaneSpec(
+            slots=slots,
+            n_ctx=n_ctx,
+            n_batch=n_batch,
+            latency_target=latency_target,
+            prefix_cache=prefix_cache,
+        )
         return ThreadExecutor(lambda _: self, workers=workers, lane=lane)
 
     def leaks(self) -> list[str]:
@@ -195,119 +201,6 @@ class FakeEngine:
                 with suppress(ValueError):
                     return turn[: turn.index(tail[0])]
         return prompt
-
-
-class FakeSampler:
-    """Counts one call's tokens (`poolinfer._engine.base.Sampler`).
-
-    Attributes:
-        request: what it was made for.
-        seed: its seed.
-        drawn: tokens sampled so far.
-    """
-
-    def __init__(self, request: Generation, seed: int, on_close: Callable[[], None]) -> None:
-        self.request: Generation = request
-        self.seed: int = seed
-        self.drawn: int = 0
-        self._on_close: Callable[[], None] | None = on_close
-
-    def close(self) -> None:
-        """Free it; idempotent."""
-        on_close, self._on_close = self._on_close, None
-        if on_close is not None:
-            on_close()
-
-
-class FakeContext:
-    """Holds the tokens of each sequence (`poolinfer._engine.base.Context`).
-
-    Attributes:
-        closed: whether it was.
-        embeddings_wanted: whether it was made for embeddings.
-        held: the tokens of each sequence.
-    """
-
-    def __init__(self, engine: FakeEngine, n_seq: int, n_ctx: int, embeddings: bool) -> None:
-        self.closed: bool = False
-        self.embeddings_wanted = embeddings
-        self._n_ctx = n_ctx
-        self.held: list[list[int]] = [[] for _ in range(n_seq)]
-        self._engine = engine
-        self._stop = threading.Event()
-        self._batch = Batch()
-        self._chosen: dict[int, int] = {}
-
-    @property
-    def n_batch(self) -> int:
-        """Most rows of one decode."""
-        return 8192
-
-    def decode(self, batch: Batch) -> None:
-        """Hold the rows, after what the knobs say; a gap in a sequence is a fault."""
-        number = self._engine.note_step(len(batch))
-        self._wait()
-        if number == self._engine.raise_after:
-            raise EngineFault("the fake engine was told to fail")
-        for token, position, sequence in zip(batch.tokens, batch.positions, batch.sequences, strict=True):
-            n = len(self.held[sequence])
-            if position != n or n >= self._n_ctx:
-                raise EngineFault(f"sequence {sequence} has {n} of {self._n_ctx} tokens, not {position}")
-            self.held[sequence].append(token)
-        self._batch, self._chosen = batch, {}
-
-    def _wait(self) -> None:
-        engine = self._engine
-        stop = self._stop if engine.honours_abort else threading.Event()
-        if engine.step_delay:
-            stop.wait(engine.step_delay)
-        while engine.hang is not None and not stop.is_set() and not engine.hang.wait(0.002):
-            pass
-        if stop.is_set():
-            raise EngineAborted("the step was stopped")
-
-    def sample(self, row: int, sampler: Sampler) -> int:
-        """The next token of the echo; `row` must have had its output wanted."""
-        if not isinstance(sampler, FakeSampler) or not self._batch.outputs[row]:
-            raise EngineFault(f"row {row} has no output, or the sampler is not this engine's")
-        held = self.held[self._batch.sequences[row]]
-        token = self._engine.answer(held[: len(held) - sampler.drawn], sampler.drawn)
-        sampler.drawn += 1
-        self._chosen[row] = token
-        return token
-
-    def logits(self, row: int) -> numpy.typing.NDArray[numpy.float32]:
-        """Zeros, but for the token that was sampled from the row."""
-        import numpy
-
-        logits: Any = numpy.zeros(self._engine.info.n_vocab, "f4")
-        logits[self._chosen.get(row, 0)] = 10.0
-        return logits  # type: ignore[no-any-return]
-
-    def embeddings(self, rows: int) -> numpy.typing.NDArray[numpy.float32]:
-        """Vectors of token, position and a one."""
-        import numpy
-
-        vectors: Any = numpy.ones((rows, _WIDTH), "f4")
-        vectors[:, 0] = self._batch.tokens[:rows]
-        vectors[:, 1] = self._batch.positions[:rows]
-        return vectors * float("nan") if self._engine.nan_embeddings else vectors  # type: ignore[no-any-return]
-
-    def clear(self, sequence: int) -> None:
-        """Forget a sequence, or all."""
-        for held in self.held if sequence < 0 else [self.held[sequence]]:
-            held.clear()
-
-    def abort(self, on: bool) -> None:
-        """Stop a step that waits, where the engine honours that."""
-        if on:
-            self._stop.set()
-        else:
-            self._stop.clear()
-
-    def close(self) -> None:
-        """Free it; idempotent."""
-        self.closed = True
 
 
 def fake_pool(engine: FakeEngine | None = None, *, workers: int = 1, slots: int = 4, **options: Any) -> Pool:

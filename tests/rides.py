@@ -1,0 +1,126 @@
+"""Lanes that a test steps by hand, on a fake engine with a virtual clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from poolinfer import Chat, Embed, Raw
+from poolinfer._engine.base import Batch, EngineAborted
+from poolinfer._engine.lane import Lane
+from poolinfer._engine.prepare import prepare
+from poolinfer._engine.prompts import Prompter
+from poolinfer._engine.slot import Task
+from poolinfer._events import Done, Event, Job
+from poolinfer._results import Response, Usage
+from poolinfer._spec import LaneSpec
+from poolinfer.testing import FakeEngine
+from poolinfer.testing._fake_context import FakeContext
+
+N_CTX = 4096
+
+
+class CostedEngine(FakeEngine):
+    """Steps that last `base` seconds and `per_row` for each row of a prompt, of a virtual clock.
+
+    A copy costs as much as a row for each 128 tokens that a sequence can hold.
+    """
+
+    base, per_row = 0.050, 0.002
+
+    def __init__(
+        self, tokens: int | None = None, raise_after: int | None = None, kv_reuse: bool = True
+    ) -> None:
+        super().__init__(tokens=tokens, raise_after=raise_after, kv_reuse=kv_reuse)
+        self.now = 100.0
+        self.steps_rows: list[dict[int, int]] = []
+        self.abort_at: int | None = None
+        self._copied = 0
+
+    def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> FakeContext:
+        context = super().context(n_seq=n_seq, n_ctx=n_ctx, embeddings=embeddings)
+        decode = context.decode
+
+        def costed(batch: Batch) -> None:
+            rows: dict[int, int] = {}
+            assert embeddings or batch.sequences == sorted(batch.sequences)
+            for sequence in batch.sequences:
+                rows[sequence] = rows.get(sequence, 0) + 1
+            self.steps_rows.append(rows)
+            prompt = sum(n for n in rows.values() if n > 1)
+            copies, self._copied = len(context.copies) - self._copied, len(context.copies)
+            self.now += self.base + self.per_row * (prompt + copies * n_ctx // 128)
+            if len(self.steps_rows) == self.abort_at:
+                if len(batch) > 1:
+                    decode(_half(batch))
+                raise EngineAborted("stopped")
+            decode(batch)
+
+        context.decode = costed  # type: ignore[method-assign]
+        return context
+
+
+def _half(batch: Batch) -> Batch:
+    """What a step that was stopped half way leaves behind."""
+    n = len(batch) // 2
+    return Batch(batch.tokens[:n], batch.positions[:n], batch.sequences[:n], batch.outputs[:n])
+
+
+@dataclass
+class Ride:
+    """A lane that the test steps by hand, and what its tasks said."""
+
+    engine: CostedEngine
+    slots: int = 4
+    n_ctx: int = N_CTX
+    prefix_cache: bool = True
+    said: dict[int, list[Event]] = field(default_factory=dict)
+    tasks: dict[int, Task] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        spec = LaneSpec(slots=self.slots, n_ctx=self.n_ctx, n_batch=512, prefix_cache=self.prefix_cache)
+        self.lane = Lane(self.engine, spec, lambda: self.engine.now)
+        self.prompter = Prompter(self.engine)
+
+    def join(self, job_id: int, request: Chat | Raw | Embed) -> None:
+        self.said[job_id] = []
+        task = prepare(Job(job_id, request), self.said[job_id].append, self.prompter, self.n_ctx)
+        self.tasks[job_id] = task
+        self.lane.expect()
+        self.lane.add(task)
+
+    def step(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.lane._step()
+
+    def run(self) -> None:
+        while not all(task.ended for task in self.tasks.values()):
+            self.step()
+
+    def ask(self, job_id: int, request: Chat | Raw | Embed) -> str:
+        """Join, and step until all have ended."""
+        self.join(job_id, request)
+        self.run()
+        return self.text(job_id)
+
+    def cancel(self, job_id: int) -> None:
+        self.lane.cancel(self.tasks[job_id])
+
+    def response(self, job_id: int) -> Response:
+        last = self.said[job_id][-1]
+        assert isinstance(last, Done), last
+        assert isinstance(last.result, Response)
+        return last.result
+
+    def text(self, job_id: int) -> str:
+        return self.response(job_id).text
+
+    def usage(self, job_id: int) -> Usage:
+        return self.response(job_id).usage
+
+    @property
+    def context(self) -> FakeContext:
+        return self.engine.contexts[0]
+
+
+def raw(text: str, max_tokens: int | None = None, cache_key: str | None = None) -> Raw:
+    return Raw(text, temperature=0.0, max_tokens=max_tokens, cache_key=cache_key)

@@ -1,0 +1,496 @@
+"""Prompts that begin alike inside a lane, step by step on a fake engine and for real on the demo model.
+
+A wrong copy shows: what the fake engine answers is computed from the tokens that its context holds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gguf_models import WRITERS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rides import CostedEngine, Ride, raw
+
+from poolinfer import Chat, InvalidRequest, Model, Pool, Raw
+from poolinfer._engine.base import Batch, EngineAborted
+from poolinfer._engine.llama import load
+from poolinfer._events import Failed
+from poolinfer._results import Usage
+from poolinfer._spec import LaneSpec
+from poolinfer.testing import FakeEngine, fake_pool
+
+SYSTEM = "You are of great help. " * 20
+N = len(SYSTEM)
+LEAST = 32  # of the 4 096 tokens of a `Ride`
+COUNTRIES = ("Peru", "Japan", "France", "Italy", "Spain", "Egypt", "Kenya", "Cuba", "Chile", "Canada")
+
+
+def ask(n: int, system: str = SYSTEM) -> str:
+    return f"{system}{chr(97 + n)} is the number of this question; what is its answer?"
+
+
+def prompt_rows(ride: Ride) -> int:
+    return ride.lane.counters.prompt_tokens
+
+
+def cached(ride: Ride) -> int:
+    return ride.lane.counters.cached_tokens
+
+
+def kind(ride: Ride, job_id: int) -> str:
+    last = ride.said[job_id][-1]
+    assert isinstance(last, Failed), last
+    return last.kind
+
+
+# Arriving together.
+
+
+@pytest.mark.parametrize("slots", [2, 5, 16])
+def test_calls_that_arrive_together_compute_their_prefix_once(slots: int) -> None:
+    ride = Ride(CostedEngine(tokens=8), slots)
+    for n in range(slots):
+        ride.join(n, raw(ask(n)))
+    ride.run()
+    own = len(ask(0)) - N
+    assert prompt_rows(ride) == N + slots * own
+    assert cached(ride) == (slots - 1) * N
+    for n in range(slots):
+        assert ride.text(n) == ask(n)[:8]
+        assert ride.usage(n) == Usage(N + own, N if n else 0, 9)
+
+
+def test_only_the_first_of_each_prefix_computes() -> None:
+    ride = Ride(CostedEngine(tokens=4), slots=12)
+    systems = [letter * 300 for letter in "abc"]
+    for n in range(12):
+        ride.join(n, raw(ask(n, systems[n % 3])))
+    ride.run()
+    assert [ride.usage(n).cached_tokens for n in range(3)] == [0, 0, 0]
+    assert all(ride.usage(n).cached_tokens == 300 for n in range(3, 12))
+    assert prompt_rows(ride) == 3 * 300 + 12 * len(ask(0, ""))
+
+
+def test_a_chain_of_longer_and_longer_prefixes() -> None:
+    """The third shares more with the second than with the first: it waits for one, then for the other."""
+    ride = Ride(CostedEngine(tokens=4), slots=4)
+    ride.join(1, raw("a" * 200 + "x" * 700))
+    ride.join(2, raw("a" * 200 + "b" * 200 + "y" * 100))
+    ride.join(3, raw("a" * 200 + "b" * 200 + "z" * 100))
+    ride.run()
+    assert [ride.usage(n).cached_tokens for n in (1, 2, 3)] == [0, 200, 400]
+
+
+def test_waiting_takes_no_part_in_steps() -> None:
+    ride = Ride(CostedEngine(tokens=300))
+    ride.join(1, raw("s"))
+    ride.step(5)
+    ride.join(2, raw("a" * 1000 + "b"))
+    ride.join(3, raw("a" * 1000 + "c"))
+    ride.join(4, raw("dddd", max_tokens=1))
+    ride.step(2)
+    assert ride.tasks[4].ended  # which waits for nobody
+    while cached(ride) == 0:
+        ride.step()
+    assert len(ride.engine.steps_rows[-1]) == 3
+    assert all(len(rows) <= 2 for rows in ride.engine.steps_rows[7:-1])
+    ride.run()
+    assert ride.usage(3).cached_tokens == 1000
+
+
+# One after the other.
+
+
+def test_a_resident_is_copied_and_an_equal_prompt_computes_one_token() -> None:
+    ride = Ride(CostedEngine())
+    assert ride.ask(1, raw(ask(1))) == ask(1)
+    assert ride.ask(2, raw(ask(2))) == ask(2)
+    assert ride.context.copies == [(0, 1)]
+    before = prompt_rows(ride)
+    assert ride.ask(3, raw(ask(1))) == ask(1)
+    assert prompt_rows(ride) == before + 1
+    assert ride.usage(3).cached_tokens == len(ask(1)) - 1
+
+
+def test_a_conversation_goes_on_in_place_with_its_answers_reused() -> None:
+    ride = Ride(CostedEngine(tokens=40))
+    text = "Tell me something. " * 5
+    for turn in range(4):
+        before = prompt_rows(ride)
+        answer = ride.ask(turn, raw(text))
+        assert prompt_rows(ride) - before == (len(text) if turn == 0 else 30)
+        text += answer + f"And then? This is question {turn}. "
+    assert ride.context.copies == []
+
+
+def test_the_least_recently_used_resident_is_evicted() -> None:
+    ride = Ride(CostedEngine(tokens=2), slots=2)
+    first, second, third = ("a" * 100, "b" * 100, "c" * 100)
+    for n, text in enumerate((first, second, first, third)):
+        ride.ask(n, raw(text))
+    assert [ride.usage(n).cached_tokens for n in range(4)] == [0, 0, 99, 0]
+    ride.ask(4, raw(first))
+    ride.ask(5, raw(second))
+    assert [ride.usage(n).cached_tokens for n in (4, 5)] == [99, 0]
+
+
+def test_keys_keep_tenants_apart() -> None:
+    ride = Ride(CostedEngine())
+    for n, key in enumerate(("a", "b", None, "a")):
+        ride.join(n, raw(ask(n), cache_key=key))
+    ride.run()
+    assert [ride.usage(n).cached_tokens > 0 for n in range(4)] == [False, False, False, True]
+    assert ride.ask(4, raw(ask(0), cache_key="c")) == ask(0)
+    assert ride.usage(4).cached_tokens == 0
+
+
+@pytest.mark.parametrize(("prefix_cache", "kv_reuse"), [(False, True), (True, False)])
+def test_off_means_nothing_is_kept(prefix_cache: bool, kv_reuse: bool) -> None:
+    ride = Ride(CostedEngine(kv_reuse=kv_reuse), prefix_cache=prefix_cache)
+    for n in range(3):
+        assert ride.ask(n, raw(ask(7))) == ask(7)
+        assert all(not ride.context.held(sequence) for sequence in range(4))
+    for n in range(3, 7):
+        ride.join(n, raw(ask(n)))
+    ride.run()
+    assert [ride.text(n) for n in range(3, 7)] == [ask(n) for n in range(3, 7)]
+    assert cached(ride) == 0
+    assert prompt_rows(ride) == 7 * len(ask(0))
+
+
+def test_copying_keeps_steps_under_the_target_beside_a_stream() -> None:
+    ride = Ride(CostedEngine(tokens=200), slots=16)
+    ride.ask(0, raw(SYSTEM))
+    ride.join(1, raw("stream"))
+    ride.step(5)
+    for n in range(2, 16):
+        ride.join(n, raw(ask(n), max_tokens=60))
+    while cached(ride) < 14 * N:
+        now = ride.engine.now
+        ride.step()
+        assert ride.engine.now - now <= 0.25 + 1e-6
+    ride.run()
+    assert all(ride.usage(n).cached_tokens == N for n in range(2, 16))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_copies_that_cost_more_than_a_step_has_room_for_are_made_one_by_one(stream: bool) -> None:
+    ride = Ride(CostedEngine(tokens=50), slots=6, n_ctx=2**20)
+    system = SYSTEM * 20
+    ride.ask(0, raw(system))
+    if stream:
+        ride.join(1, raw("stream"))
+        ride.step()
+    for n in range(2, 6):
+        ride.join(n, raw(ask(n, system), max_tokens=5))
+    copied = [len(ride.context.copies)]
+    while not all(task.ended for task in ride.tasks.values()):
+        ride.step()
+        copied.append(len(ride.context.copies))
+    assert max(after - before for before, after in itertools.pairwise(copied)) == 1
+    assert all(ride.usage(n).cached_tokens >= len(system) for n in range(2, 6))
+
+
+# What goes wrong.
+
+
+def test_F74_a_prefiller_that_is_cancelled_leaves_what_it_computed_and_no_more() -> None:
+    secret = SYSTEM * 3 + "The password is tulip. " * 40
+    ride = Ride(CostedEngine())
+    ride.join(1, raw(secret))
+    ride.join(2, raw(SYSTEM * 3 + "What is the password?"))
+    ride.join(3, raw(SYSTEM * 3 + "What is the weather?"))
+    ride.step()
+    assert 0 < prompt_rows(ride) < 3 * N  # the first is in the middle of what they share
+    computed = prompt_rows(ride)
+    ride.cancel(1)
+    ride.run()
+    assert kind(ride, 1) == "CallCancelled"
+    assert ride.text(2) == SYSTEM * 3 + "What is the password?"
+    assert ride.text(3) == SYSTEM * 3 + "What is the weather?"
+    assert ride.usage(2).cached_tokens == computed
+    assert ride.usage(3).cached_tokens == 3 * N + len("What is the ")
+    ride.ask(4, raw("Something else"))
+    for sequence in range(1, 4):
+        assert b"tulip" not in bytes(ride.context.held(sequence))
+
+
+def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing() -> None:
+    ride = Ride(CostedEngine())
+    ride.join(1, raw(ask(1, "a" * 1500)))
+    ride.join(2, raw(ask(2, "a" * 1500)))
+    ride.step()
+    ride.cancel(2)
+    ride.run()
+    assert kind(ride, 2) == "CallCancelled"
+    assert ride.text(1) == ask(1, "a" * 1500)
+    assert ride.context.copies == []
+
+
+def test_F12_those_who_wait_outlive_a_step_that_fails() -> None:
+    ride = Ride(CostedEngine(raise_after=2))
+    for n in range(3):
+        ride.join(n, raw(ask(n, "a" * 1500)))
+    ride.run()
+    assert kind(ride, 0) == "EngineError"
+    assert [ride.text(n) for n in (1, 2)] == [ask(n, "a" * 1500) for n in (1, 2)]
+    assert [ride.usage(n).cached_tokens for n in (1, 2)] == [0, 1500]
+
+
+def test_F12_nothing_is_resident_after_a_step_that_failed() -> None:
+    ride = Ride(CostedEngine(raise_after=40))
+    ride.ask(1, raw("a" * 30))
+    assert ride.engine.steps < 40
+    ride.join(2, raw("b" * 30))
+    ride.run()
+    assert kind(ride, 2) == "EngineError"
+    assert ride.ask(3, raw("a" * 30)) == "a" * 30
+    assert ride.usage(3).cached_tokens == 0
+
+
+@pytest.mark.parametrize("kv_reuse", [True, False])
+def test_a_step_that_was_stopped_costs_itself_only(kv_reuse: bool) -> None:
+    """Where KV can be cut, residents and what neighbours had computed survive; elsewhere all starts again."""
+    engine = CostedEngine(kv_reuse=kv_reuse)
+    ride = Ride(engine)
+    ride.ask(1, raw(ask(1)))
+    ride.join(2, raw("neighbour" * 5))
+    ride.join(3, raw(ask(3)))
+    ride.step(3)
+    before = prompt_rows(ride)
+    engine.abort_at = len(engine.steps_rows) + 1
+    ride.run()
+    assert (ride.text(2), ride.text(3)) == ("neighbour" * 5, ask(3))
+    again = prompt_rows(ride) - before
+    assert again == 0 if kv_reuse else again > N
+    assert ride.usage(3).cached_tokens == (N if kv_reuse else 0)
+    ride.ask(4, raw(ask(1)))
+    assert (ride.usage(4).cached_tokens > 0) == kv_reuse
+
+
+def test_a_cancelled_answer_is_there_for_the_next_turn() -> None:
+    """Somebody stops a long answer, alone in the lane, and asks on: nothing is computed again."""
+    engine = CostedEngine(tokens=500)
+    ride = Ride(engine)
+    ride.join(1, raw(SYSTEM))
+    ride.step(101)
+    engine.abort_at = len(engine.steps_rows) + 1
+    ride.step()
+    ride.cancel(1)
+    ride.run()
+    before = prompt_rows(ride)
+    ride.ask(2, raw(SYSTEM + (SYSTEM * 2)[:100] + "Go on."))
+    assert prompt_rows(ride) - before == len("Go on.")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_any_mix_of_prompts_cancels_stops_and_failures_is_answered_right(data: st.DataObject) -> None:
+    engine = CostedEngine(kv_reuse=data.draw(st.booleans()))
+    ride = Ride(engine, slots=data.draw(st.sampled_from([1, 2, 3, 5])))
+    starts = ["", "a" * 700, "a" * 700 + "b" * 100, "a" * 40, "c" * 33]
+    prompts = st.tuples(st.sampled_from(starts), st.text("de", min_size=1, max_size=90)).map("".join)
+    requests = data.draw(
+        st.lists(
+            st.tuples(prompts, st.sampled_from([None, "k"]), st.integers(1, 60)), min_size=1, max_size=12
+        )
+    )
+    engine.raise_after = data.draw(st.none() | st.integers(1, 60))
+    stops = data.draw(st.sets(st.integers(1, 60), max_size=3))
+    asked: dict[int, str] = {}
+    while requests or not all(task.ended for task in ride.tasks.values()):
+        if requests and sum(not task.ended for task in ride.tasks.values()) < ride.slots:
+            text, key, most = requests.pop()
+            asked[len(asked)] = text[:most]
+            ride.join(len(asked) - 1, raw(text, max_tokens=most, cache_key=key))
+        if data.draw(st.integers(0, 9)) == 0:
+            ride.cancel(data.draw(st.sampled_from(sorted(ride.tasks))))
+        engine.abort_at = len(engine.steps_rows) + 1 if len(engine.steps_rows) in stops else None
+        ride.step(data.draw(st.integers(1, 3)))
+        assert len(engine.steps_rows) < 5000
+    for job_id, text in asked.items():
+        last = ride.said[job_id][-1]
+        if not isinstance(last, Failed):
+            assert ride.text(job_id) == text
+        else:
+            assert last.kind in ("CallCancelled", "EngineError")
+
+
+# Fairness.
+
+
+def test_a_short_prompt_is_not_held_behind_a_long_one() -> None:
+    ride = Ride(CostedEngine(tokens=2))
+    ride.join(1, raw("x" * 4000))
+    ride.step()
+    ride.join(2, raw("short"))
+    ride.step()
+    assert sorted(ride.engine.steps_rows[-1].values()) == [5, 507]
+    ride.run()
+
+
+def test_a_long_prompt_is_not_starved_by_short_ones() -> None:
+    """While they take all the room there is, it has every second step at least."""
+    ride = Ride(CostedEngine(tokens=1), slots=4)
+    ride.join(0, raw("x" * 4000))
+    n = 0
+    while not ride.tasks[0].ended:
+        while sum(not task.ended for task in ride.tasks.values()) < 4:
+            n += 1
+            ride.join(n, raw(f"{n:04}" + "y" * 508))
+        ride.step()
+    long_rows = [rows.get(0, 0) for rows in ride.engine.steps_rows]
+    assert all(any(pair) for pair in itertools.pairwise(long_rows))
+    assert 0 in long_rows
+
+
+def test_a_short_prompt_passes_a_long_one_beside_a_stream() -> None:
+    ride = Ride(CostedEngine(tokens=500))
+    ride.join(1, raw("s"))
+    ride.step(5)
+    ride.join(2, raw("x" * 3000, max_tokens=1))
+    ride.step(3)
+    ride.join(3, raw("short", max_tokens=1))
+    ride.step()
+    assert ride.tasks[3].ended
+    assert not ride.tasks[2].ended
+
+
+# Through a pool.
+
+
+def test_a_pool_counts_what_it_reused() -> None:
+    with fake_pool(FakeEngine(), slots=4) as pool:
+        replies = list(pool.map([Raw(ask(n), temperature=0) for n in range(20)]))
+        stats = pool.stats()
+    assert [reply.text for reply in replies] == [ask(n) for n in range(20)]
+    assert stats.cached_tokens == sum(reply.usage.cached_tokens for reply in replies) >= 19 * N
+    assert stats.prompt_tokens == 20 * len(ask(0))
+
+
+@pytest.fixture(scope="module")
+def dialogues(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """64 chats with what was said before in them."""
+    return [item for item in questions if not item.get("tools") and len(item["messages"]) in (3, 4, 5)][:64]
+
+
+@pytest.mark.parametrize("slots", [2, 3, 8])
+def test_64_chats_answer_as_ever_whatever_they_share(
+    tiny: Model, dialogues: list[dict[str, Any]], slots: int
+) -> None:
+    order = [item for item in dialogues for _ in range(3)]
+    with Pool(tiny, workers=1, slots=slots, threads=1) as pool:
+        replies = pool.map([Chat(item["messages"], temperature=0) for item in order])
+        texts = [reply.text for reply in replies]
+        stats = pool.stats()
+    assert texts == [item["answer"] for item in order]
+    assert stats.cached_tokens > stats.prompt_tokens / 2
+
+
+def test_a_shared_system_prompt_changes_no_answer(tiny: Model) -> None:
+    system = {"role": "system", "content": "Answer in one sentence. " * 12}
+    chats = [
+        Chat([system, {"role": "user", "content": f"What is the capital of {name}?"}], temperature=0)
+        for name in COUNTRIES
+    ]
+    with Pool(tiny, slots=1, threads=1) as pool:
+        alone = [pool.submit(chat).result() for chat in chats]
+        assert not any(reply.usage.cached_tokens for reply in alone)
+    with Pool(tiny, slots=4, threads=1) as pool:
+        together = list(pool.map(chats * 4))
+    assert [reply.text for reply in together] == [reply.text for reply in alone] * 4
+    n_system = together[-1].usage.prompt_tokens // 2
+    assert sum(reply.usage.cached_tokens > n_system for reply in together) >= len(together) - 1
+
+
+def test_each_turn_of_a_conversation_computes_what_is_new(tiny: Model) -> None:
+    messages: list[dict[str, str]] = []
+    with Pool(tiny, slots=2, threads=1) as pool:
+        before = 0
+        for name in COUNTRIES[:6]:
+            messages.append({"role": "user", "content": f"What is the capital of {name}?"})
+            reply = pool.chat(messages, temperature=0)
+            assert reply.usage.cached_tokens >= before
+            before = reply.usage.prompt_tokens + reply.usage.completion_tokens - 1
+            messages.append({"role": "assistant", "content": reply.answer})
+
+
+def test_random_prompts_say_the_same_shared_and_unshared(tiny: Model) -> None:
+    """With several calls in a batch a near tie may go the other way; a wrong copy would spoil nearly all."""
+    chosen = random.Random(5)
+    words = ["apple", "river", "sum", "What", "is", "capital", "seven", "the", "of", "Count", "hello", "."]
+    starts = [" ".join(chosen.choices(words, k=40)) for _ in range(5)]
+    requests = [
+        Raw(
+            chosen.choice(starts) + " " + " ".join(chosen.choices(words, k=chosen.randrange(1, 20))),
+            temperature=0,
+            max_tokens=24,
+        )
+        for _ in range(60)
+    ]
+    texts, reused = [], []
+    for prefix_cache in (False, True):
+        with Pool(tiny, slots=4, threads=1, prefix_cache=prefix_cache) as pool:
+            texts.append([reply.text for reply in pool.map(requests)])
+            reused.append(pool.stats().cached_tokens)
+    assert reused[0] == 0 < reused[1]
+    assert sum(a == b for a, b in zip(*texts, strict=True)) >= len(requests) - 2
+
+
+@pytest.mark.parametrize("kind", ["llama", "mamba", "jamba", "gemma2"])
+def test_models_whose_memory_cannot_be_cut_reuse_nothing(tmp_path: Path, kind: str) -> None:
+    model = Model.load(WRITERS[kind](tmp_path / f"{kind}.gguf"))
+    requests = [Raw("the same beginning " * 5 + f"number {n}", max_tokens=8, temperature=0) for n in range(8)]
+    with Pool(model, slots=1, threads=1, n_ctx=256) as pool:
+        alone = [reply.text for reply in pool.map(requests)]
+    with Pool(model, slots=4, threads=1, n_ctx=256) as pool:
+        together = [reply.text for reply in pool.map(requests * 2)]
+        assert (pool.stats().cached_tokens > 0) == (kind == "llama")
+    assert sum(a == b for a, b in zip(together, alone * 2, strict=True)) >= len(together) - 2
+
+
+def test_P7_the_exact_mode_reuses_only_when_told(tiny: Model) -> None:
+    chat = Chat("What is the capital of Peru? " * 3, temperature=0)
+    for prefix_cache, reuses in ((None, False), (True, True)):
+        with Pool(tiny, slots=1, threads=1, prefix_cache=prefix_cache) as pool:
+            replies = [pool.submit(chat).result() for _ in range(3)]
+            assert (pool.stats().cached_tokens > 0) == reuses
+            assert len({reply.text for reply in replies}) == 1
+
+
+def test_the_option_is_a_bool(tiny: Model) -> None:
+    with pytest.raises(InvalidRequest, match="prefix_cache"):
+        Pool(tiny, prefix_cache="yes")  # type: ignore[arg-type]
+
+
+def test_a_copy_survives_a_decode_that_was_stopped(tiny: Model) -> None:
+    """The engine copies at the start of the next decode; one that is aborted at once must not lose it."""
+    engine = load(tiny.spec, LaneSpec(slots=4, n_ctx=512), lambda: False)
+    context = engine.context(n_seq=4, n_ctx=512)
+    prompt = engine.tokenize("What is the capital of Peru? " * 8, add_special=True, parse_special=False)
+
+    def compute(sequence: int, start: int) -> Any:
+        batch = Batch()
+        row = batch.add(sequence, start, prompt[start:], last=True)
+        context.decode(batch)
+        return context.logits(row).copy()
+
+    try:
+        expected = compute(2, 0)
+        for n in (1, 20, len(prompt) - 1):
+            context.copy(2, 1)
+            context.cut(1, n)
+            context.abort(True)
+            with pytest.raises(EngineAborted):
+                compute(1, n)
+            context.abort(False)
+            context.cut(1, n)
+            assert abs(compute(1, n) - expected).max() < 0.02 * abs(expected).max()
+    finally:
+        context.close()
+        engine.close()
