@@ -66,7 +66,7 @@ def test_w1_a_shared_prefix_is_computed_once() -> None:
 
 def test_w2_without_one_every_row_is_computed_once() -> None:
     counts = _burst(_texts(CHATS, SYSTEM + OWN), OUT)
-    assert counts == Counts(steps=136, prompt=CHATS * (SYSTEM + OWN), cached=0, generated=CHATS * OUT)
+    assert counts == Counts(steps=137, prompt=CHATS * (SYSTEM + OWN), cached=0, generated=CHATS * OUT)
 
 
 def test_w4_short_calls_fill_every_step() -> None:
@@ -102,8 +102,11 @@ def test_w3_a_long_prompt_among_streams_costs_few_steps() -> None:
     ride.join(8, raw(_text("long", 3000), max_tokens=1))
     while not ride.tasks[8].ended:
         ride.step()
-    assert ride.lane.counters.steps - before == 31
-    assert all(len(rows) == 9 for rows in ride.engine.steps_rows[before:])
+    assert ride.lane.counters.steps - before == 32
+    steps = ride.engine.steps_rows[before:]
+    # Now and then a step only decodes, to see how long that takes.
+    assert [len(rows) for rows in steps].count(9) == 31
+    assert [len(rows) for rows in steps].count(8) == 1
     ride.run()
     assert _counts(ride) == Counts(steps=192, prompt=8 * 16 + 3000, cached=0, generated=8 * 192 + 1)
 

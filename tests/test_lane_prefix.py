@@ -335,7 +335,7 @@ def test_a_short_prompt_is_not_held_behind_a_long_one() -> None:
 
 
 def test_a_long_prompt_is_not_starved_by_short_ones() -> None:
-    """While they take all the room there is, it has every second step at least."""
+    """While they take all the room there is, it has every second step with prompts at least."""
     ride = Ride(CostedEngine(tokens=1), slots=4)
     ride.join(0, raw("x" * 4000))
     n = 0
@@ -344,7 +344,7 @@ def test_a_long_prompt_is_not_starved_by_short_ones() -> None:
             n += 1
             ride.join(n, raw(f"{n:04}" + "y" * 508))
         ride.step()
-    long_rows = [rows.get(0, 0) for rows in ride.engine.steps_rows]
+    long_rows = [rows.get(0, 0) for rows in ride.engine.steps_rows if sum(rows.values()) > 4]
     assert all(any(pair) for pair in itertools.pairwise(long_rows))
     assert 0 in long_rows
 

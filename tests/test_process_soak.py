@@ -110,7 +110,9 @@ def _print_table(kills: Counter[str], counts: Counter[str], stats: PoolStats, gr
     rows = {
         **{f"signal {name}": n for name, n in sorted(kills.items())},
         **{f"calls: {name}": n for name, n in sorted(counts.items())},
-        **{name: getattr(stats, name) for name in ("accepted", "succeeded", "failed", "cancelled", "expired")},
+        **{
+            name: getattr(stats, name) for name in ("accepted", "succeeded", "failed", "cancelled", "expired")
+        },
         "workers crashed": stats.crashed,
         "workers recycled": stats.recycled,
         "host's memory grew by, MiB": f"{growth / 2**20:.1f}",

@@ -118,8 +118,9 @@ class Generator:
         """The next batch, the slots that get a token from it with their rows, and how many rows are prompt."""
         placed = [(slot, slot.sequence) for slot in self.slots if slot.sequence is not None]
         entering = [slot for slot, _ in placed if not slot.decoding]
-        shares = share([slot.n_pending for slot in entering], room, oldest_first=self._oldest_first)
-        self._oldest_first = bool(shares) and not shares[0]
+        pending = [slot.n_pending for slot in entering]
+        shares = share(pending, room, oldest_first=self._oldest_first, all_step=len(entering) < len(placed))
+        self._oldest_first = bool(shares) and shares[0] < min(2, pending[0])
         rows = dict(zip(entering, shares, strict=True))
         # llama.cpp computes rows of separate KV streams together only where their numbers follow one another.
         placed.sort(key=lambda pair: pair[1].number)

@@ -7,61 +7,79 @@ from collections.abc import Sequence
 _SMALLEST = 16
 _FIRST_GUESS = 64
 _WEIGHT = 0.25
+_PROBE_EVERY = 16
+# How much longer than decoding alone a step with prompts may last.
+_PATIENCE = 4.0
 
 
 class Pace:
-    """Learns what steps cost, and keeps them under a latency target.
+    """Learns what steps cost, and keeps them short enough.
 
-    A step with `p` prompt rows is taken to last `base + p x per_token` seconds, both exponentially weighted
-    means: `base` of the steps that only decoded, `per_token` of what the other steps took beyond it. However
-    wrong the split between the two may be, the budget settles where steps last as long as the target.
+    A step with `p` prompt rows beside `d` decoding ones is taken to last `base(d) + p x per_token` seconds, both
+    exponentially weighted means: `base` of the steps that only decoded, `per_token` of what the others took beyond
+    it. Now and then a step has no prompt rows, so that `base` is known while prompts never end.
+
+    They may last as long as the target, or `_PATIENCE` times as long as without prompts if that is longer:
+    trickled in, prompts would cost everyone more than the target can save, since few calls would decode at a time.
     """
 
     def __init__(self, target: float, n_batch: int) -> None:
         self._target = target
         self._n_batch = n_batch
-        self._base = 0.0
+        self._bases: dict[int, float] = {}
         self._per_token = 0.0
+        self._mixed = 0
 
     def prefill_budget(self, decoding: int) -> int:
-        """Most prompt rows of the next step beside `decoding` rows: a whole batch when nobody decodes.
-
-        Where decoding alone takes more than half of the target, prompts may take as long as decoding does:
-        trickled in, they would cost everyone more than the target can save.
-        """
+        """Most prompt rows of the next step beside `decoding` rows: a whole batch when nobody decodes."""
         room = max(0, self._n_batch - decoding)
         if not decoding:
             return room
         if not self._per_token:
             return min(room, _FIRST_GUESS)
-        spare = max(self._target - self._base, self._base)
+        if self._mixed >= _PROBE_EVERY:
+            return 0
+        base = self._base(decoding)
+        spare = max(self._target, _PATIENCE * base) - base
         return min(room, max(_SMALLEST, int(spare / self._per_token + 1e-6)))
 
     def observe(self, prefill: int, decoding: int, seconds: float) -> None:
         """Learn from a finished step."""
+        self._mixed += 1
         if not prefill:
-            self._base = _blend(self._base, seconds)
+            self._mixed = 0
+            self._bases[decoding] = _blend(self._bases.get(decoding, 0.0), seconds)
         elif prefill >= _SMALLEST:
             # Fewer rows cost about what one costs, and say little of a long prompt.
-            beyond = seconds - self._base if decoding else seconds
+            beyond = seconds - self._base(decoding) if decoding else seconds
             self._per_token = _blend(self._per_token, max(beyond, 1e-6) / prefill)
 
+    def _base(self, decoding: int) -> float:
+        """What a step takes that only decodes, by the known one that is nearest."""
+        nearest = min(self._bases, key=lambda known: abs(known - decoding), default=0)
+        return self._bases.get(nearest, 0.0)
 
-def share(pending: Sequence[int], room: int, *, oldest_first: bool) -> list[int]:
+
+def share(pending: Sequence[int], room: int, *, oldest_first: bool, all_step: bool = False) -> list[int]:
     """How many rows of a step each prompt gets, by what they still need, oldest prompt first.
 
     The shortest come first, so that none waits behind a long one; or the oldest one does, in a step after one
     that had no room for it. One prompt after the other, because llama.cpp reads all weights again for rows that
     one sequence has more of than its neighbours.
+
+    With `all_step` each gets a row first, if there is room for that: beside decoding sequences this costs nothing,
+    as those of the same length are computed together, but a gap in their numbers splits them.
     """
-    rows = [0] * len(pending)
+    rows = [int(all_step and room >= 2 * len(pending))] * len(pending)
+    room -= sum(rows)
     order = sorted(range(len(pending)), key=pending.__getitem__)
-    if oldest_first:
+    if oldest_first and pending:
         order.remove(0)
         order.insert(0, 0)
     for i in order:
-        rows[i] = min(pending[i], room)
-        room -= rows[i]
+        more = min(pending[i] - rows[i], room)
+        rows[i] += more
+        room -= more
     return rows
 
 
