@@ -148,7 +148,10 @@ def write_docs(outcomes: dict[str, Outcome], facts: dict[str, Any]) -> None:
 
     versions_line = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     machine_line = ", ".join(f"{name} {value}" for name, value in facts["machine"].items())
-    paste("machine", f"Measured on: {machine_line}; {versions_line}; model: {facts['model']}.")
+    paste(
+        "machine",
+        f"Measured on: {machine_line}; {versions_line}; model: {facts['model']}; repeats: {facts['repeats']}.",
+    )
     for name, outcome in outcomes.items():
         draw(outcome, ASSETS, f"{machine_line}\n{versions_line}")
         image = f"![{name}: {outcome.work.title}](assets/{name}.png)"
