@@ -1,4 +1,4 @@
-"""Everything that is run on this project: ``nox -s demo``, ``tests``, ``soak``, ``lint``, ``types``, ``docs`` ..."""
+"""What is run on this project: ``nox -s demo``, ``tests``, ``soak``, ``lint``, ``types``, ``docs``, ``bench``."""
 
 from __future__ import annotations
 
