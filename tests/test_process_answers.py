@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from poolinfer import Chat, Model, Pool, PoolinferError, WorkerLost
@@ -47,6 +48,26 @@ def test_every_answer_belongs_to_its_question(
     with Pool(executor=_executor(tiny, workers, slots, prefork=prefork)) as pool:
         calls = [pool.submit(Chat(item["messages"], temperature=0)) for item in items]
         assert [call.result(40).text for call in calls] == [item["answer"] for item in items]
+
+
+@pytest.mark.parametrize(("workers", "slots"), [(1, 1), (1, 4), (2, 2), (3, 3), (3, 4)])
+def test_every_answer_belongs_to_its_question_on_an_event_loop(
+    run_async: Any, tiny: Model, items: list[dict[str, Any]], workers: int, slots: int, prefork: bool
+):
+    async def ask(pool: Pool, item: dict[str, Any], texts: dict[str, str]) -> None:
+        texts[item["answer"]] = (await pool.achat(item["messages"], temperature=0, timeout=40)).text
+
+    async def main() -> dict[str, str]:
+        texts: dict[str, str] = {}
+        async with (
+            Pool(executor=_executor(tiny, workers, slots, prefork=prefork)) as pool,
+            anyio.create_task_group() as group,
+        ):
+            for item in items:
+                group.start_soon(ask, pool, item, texts)
+        return texts
+
+    assert run_async(main) == {item["answer"]: item["answer"] for item in items}
 
 
 def test_P7_same_seed_same_text_as_in_a_thread(tiny: Model, prefork: bool):

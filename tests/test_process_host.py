@@ -129,14 +129,14 @@ def test_F14_no_worker_outlives_a_killed_host(source, prefork):
     host, pids, _ = _start(source, prefork)
     assert all(map(_alive, pids))
     _kill(host)
-    wait_until(lambda: not any(map(_alive, pids)), "the workers have ended", 10)
+    wait_until(lambda: not any(map(_alive, pids)), "the workers have ended", 2)
 
 
 def test_F14_workers_end_though_a_forked_child_of_the_host_lives(prefork):
     host, pids, child = _start(FORKED, prefork)
     try:
         _kill(host)
-        wait_until(lambda: not any(map(_alive, pids - {child})), "the workers have ended", 10)
+        wait_until(lambda: not any(map(_alive, pids - {child})), "the workers have ended", 2)
         assert _alive(child)
     finally:
         os.kill(child, signal.SIGKILL)
@@ -176,9 +176,9 @@ signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
 @pytest.mark.parametrize("host", REAPING.values(), ids=REAPING.keys())
-def test_F18_a_host_that_reaps_all_children(run_script, host):
+def test_F18_a_host_that_reaps_all_children(run_script, host, prefork):
     done = run_script(
-        MAKE
+        MAKE.replace('"--prefork" in sys.argv', str(prefork))
         + host
         + """
 executor = make(retries=0)
@@ -332,4 +332,64 @@ assert not executor.pids
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_F37_a_host_that_runs_out_of_descriptors(run_script, prefork):
     done = run_script(MAKE.replace('"--prefork" in sys.argv', str(prefork)) + STARVED)
+    assert done.returncode == 0, done.stderr
+
+
+#: Takes away what lets root start as many processes as it likes, from this process and its children.
+LIKE_ANYBODY = """
+import ctypes
+if os.getuid() == 0:
+    libc = ctypes.CDLL(None, use_errno=True)
+    SYS_ADMIN, SYS_RESOURCE, PR_CAPBSET_DROP = 21, 24, 24
+    for capability in (SYS_ADMIN, SYS_RESOURCE):
+        assert libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
+    os.setresuid(54321, 0, 0)
+    head, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(head, sets) == 0
+    for n in (0, 1):
+        sets[n] &= ~(1 << SYS_ADMIN | 1 << SYS_RESOURCE)
+    assert libc.capset(head, sets) == 0
+"""
+CROWDED = """
+import resource
+plenty = resource.getrlimit(resource.RLIMIT_NPROC)
+def processes(n):
+    resource.setrlimit(resource.RLIMIT_NPROC, (n, plenty[1]))
+
+if os.getuid() == 54321:
+    # Nobody else has this id: the pool's three threads fit, and a worker does not.
+    processes(4)
+    try:
+        Pool(executor=make()).start()
+    except ModelError as error:
+        assert "Resource temporarily unavailable" in str(error), error
+    else:
+        raise SystemExit("a pool started without room for a process")
+    resource.setrlimit(resource.RLIMIT_NPROC, plenty)
+
+from poolinfer._executors.ladder import Patience
+from poolinfer._executors.restarts import RestartPolicy
+patience = Patience(tick=0.05, restarts=RestartPolicy(most=1000, first=0.05, longest=0.1))
+executor = make(patience=patience)
+with Pool(executor=executor) as pool:
+    processes(1)
+    if PREFORK:
+        # It was started when there was room; the next one finds none.
+        os.kill(executor.zygote, signal.SIGKILL)
+        while executor.zygote: time.sleep(0.01)
+    os.kill(executor.pids[0], signal.SIGKILL)
+    while executor.stats().workers != 1: time.sleep(0.01)
+    time.sleep(0.5)
+    assert executor.stats().workers == 1
+    assert pool.raw("hello").text == "hello"
+    resource.setrlimit(resource.RLIMIT_NPROC, plenty)
+    while executor.stats().workers < 2: time.sleep(0.01)
+    assert pool.raw("hello").text == "hello"
+assert not executor.pids
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_NPROC and capabilities")
+def test_F38_no_more_processes_than_the_user_may_have(run_script, prefork):
+    done = run_script(MAKE.replace('"--prefork" in sys.argv', str(prefork)) + LIKE_ANYBODY + CROWDED)
     assert done.returncode == 0, done.stderr
