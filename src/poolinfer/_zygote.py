@@ -63,8 +63,6 @@ class Zygote:
         try:
             with _ended_with(self._sock):
                 engine = load_engine(boot, lambda: False)
-                # Read once, here, and not by every worker.
-                _ = engine.info
                 check_forkable()
                 _check_threads()
         except Exception as error:

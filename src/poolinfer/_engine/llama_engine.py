@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 from .._requests import Generation
@@ -43,9 +42,13 @@ class LlamaEngine:
         self._release: Callable[[], None] | None = release
         self._vocab = api.llama_model_get_vocab(model)
         self._pieces: dict[int, bytes] = {}
+        self._info = self._read_info()
 
-    @cached_property
+    @property
     def info(self) -> EngineInfo:
+        return self._info
+
+    def _read_info(self) -> EngineInfo:
         api, vocab = self._api, self._vocab
         n_vocab = int(api.llama_vocab_n_tokens(vocab))
         attributes = [api.llama_vocab_get_attr(vocab, token) for token in range(n_vocab)]
@@ -109,7 +112,7 @@ class LlamaEngine:
         return bool(self._api.llama_vocab_is_eog(self._vocab, token))
 
     def sampler(self, request: Generation, seed: int) -> LlamaSampler:
-        return LlamaSampler(self._api, request, seed, self.info.n_vocab)
+        return LlamaSampler(self._api, request, seed, self._info.n_vocab)
 
     def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> LlamaContext:
         self._computing()
