@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolinfer import Chat, Chunk, Embedding, EngineError, Response, Usage
+from poolinfer import Chat, Chunk, Embedding, EngineError, Response, Usage, _frames
 from poolinfer._events import Done, Failed, Job, Started
 from poolinfer._executor import ExecutorStats
 from poolinfer._executors.channel import Channel, Output
@@ -222,3 +222,14 @@ def test_F62_the_last_of_the_output_is_kept():
     assert not output.read()
     output.close()
     output.close()
+
+
+def test_an_answer_that_fits_no_frame_fails_alone(monkeypatch):
+    monkeypatch.setattr(_frames, "MAX_FRAME", 400)
+    said = [(1, Started(1)), (1, Chunk("x" * 500)), (1, Done(Response("x" * 500))), (2, Chunk("a"))]
+    found = [read_from_worker(data) for data in FrameReader().feed(pack(said))]
+    (first, failed), *_ = [event for burst in found[1:] for event in burst.events]
+    assert first == 1
+    assert isinstance(failed, Failed)
+    assert "cannot be sent" in failed.message
+    assert [event for burst in found for event in burst.events][-1] == (2, Chunk("a"))

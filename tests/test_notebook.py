@@ -69,7 +69,8 @@ def _run(client: Any, code: str) -> str:
 
 def _interrupt(manager: Any, client: Any, code: str) -> dict[str, Any]:
     """Run a cell that prints "begun" and then waits; interrupt it there; how it ended."""
-    sent = client.execute(code)
+    # Otherwise the kernel turns away the next request, if that comes within a moment of the error.
+    sent = client.execute(code, stop_on_error=False)
     while True:
         message = client.get_iopub_msg(timeout=50)
         if message["msg_type"] == "stream" and "begun" in message["content"]["text"]:

@@ -401,3 +401,28 @@ def test_the_environment_of_a_worker_has_no_secrets():
     assert kept.pop("PYTHONPATH")
     assert kept.pop("PYTHONSAFEPATH") == "1"
     assert kept == {"PATH": "/bin", "LC_ALL": "C", "OMP_NUM_THREADS": "2", "GGML_NO_BACKTRACE": "1"}
+
+
+def test_workers_that_are_up_go_on_when_another_cannot_be_started(stages):
+    stage = stages(1)
+    stage.supervisor.start()
+    refusals = []
+
+    def refuse():
+        refusals.append(1)
+        raise OSError(11, "Resource temporarily unavailable")
+
+    stage.refuse = refuse
+    stage.supervisor.call(lambda: stage.supervisor.resize(2))
+    wait_until(lambda: len(refusals) >= 6)
+    assert not stage.broken
+    stage.refuse = lambda: None
+    wait_until(lambda: len(stage.up) == 2)
+
+
+def test_what_is_called_while_a_round_is_worked_off_is_not_late(stages):
+    stage = stages(1, Patience(tick=30.0))
+    stage.supervisor.start()
+    done = threading.Event()
+    stage.supervisor.call(lambda: stage.supervisor.call(done.set))
+    assert done.wait(10)

@@ -48,6 +48,7 @@ from ._frames import (
     frame,
     read_to_worker,
 )
+from ._wire import WireError
 
 #: What is still to be said: an event with its job's id, or a message.
 _Saying: TypeAlias = "tuple[int, Event] | FromWorker"
@@ -104,16 +105,35 @@ class Link:
         os._exit(HOST_GONE)
 
     def _send_all(self) -> NoReturn:
-        while True:
-            self._bell.acquire()
-            self.flush()
+        try:
+            while True:
+                self._bell.acquire()
+                self.flush()
+        except Exception:
+            logging.getLogger("poolinfer").exception("the worker cannot say what it has to say")
+            os._exit(BROKEN)
 
 
 def pack(said: list[_Saying]) -> bytes:
     """The frames for what was said: messages first, and all events in one."""
     events = tuple(one for one in said if isinstance(one, tuple))
     messages: list[FromWorker] = [one for one in said if not isinstance(one, tuple)]
-    return b"".join(map(frame, [*messages, *([Burst(events)] if events else [])]))
+    return b"".join(map(frame, messages)) + (_pack_events(events) if events else b"")
+
+
+def _pack_events(events: tuple[tuple[int, Event], ...]) -> bytes:
+    """One frame, or one for each where that would be too much; an answer that fits none is an error."""
+    try:
+        return frame(Burst(events))
+    except WireError as error:
+        if len(events) > 1:
+            return b"".join(_pack_events((one,)) for one in events)
+        ((job_id, event),) = events
+        if not isinstance(event, Done):
+            # A piece; the whole that follows will not fit either.
+            return b""
+        failure = Failed.of(EngineError(f"the answer cannot be sent to the pool's process ({error})"))
+        return frame(Burst(((job_id, failure),)))
 
 
 class Worker:

@@ -31,7 +31,7 @@ class Loop:
         for wake in self._wakes:
             wake.setblocking(False)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wakes[0], selectors.EVENT_READ, lambda _: self._wakes[0].recv(4096))
+        self._selector.register(self._wakes[0], selectors.EVENT_READ)
         close_in_children(*self._wakes, self._selector)
 
     def close(self) -> None:
@@ -51,9 +51,13 @@ class Loop:
         """Wait so long for news; what is to be done about them, in order."""
         if self._selector is None:
             return []
-        due: list[Callable[[], None]] = [
-            partial(key.data, mask) for key, mask in self._selector.select(seconds)
-        ]
+        due: list[Callable[[], None]] = []
+        for key, mask in self._selector.select(seconds):
+            if key.data is not None:
+                due.append(partial(key.data, mask))
+            else:
+                # Before the calls are taken: the byte of one that comes later wakes the next turn.
+                self._wakes[0].recv(4096)
         with suppress(Empty):
             while True:
                 due.append(self._calls.get_nowait())

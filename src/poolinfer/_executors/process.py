@@ -178,9 +178,7 @@ class ProcessExecutor:
         if self._broken:
             return PoolBroken(self._broken)
         if self._quarantine.holds(job.request):
-            return WorkerLost(
-                "the same call has been in the death of two workers, and is refused", suspect=True
-            )
+            return WorkerLost("refused: it has been in the death of two workers", suspect=True)
         return None
 
     def _choose(self, entry: Entry) -> Seat | None:
@@ -308,6 +306,8 @@ class ProcessExecutor:
         """Give re-runs the workers that are free for them."""
         for entry in list(self._again.values()):
             with self._lock:
+                if entry.job.id not in self._again:
+                    continue
                 seat = None if entry.cancelled else self._choose(entry)
                 if seat is not None:
                     del self._again[entry.job.id]

@@ -34,7 +34,8 @@ class Sizing:
             return True
         if self.max_age is not None and now - seat.since >= self.max_age:
             return True
-        return self.max_rss is not None and rss(seat.worker.pid) > self.max_rss
+        # One that has served nothing yet is as small as a new one would be.
+        return self.max_rss is not None and seat.served > 0 and rss(seat.worker.pid) > self.max_rss
 
     def surplus(self, seats: Iterable[Seat], size: int, now: float) -> Seat | None:
         """A worker that `size` workers can do without: the one that has been idle longest, and for long enough."""

@@ -57,6 +57,8 @@ class Ends:
 
     def __init__(self) -> None:
         ours, self.socket = socket.socketpair()
+        # A default timeout of the host would make it non-blocking, which its new owner does not know.
+        self.socket.setblocking(True)
         close_in_children(ours, self.socket)
         try:
             reading, writing = os.pipe()

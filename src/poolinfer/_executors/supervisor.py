@@ -160,12 +160,15 @@ class Supervisor:
 
     def _turn(self) -> None:
         """One round; whatever goes wrong in it must not end the thread on which all endings come."""
+        due: list[Callable[[], None]] = []
+        self._attempt(lambda: due.extend(self._loop.turn(self._nap())))
+        self._clock.tick()
+        for act in [*due, self._watch]:
+            self._attempt(act)
+
+    def _attempt(self, act: Callable[[], None]) -> None:
         try:
-            due = self._loop.turn(self._nap())
-            self._clock.tick()
-            for act in due:
-                act()
-            self._watch()
+            act()
         except Exception:
             _log.exception("the supervisor failed")
             self._break("the supervisor failed; its log has the reason")
@@ -222,6 +225,8 @@ class Supervisor:
             self.post(worker, frame(Ping()))
 
     def _spawn_one(self) -> None:
+        if not self._is("starting", "running"):
+            return
         try:
             child = self._spawner.spawn(self._loop)
         except (OSError, ValueError, RuntimeError, SubprocessError) as error:
@@ -296,7 +301,11 @@ class Supervisor:
         if self._state == "closing":
             return
         _log.warning("a worker did not boot: %s", error)
-        self._again(self._restarts.failed_to_boot(self.now), f"workers do not boot; the last one: {error}")
+        delay = self._restarts.failed_to_boot(self.now)
+        if delay is None and any(worker.state == "up" for worker in self._workers.values()):
+            # Those that are up can go on without it.
+            delay = self._patience.restarts.longest
+        self._again(delay, f"workers do not boot; the last one: {error}")
 
     def _again(self, delay: float | None, reason: str = "") -> None:
         """Have a worker started where one is missing, unless all is over or that was one death too many."""
@@ -323,7 +332,7 @@ class Supervisor:
                 self.retire(worker)
             elif worker.state == "booting":
                 # It has nothing to lose, and may not listen for as long as it loads.
-                worker.process.send_signal(signal.SIGKILL)
+                worker.kill_at = self.now
 
     def _is(self, *states: _State) -> bool:
         return self._state in states
