@@ -128,7 +128,7 @@ def _pack_events(events: tuple[tuple[int, Event], ...]) -> bytes:
     except WireError as error:
         if len(events) > 1:
             return b"".join(_pack_events((one,)) for one in events)
-        ((job_id, event),) = events
+        job_id, event = events[0]
         if not isinstance(event, Done):
             # A piece; the whole that follows will not fit either.
             return b""
