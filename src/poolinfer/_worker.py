@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -116,18 +116,18 @@ class Link:
 
 def pack(said: list[_Saying]) -> bytes:
     """The frames for what was said: messages first, and all events in one."""
-    events = tuple(one for one in said if isinstance(one, tuple))
+    events = [one for one in said if isinstance(one, tuple)]
     messages: list[FromWorker] = [one for one in said if not isinstance(one, tuple)]
     return b"".join(map(frame, messages)) + (_pack_events(events) if events else b"")
 
 
-def _pack_events(events: tuple[tuple[int, Event], ...]) -> bytes:
+def _pack_events(events: Sequence[tuple[int, Event]]) -> bytes:
     """One frame, or one for each where that would be too much; an answer that fits none is an error."""
     try:
-        return frame(Burst(events))
+        return frame(Burst(tuple(events)))
     except WireError as error:
         if len(events) > 1:
-            return b"".join(_pack_events((one,)) for one in events)
+            return b"".join(_pack_events([one]) for one in events)
         job_id, event = events[0]
         if not isinstance(event, Done):
             # A piece; the whole that follows will not fit either.
