@@ -216,7 +216,9 @@ def test_F16_gunicorn_preload_of_a_started_pool(serve: Any) -> None:
 def test_F16_gunicorn_does_not_boot_with_a_started_pool(serve: Any) -> None:
     """The hook of the example finds that out before the first request."""
     with serve(*GUNICORN, "-c", CONF, "--preload", "telling:app", app=STARTED) as server:
-        assert server.process.wait(WAIT) == 3, server.log
+        # 3, or 1 where gunicorn trips over two workers that fail at once.
+        assert server.process.wait(WAIT) in (1, 3), server.log
+        assert "Worker failed to boot" in server.log
         assert "Start pools after the fork" in server.log
 
 
