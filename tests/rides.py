@@ -119,7 +119,7 @@ class Ride:
 
     @property
     def context(self) -> FakeContext:
-        return self.engine.contexts[0]
+        return self.engine.contexts[-1]
 
 
 def raw(text: str, max_tokens: int | None = None, cache_key: str | None = None) -> Raw:

@@ -54,7 +54,7 @@ EVENTS = (
 FROM_WORKER = [
     Up(),
     BootFailed(Failed("ModelError", "no file", {})),
-    Pong(ExecutorStats(1, 2, 3, 4, 5, 6, 7, 0.25, 1, 2, (3,), True)),
+    Pong(ExecutorStats(1, 2, 3, 4, 5, 6, 7, 8, 0.25, 1, 2, (3,), True)),
     Burst(EVENTS),
 ]
 

@@ -52,8 +52,11 @@ def test_F71_limits_of_the_cgroup(
     write_cgroup(files, tmp_path, monkeypatch)
     assert machine.cores() == 2
     assert machine.available_memory() == 2_000_000
-    with Pool(demo_model()) as pool:
-        assert pool.stats().slots == 1
+    model = demo_model()
+    with Pool(model) as pool:
+        assert pool.chat("What is the capital of Peru?", temperature=0).answer == "The capital of Peru is Lima."
+    assert _kv_tokens(model, 512, None, workers=1) == 2_000_000 // 4 // model.kv_bytes_per_token
+    assert _kv_tokens(model, 100_000, None, workers=2) == 100_000
 
 
 @pytest.mark.parametrize("files", UNLIMITED.values(), ids=UNLIMITED.keys())

@@ -182,6 +182,7 @@ def test_copying_keeps_steps_under_the_target_beside_a_stream() -> None:
 def test_copies_that_cost_more_than_a_step_has_room_for_are_made_one_by_one(stream: bool) -> None:
     ride = Ride(CostedEngine(tokens=50), slots=6, n_ctx=2**20)
     system = SYSTEM * 20
+    ride.ask(9, raw("x" * 70_000, max_tokens=1))  # the context grows, and a copy takes as long as 768 rows
     ride.ask(0, raw(system))
     if stream:
         ride.join(1, raw("stream"))

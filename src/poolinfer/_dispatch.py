@@ -320,6 +320,7 @@ class Dispatcher:
                 busy=place.busy,
                 crashed=place.crashed,
                 recycled=place.recycled,
+                preempted=place.preempted,
                 memory=place.memory,
                 running=len(self._given) - stopping,
                 waiting=self._waiting(),

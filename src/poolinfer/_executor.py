@@ -37,6 +37,7 @@ class ExecutorStats:
         prompt_tokens: prompt tokens computed so far.
         cached_tokens: prompt tokens so far that were reused and not computed.
         completion_tokens: tokens generated so far.
+        preempted: how often a call gave its memory up to older ones, to go on later.
         step_seconds: time spent in engine steps so far.
         crashed: workers that died, or were killed because they were stuck.
         recycled: workers that were replaced for their age, their size, or the calls that they had served.
@@ -52,6 +53,7 @@ class ExecutorStats:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    preempted: int = 0
     step_seconds: float = 0.0
     crashed: int = 0
     recycled: int = 0

@@ -30,8 +30,10 @@ from ._requests import Chat, Embed, Raw
 from ._spec import LaneSpec
 from ._stats import PoolStats
 
-_SLOTS = 8
+_SLOTS = 16
 _MEMORY_SHARE = 0.25
+# Longer calls spend more on attention while decoding than llama.cpp's fused one saves while prompts are computed.
+_FLASH_N_CTX = 512
 # Threads meet at a barrier after every operation: with less than this to read, waiting outweighs the work.
 _BYTES_PER_THREAD = 64 * 2**20
 
@@ -50,12 +52,18 @@ class Pool(Calls):
         workers: lanes; None for 1.
         min_workers: worker processes that are always there, where their number follows the load; None for 1.
         max_workers: worker processes while calls wait for room; None for a fixed number.
-        slots: calls decoded together in a lane; None for 8, or fewer if their context would take more than a
-            quarter of the free memory. ``slots=1`` gives output that never depends on the neighbours.
+        slots: calls decoded together in a lane; None for 16. ``slots=1`` gives output that never depends on the
+            neighbours.
         threads: threads that compute, per lane; None for the cores this process may use, divided by workers,
             or fewer for a model so small that sharing its work costs more than it saves.
         n_ctx: tokens that one call may use, prompt and output together; None for the model's `n_ctx`.
         n_batch: most tokens of one engine step.
+        kv_memory: bytes that the context of a lane may take; None for as much as `slots` calls of `n_ctx` tokens
+            need, or a quarter of the free memory divided by the number of lanes, if that is less. It is taken as
+            calls need it. When they need more, the youngest wait until others have ended; none fails.
+        flash_attention: whether llama.cpp computes attention in one fused operation, which makes prompts faster and,
+            on a CPU, decoding slower the longer the context is; None for llama.cpp's choice on a GPU, and on a
+            CPU for yes where there are several slots of at most 512 tokens (`n_ctx`).
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
         latency_target: seconds that an engine step may take while somebody is decoding, or four times as long as
             it takes without prompts if that is more; bounds how much of a long prompt is computed in one go, and
@@ -89,6 +97,8 @@ class Pool(Calls):
         threads: int | None = None,
         n_ctx: int | None = None,
         n_batch: int = 512,
+        kv_memory: int | None = None,
+        flash_attention: bool | None = None,
         max_queue: int = 1000,
         latency_target: float = 0.25,
         prefix_cache: bool | None = None,
@@ -99,14 +109,18 @@ class Pool(Calls):
         max_rss: int | None = None,
         max_age: float | None = None,
     ) -> None:
-        for name, value in (("slots", slots), ("threads", threads), ("n_ctx", n_ctx)):
+        for name, value in (
+            *(("slots", slots), ("threads", threads)),
+            *(("n_ctx", n_ctx), ("kv_memory", kv_memory)),
+        ):
             if value is not None:
                 check_option(name, value)
         check_option("n_batch", n_batch)
         check_option("max_queue", max_queue)
         check_option("latency_target", latency_target)
-        if prefix_cache is not None:
-            flag("prefix_cache", prefix_cache)
+        for name, value in (("prefix_cache", prefix_cache), ("flash_attention", flash_attention)):
+            if value is not None:
+                flag(name, value)
         self._max_queue = max_queue
         self._model: Model | None = None
         if not isinstance(executor, str):
@@ -129,7 +143,9 @@ class Pool(Calls):
         self._model = used = _as_model(model)
         place.check(used.spec)
         size = n_ctx or used.n_ctx
-        slots = slots or _default_slots(used, size, place.most)
+        slots = slots or _SLOTS
+        if flash_attention is None and not used.spec.n_gpu_layers:
+            flash_attention = slots > 1 and size <= _FLASH_N_CTX
         lane = LaneSpec(
             slots=slots,
             n_ctx=size,
@@ -137,6 +153,8 @@ class Pool(Calls):
             n_batch=n_batch,
             latency_target=latency_target,
             prefix_cache=slots > 1 if prefix_cache is None else prefix_cache,
+            kv_tokens=_kv_tokens(used, size, kv_memory, place.most),
+            flash_attention=flash_attention,
         )
         self._core = Core(lambda: place.make(used.spec, lane), max_queue)
 
@@ -259,10 +277,19 @@ def _as_model(model: Model | str | os.PathLike[str] | None) -> Model:
     return model if isinstance(model, Model) else Model.load(model)
 
 
-def _default_slots(model: Model, n_ctx: int, workers: int) -> int:
-    memory = available_memory()
-    each = max(1, model.kv_bytes_per_token * n_ctx * workers)
-    return _SLOTS if memory is None else max(1, min(_SLOTS, int(memory * _MEMORY_SHARE) // each))
+def _kv_tokens(model: Model, n_ctx: int, memory: int | None, workers: int) -> int | None:
+    """Tokens that the calls of a lane may use together; one call always fits."""
+    each = max(1, model.kv_bytes_per_token)
+    if memory is None:
+        free = available_memory()
+        return None if free is None else max(n_ctx, int(free * _MEMORY_SHARE) // workers // each)
+    if memory < each * n_ctx:
+        raise InvalidRequest(
+            f"kv_memory: one call of n_ctx={n_ctx} tokens takes {each * n_ctx} bytes with this model, got {memory};"
+            " give more, or lower n_ctx",
+            field="kv_memory",
+        )
+    return memory // each
 
 
 def _default_threads(model: Model, workers: int) -> int:

@@ -48,6 +48,8 @@ class LaneSpec:
         n_batch: most tokens of one step.
         latency_target: seconds that a step may take while somebody is decoding.
         prefix_cache: whether prompts reuse what earlier ones have in common with them.
+        kv_tokens: tokens that its calls may use together; None for as many as slots of `n_ctx` have.
+        flash_attention: whether llama.cpp's attention is the fused one; None lets llama.cpp choose.
     """
 
     slots: int = 4
@@ -56,3 +58,5 @@ class LaneSpec:
     n_batch: int = 512
     latency_target: float = 0.25
     prefix_cache: bool = True
+    kv_tokens: int | None = None
+    flash_attention: bool | None = None

@@ -11,6 +11,7 @@ from .._requests import Generation, Pooling
 if TYPE_CHECKING:
     import numpy
     import numpy.typing
+    from typing_extensions import Self
 
 
 class EngineFault(Exception):
@@ -28,6 +29,7 @@ class EngineInfo:
     Attributes:
         n_vocab: tokens in the vocabulary.
         n_ctx_train: context length that the model was trained for.
+        n_embd: its width.
         generates: whether it can generate text (False for embedding models such as BERT).
         causal: whether a token attends only to earlier ones; if not, a text is computed in one piece.
         pooling: how the model's metadata says that token vectors become one.
@@ -41,6 +43,7 @@ class EngineInfo:
 
     n_vocab: int
     n_ctx_train: int
+    n_embd: int = 1024
     generates: bool = True
     causal: bool = True
     pooling: Pooling = "mean"
@@ -127,6 +130,14 @@ class Context(Protocol):
 
     def cut(self, sequence: int, length: int) -> None:
         """Forget a sequence's tokens from position `length` on; only where `EngineInfo.kv_reuse`.
+
+        Raises:
+            EngineFault: the engine cannot.
+        """
+        ...
+
+    def adopt(self, other: Self, source: int, target: int) -> None:
+        """Make a sequence hold what a sequence of another context of the same model holds.
 
         Raises:
             EngineFault: the engine cannot.

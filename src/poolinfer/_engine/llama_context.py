@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PENALTY_WINDOW = 64
 _ABORTED = 2
+_STATE_HEAD = 12
 _thread = threading.local()
 
 
@@ -81,6 +82,7 @@ class LlamaContext:
         self._n_vocab = api.llama_vocab_n_tokens(api.llama_model_get_vocab(model))
         self._n_embd = api.llama_model_n_embd_out(model)
         self._n_batch = int(params.n_batch)
+        self._n_seq = int(params.n_seq_max)
         self._make_batch()
         self._make_abort()
 
@@ -164,6 +166,22 @@ class LlamaContext:
         if not self._api.llama_memory_seq_rm(self._memory, sequence, length, -1):
             raise EngineFault(f"llama.cpp cannot cut a sequence at {length} tokens")
 
+    def adopt(self, other: LlamaContext, source: int, target: int) -> None:
+        state = _for_streams(other._state(source), source, other._n_seq, self._n_seq)
+        data = ctypes.cast(state.ctypes.data, ctypes.POINTER(ctypes.c_uint8))
+        if self._api.llama_state_seq_set_data(self._ctx, data, state.nbytes, target) != state.nbytes:
+            raise EngineFault("llama.cpp cannot restore the state of a sequence")
+
+    def _state(self, sequence: int) -> numpy.typing.NDArray[numpy.uint8]:
+        import numpy
+
+        size = self._api.llama_state_seq_get_size(self._ctx, sequence)
+        state = numpy.empty(size, "u1")
+        data = ctypes.cast(state.ctypes.data, ctypes.POINTER(ctypes.c_uint8))
+        if self._api.llama_state_seq_get_data(self._ctx, data, size, sequence) != size:
+            raise EngineFault("llama.cpp cannot read the state of a sequence")
+        return state
+
     @property
     def stopping(self) -> bool:
         """Whether the running decode was told to stop."""
@@ -176,3 +194,25 @@ class LlamaContext:
         ctx, self._ctx = self._ctx, None
         if ctx is not None and os.getpid() == self._pid:
             self._api.llama_free(ctx)
+
+
+def _for_streams(
+    state: numpy.typing.NDArray[numpy.uint8], sequence: int, n_old: int, n_new: int
+) -> numpy.typing.NDArray[numpy.uint8]:
+    """The state of one sequence, as a context of another number of sequences takes it.
+
+    llama.cpp writes the number of sequences after two words of its own, and then for each one how many cells follow:
+    none but for the one that was asked for. A state that does not look like that is refused, by us or by llama.cpp.
+    """
+    import numpy
+
+    if n_old == n_new:
+        return state
+    counts = _STATE_HEAD + 4 * sequence
+    tail = 4 * (n_old - 1 - sequence)
+    body = state[counts : state.nbytes - tail]
+    around = state[_STATE_HEAD:counts].any() or state[state.nbytes - tail :].any()
+    if state[8:_STATE_HEAD].view("u4")[0] != n_old or around:
+        raise EngineFault("llama.cpp's state of a sequence is none that poolinfer knows")
+    count = numpy.array([n_new], "u4").view("u1")
+    return numpy.concatenate([state[:8], count, body, numpy.zeros(4 * (n_new - 1), "u1")])

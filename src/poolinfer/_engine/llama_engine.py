@@ -59,6 +59,7 @@ class LlamaEngine:
         return EngineInfo(
             n_vocab=n_vocab,
             n_ctx_train=int(api.llama_model_n_ctx_train(self._model)),
+            n_embd=int(api.llama_model_n_embd(self._model)),
             generates=self._spec.generates,
             causal=self._spec.causal,
             pooling=self._spec.pooling,
@@ -119,7 +120,8 @@ class LlamaEngine:
         return LlamaContext(self._api, self._model, self._context_params(n_seq, n_ctx, embeddings))
 
     def _context_params(self, n_seq: int, n_ctx: int, embeddings: bool) -> Any:
-        params = self._api.llama_context_default_params()
+        api = self._api
+        params = api.llama_context_default_params()
         params.n_ctx = _padded(n_ctx) * (1 if embeddings else n_seq)
         whole = embeddings and not self._spec.causal
         params.n_batch = params.n_ubatch = max(n_ctx, n_seq) if whole else max(self._lane.n_batch, n_seq)
@@ -127,10 +129,15 @@ class LlamaEngine:
         params.kv_unified = embeddings
         params.embeddings = embeddings
         if embeddings:
-            params.pooling_type = self._api.LLAMA_POOLING_TYPE_NONE
+            params.pooling_type = api.LLAMA_POOLING_TYPE_NONE
         # One row per sequence has logits at a time: a whole batch of them would be gigabytes.
         params.n_outputs_max = 0 if embeddings else n_seq
         params.n_threads = params.n_threads_batch = self._lane.threads
+        if self._lane.flash_attention is not None:
+            wanted = self._lane.flash_attention
+            params.flash_attn_type = (
+                api.LLAMA_FLASH_ATTN_TYPE_ENABLED if wanted else api.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            )
         params.no_perf = True
         return params
 

@@ -114,10 +114,33 @@ class PrefixCache:
 
     def __init__(self, n_seq: int, n_ctx: int, *, on: bool = True) -> None:
         self._on = on
+        self._now = count(1)
+        self._set_size(n_ctx)
+        self._all = [KVSequence(number) for number in range(n_seq)]
+
+    def _set_size(self, n_ctx: int) -> None:
         self.copy_cost = n_ctx // _CELLS_PER_TOKEN
         self._least = max(_LEAST, self.copy_cost)
-        self._now = count(1)
-        self._all = [KVSequence(number) for number in range(n_seq)]
+
+    def resize(self, n_seq: int, n_ctx: int) -> list[tuple[int, int]]:
+        """Move to a context of another size, which has room for those that run.
+
+        Which sequences move, as (old number, new number): as many as there is room for, the latest used first.
+        """
+        held = [one for one in self._all if one.running or 0 < one.computed <= n_ctx]
+        held.sort(key=lambda one: (not one.running, -one.used))
+        free = list(range(n_seq))
+        kept = {one.number for one in held[:n_seq] if one.number < n_seq}
+        spare = [number for number in free if number not in kept]
+        moves = []
+        self._all = [KVSequence(number) for number in free]
+        for one in held[:n_seq]:
+            old = one.number
+            one.number = old if old in kept else spare.pop(0)
+            self._all[one.number] = one
+            moves.append((old, one.number))
+        self._set_size(n_ctx)
+        return moves
 
     def find(self, ids: bytes, key: str | None) -> Place | Wait:
         """Where a prompt should go, or what it should wait for. One sequence at least must be free."""

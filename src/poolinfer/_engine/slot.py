@@ -75,7 +75,7 @@ class Slot(Task):
         self._tokens = list(prepared.tokens)
         self.ids = pack(self._tokens)
         self._n_prompt = self._n_prefill = len(self._tokens)
-        self._n_cached = 0
+        self._n_cached: int | None = None
         self._n_most = n_ctx if request.max_tokens is None else self._n_prompt + request.max_tokens
         self._n_top = request.top_logprobs if request.logprobs or request.top_logprobs else -1
         chat = isinstance(request, Chat)
@@ -96,6 +96,11 @@ class Slot(Task):
         return self.sequence.computed if self.sequence is not None else 0
 
     @property
+    def n_tokens(self) -> int:
+        """Tokens of its prompt and answer so far."""
+        return len(self._tokens)
+
+    @property
     def n_pending(self) -> int:
         """How many tokens are still to be computed; 1 means that it is decoding."""
         return len(self._tokens) - self.computed
@@ -113,7 +118,8 @@ class Slot(Task):
     def start(self, sequence: KVSequence) -> None:
         """Take a sequence of the context, and what it holds already."""
         self.sequence, self.wait = sequence, None
-        self._n_cached = min(sequence.computed, self._n_prompt)
+        if self._n_cached is None:
+            self._n_cached = min(sequence.computed, self._n_prompt)
 
     def advance(self, context: Context, row: int, now: float) -> None:
         """Choose the next token from a row's logits, say its text, and end if it is the last."""
@@ -150,12 +156,16 @@ class Slot(Task):
         self.sequence = None
         return ids
 
-    def rewind(self) -> None:
-        """Forget what the context holds; everything so far is computed again."""
+    def pause(self) -> None:
+        """Wait for another sequence; everything so far goes into it like a prompt."""
         self.sequence = self.wait = None
         self.ids = pack(self._tokens)
         self._n_prefill = len(self._tokens)
-        self._n_cached = 0
+
+    def rewind(self) -> None:
+        """Forget what the context holds; everything so far is computed again."""
+        self.pause()
+        self._n_cached = None
 
     def close(self) -> None:
         self._sampler.close()
@@ -175,7 +185,7 @@ class Slot(Task):
         self._say(last)
         self.close()
         stream, calls = self._stream, self._stream.tool_calls()
-        usage = Usage(self._n_prompt, self._n_cached, len(self._tokens) - self._n_prompt)
+        usage = Usage(self._n_prompt, self._n_cached or 0, len(self._tokens) - self._n_prompt)
         timings = Timings(prefill=self._first - self._began, decode=self._last - self._first)
         self.emit(
             Done(

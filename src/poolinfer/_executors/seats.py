@@ -174,6 +174,7 @@ def _total(parts: Sequence[ExecutorStats]) -> ExecutorStats:
         prompt_tokens=sum(part.prompt_tokens for part in parts),
         cached_tokens=sum(part.cached_tokens for part in parts),
         completion_tokens=sum(part.completion_tokens for part in parts),
+        preempted=sum(part.preempted for part in parts),
         step_seconds=sum(part.step_seconds for part in parts),
     )
 

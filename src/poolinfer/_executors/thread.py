@@ -161,6 +161,7 @@ class ThreadExecutor:
                 prompt_tokens=sum(item.prompt_tokens for item in counters),
                 cached_tokens=sum(item.cached_tokens for item in counters),
                 completion_tokens=sum(item.completion_tokens for item in counters),
+                preempted=sum(item.preempted for item in counters),
                 step_seconds=sum(item.step_seconds for item in counters),
             )
 

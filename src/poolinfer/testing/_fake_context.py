@@ -146,6 +146,13 @@ class FakeContext:
         self._check_reuse()
         self._length[sequence] = min(length, self._length[sequence])
 
+    def adopt(self, other: FakeContext, source: int, target: int) -> None:
+        """Make a sequence hold what another context's holds; one that is too short for it is a fault."""
+        held = other.held(source)
+        if other.closed or len(held) > self._n_ctx:
+            raise EngineFault(f"{len(held)} tokens of a context cannot go into {self._n_ctx}")
+        self._cells[target], self._length[target] = held, len(held)
+
     def _check_reuse(self) -> None:
         if not self._engine.info.kv_reuse:
             raise EngineFault("this fake engine was made without reuse")

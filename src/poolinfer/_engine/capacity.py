@@ -1,0 +1,96 @@
+"""How many sequences of how many tokens a lane's context has room for. Arithmetic only: no engine here.
+
+llama.cpp takes the memory of a context when it is made, as a rectangle: so many sequences, all of the same length.
+A lane begins with a small one, and moves to a larger one when its calls need that; what they need together may be
+more than the memory it is allowed, and then the youngest wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_FIRST_SEQUENCES = 4
+_FIRST_TOKENS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """A context's room.
+
+    Attributes:
+        n_seq: sequences.
+        n_ctx: tokens of each.
+    """
+
+    n_seq: int
+    n_ctx: int
+
+    @property
+    def tokens(self) -> int:
+        """Of all sequences together."""
+        return self.n_seq * self.n_ctx
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a capacity may become.
+
+    Attributes:
+        n_seq: most sequences.
+        n_ctx: most tokens of each.
+        tokens: most tokens of all together; one call always fits.
+    """
+
+    n_seq: int
+    n_ctx: int
+    tokens: int
+
+    def first(self) -> Capacity:
+        """What a lane begins with."""
+        return self._within(min(_FIRST_SEQUENCES, self.n_seq), min(_FIRST_TOKENS, self.n_ctx))
+
+    def admit(self, lengths: Sequence[int]) -> list[int]:
+        """Which calls can run together, by their lengths in tokens, oldest first.
+
+        The oldest is always among them, so every call's turn comes; a younger one may pass one that is too long.
+        """
+        admitted: list[int] = []
+        n_ctx = 0
+        for i, length in enumerate(lengths):
+            needed = max(n_ctx, self._round_tokens(length))
+            if not admitted or (len(admitted) + 1) * needed <= self.tokens:
+                admitted.append(i)
+                n_ctx = needed
+        return admitted[: self.n_seq]
+
+    def grow(self, now: Capacity, n_seq: int, length: int) -> Capacity:
+        """The capacity for calls that `admit` let in: as it is now, or larger, or another one of no more tokens."""
+        if n_seq <= now.n_seq and length <= now.n_ctx:
+            return now
+        n_ctx = max(now.n_ctx, self._round_tokens(length))
+        wider = Capacity(max(now.n_seq, min(_rung(n_seq, _FIRST_SEQUENCES), self.n_seq)), n_ctx)
+        if wider.tokens <= self.tokens:
+            return wider
+        if n_seq * n_ctx > self.tokens:
+            n_ctx = self._round_tokens(length)
+        return self._within(max(n_seq, now.n_seq), n_ctx)
+
+    def halved(self, tried: Capacity) -> Bounds:
+        """The bounds, if there is no memory for a capacity."""
+        return Bounds(self.n_seq, self.n_ctx, tried.tokens // 2)
+
+    def _within(self, n_seq: int, n_ctx: int) -> Capacity:
+        return Capacity(max(1, min(n_seq, self.tokens // n_ctx)), n_ctx)
+
+    def _round_tokens(self, length: int) -> int:
+        return min(_rung(length, _FIRST_TOKENS), self.n_ctx)
+
+
+def _rung(n: int, first: int) -> int:
+    """The least of `first`, 1.5 x `first`, 2 x, 3 x, 4 x, 6 x, ... that is not less than `n`."""
+    while n > first:
+        if 2 * n <= 3 * first:
+            return 3 * first // 2
+        first *= 2
+    return first
