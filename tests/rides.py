@@ -73,11 +73,18 @@ class Ride:
     slots: int = 4
     n_ctx: int = N_CTX
     prefix_cache: bool = True
+    kv_tokens: int | None = None
     said: dict[int, list[Event]] = field(default_factory=dict)
     tasks: dict[int, Task] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        spec = LaneSpec(slots=self.slots, n_ctx=self.n_ctx, n_batch=512, prefix_cache=self.prefix_cache)
+        spec = LaneSpec(
+            slots=self.slots,
+            n_ctx=self.n_ctx,
+            n_batch=512,
+            prefix_cache=self.prefix_cache,
+            kv_tokens=self.kv_tokens,
+        )
         self.lane = Lane(self.engine, spec, lambda: self.engine.now)
         self.prompter = Prompter(self.engine)
 

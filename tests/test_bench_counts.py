@@ -61,12 +61,12 @@ def test_w1_a_shared_prefix_is_computed_once() -> None:
     assert counts.prompt + counts.cached == CHATS * (SYSTEM + OWN)
     assert counts.cached == (CHATS - 1) * SYSTEM
     assert counts.generated == CHATS * OUT
-    assert counts.steps == 113
+    assert counts.steps == 122
 
 
 def test_w2_without_one_every_row_is_computed_once() -> None:
     counts = _burst(_texts(CHATS, SYSTEM + OWN), OUT)
-    assert counts == Counts(steps=137, prompt=CHATS * (SYSTEM + OWN), cached=0, generated=CHATS * OUT)
+    assert counts == Counts(steps=121, prompt=CHATS * (SYSTEM + OWN), cached=0, generated=CHATS * OUT)
 
 
 def test_w4_short_calls_fill_every_step() -> None:

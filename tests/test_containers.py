@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from poolinfer import Pool, Raw, demo_model
+from poolinfer import Model, Pool, Raw, demo_model
 from poolinfer import _machine as machine
 from poolinfer._environment import interpreter
 from poolinfer._executors.process import ProcessExecutor
+from poolinfer._pool import _kv_tokens
 from poolinfer._spec import LaneSpec, ModelSpec
 from poolinfer.testing import wait_until
 
@@ -52,10 +53,13 @@ def test_F71_limits_of_the_cgroup(
     write_cgroup(files, tmp_path, monkeypatch)
     assert machine.cores() == 2
     assert machine.available_memory() == 2_000_000
-    model = demo_model()
+    model = Model.load(demo_model())
     with Pool(model) as pool:
-        assert pool.chat("What is the capital of Peru?", temperature=0).answer == "The capital of Peru is Lima."
-    assert _kv_tokens(model, 512, None, workers=1) == 2_000_000 // 4 // model.kv_bytes_per_token
+        assert (
+            pool.chat("What is the capital of Peru?", temperature=0).answer == "The capital of Peru is Lima."
+        )
+    assert _kv_tokens(model, 512, None, workers=1) == 512
+    assert _kv_tokens(model, 256, None, workers=1) == 2_000_000 // 4 // model.kv_bytes_per_token
     assert _kv_tokens(model, 100_000, None, workers=2) == 100_000
 
 

@@ -52,15 +52,47 @@ def test_slow_decoding_does_not_starve_prompts() -> None:
     assert pace.prefill_budget(16) == 300
 
 
+def test_several_prompts_may_take_longer_steps() -> None:
+    pace = Pace(target=0.25, n_batch=2048)
+    pace.observe(prefill=0, decoding=4, seconds=0.100)
+    pace.observe(prefill=50, decoding=4, seconds=0.100 + 50 * 0.001)
+    assert [pace.prefill_budget(4, entering) for entering in (1, 2, 3, 8, 12)] == [300, 700, 700, 700, 1100]
+
+
+def test_one_step_that_hangs_is_not_taken_for_the_pace() -> None:
+    pace = Pace(target=0.25, n_batch=512)
+    for seconds in (0.1, 0.1, 5.0):
+        pace.observe(prefill=0, decoding=4, seconds=seconds)
+    pace.observe(prefill=100, decoding=4, seconds=0.125 + 0.2)
+    assert pace.prefill_budget(4) == int(3 * 0.125 / 0.002)
+
+
+def test_a_number_of_rows_not_seen_before_is_tried_without_prompts() -> None:
+    pace = Pace(target=0.25, n_batch=512)
+    pace.observe(prefill=0, decoding=8, seconds=0.1)
+    pace.observe(prefill=100, decoding=8, seconds=0.3)
+    assert [pace.prefill_budget(n) > 0 for n in (1, 6, 7, 9, 10, 11)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
 def test_a_prompt_always_advances_however_slow_its_rows() -> None:
     pace = Pace(target=0.01, n_batch=512)
     pace.observe(prefill=64, decoding=0, seconds=64.0)
+    assert pace.prefill_budget(1) == 0  # how long a step without it takes is not known yet
+    pace.observe(prefill=0, decoding=1, seconds=0.001)
     assert pace.prefill_budget(1) == 16
 
 
 def test_the_batch_bounds_the_budget() -> None:
     pace = Pace(target=10.0, n_batch=100)
     pace.observe(prefill=64, decoding=0, seconds=0.001)
+    pace.observe(prefill=0, decoding=30, seconds=0.001)
     assert pace.prefill_budget(30) == 70
     assert pace.prefill_budget(100) == 0
 

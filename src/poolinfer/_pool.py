@@ -61,9 +61,9 @@ class Pool(Calls):
         kv_memory: bytes that the context of a lane may take; None for as much as `slots` calls of `n_ctx` tokens
             need, or a quarter of the free memory divided by the number of lanes, if that is less. It is taken as
             calls need it. When they need more, the youngest wait until others have ended; none fails.
-        flash_attention: whether llama.cpp computes attention in one fused operation, which makes prompts faster and,
-            on a CPU, decoding slower the longer the context is; None for llama.cpp's choice on a GPU, and on a
-            CPU for yes where there are several slots of at most 512 tokens (`n_ctx`).
+        flash_attention: whether llama.cpp computes attention in one fused operation, which makes prompts faster
+            and, on a CPU, decoding slower the longer the context is; None for llama.cpp's choice on a GPU, and on
+            a CPU for yes where there are several slots of at most 512 tokens (`n_ctx`).
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
         latency_target: seconds that an engine step may take while somebody is decoding, or four times as long as
             it takes without prompts if that is more; bounds how much of a long prompt is computed in one go, and

@@ -2,7 +2,8 @@
 
 llama.cpp takes the memory of a context when it is made, as a rectangle: so many sequences, all of the same length.
 A lane begins with a small one, and moves to a larger one when its calls need that; what they need together may be
-more than the memory it is allowed, and then the youngest wait.
+more than the memory it is allowed, and then the youngest wait. It never moves back by itself: what was needed once
+will be needed again, and filling memory with zeros takes a second for each gigabyte or two.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_FIRST_SEQUENCES = 4
-_FIRST_TOKENS = 512
+_FIRST_SEQUENCES, _SEQUENCES_FACTOR = 4, 4
+_FIRST_TOKENS, _TOKENS_FACTOR = 512, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,9 @@ class Bounds:
         if n_seq <= now.n_seq and length <= now.n_ctx:
             return now
         n_ctx = max(now.n_ctx, self._round_tokens(length))
-        wider = Capacity(max(now.n_seq, min(_rung(n_seq, _FIRST_SEQUENCES), self.n_seq)), n_ctx)
+        wider = Capacity(
+            max(now.n_seq, min(_rung(n_seq, _FIRST_SEQUENCES, _SEQUENCES_FACTOR), self.n_seq)), n_ctx
+        )
         if wider.tokens <= self.tokens:
             return wider
         if n_seq * n_ctx > self.tokens:
@@ -84,13 +87,10 @@ class Bounds:
         return Capacity(max(1, min(n_seq, self.tokens // n_ctx)), n_ctx)
 
     def _round_tokens(self, length: int) -> int:
-        return min(_rung(length, _FIRST_TOKENS), self.n_ctx)
+        return min(_rung(length, _FIRST_TOKENS, _TOKENS_FACTOR), self.n_ctx)
 
 
-def _rung(n: int, first: int) -> int:
-    """The least of `first`, 1.5 x `first`, 2 x, 3 x, 4 x, 6 x, ... that is not less than `n`."""
-    while n > first:
-        if 2 * n <= 3 * first:
-            return 3 * first // 2
-        first *= 2
+def _rung(n: int, first: int, factor: int) -> int:
+    while first < n:
+        first *= factor
     return first

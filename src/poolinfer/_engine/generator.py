@@ -102,7 +102,7 @@ class Generator:
         try:
             used, saved = sequences.place(taken, room)
             self._counters.cached_tokens += saved
-            parts = self._parts(max(room - used, min(room, 1)))
+            parts = self._parts(taken, max(room - used, min(room, 1)))
             used += sum(part.rows for part in parts if part.entering)
             for group in self._groups(parts):
                 batch, ready = self._plan(group)
@@ -116,12 +116,12 @@ class Generator:
             self._fail(doubtful, EngineError(str(fault)))
         return used
 
-    def _parts(self, room: int) -> list[Part]:
+    def _parts(self, taken: Sequence[Slot], room: int) -> list[Part]:
         """Who has how many rows in this step, by sequence number: one, or as much of a prompt as there is room for.
 
         llama.cpp computes rows of separate KV streams together only where their numbers follow one another.
         """
-        parts = [Part(slot, slot.sequence.number) for slot in self.slots if slot.sequence is not None]
+        parts = [Part(slot, slot.sequence.number) for slot in taken if slot.sequence is not None]
         entering = [part for part in parts if part.entering]
         pending = [part.slot.n_pending for part in entering]
         shares = share(pending, room, oldest_first=self._oldest_first, all_step=len(entering) < len(parts))

@@ -131,7 +131,7 @@ class Lane:
             self._flush()
         began = self._clock()
         decoding = self._generator.decoding
-        room = self._pace.prefill_budget(decoding)
+        room = self._pace.prefill_budget(decoding, len(self._generator.slots) - decoding)
         used = self._generator.step(room)
         if self._embeds and used < room:
             used += self._step_embeds(room - used)

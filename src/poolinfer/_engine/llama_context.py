@@ -29,12 +29,22 @@ def stopping_here() -> bool:
 
 
 class LlamaSampler:
-    """A llama.cpp sampler chain in llama.cpp's own order (`base.Sampler`)."""
+    """A llama.cpp sampler chain in llama.cpp's own order (`base.Sampler`).
+
+    Attributes:
+        chain: the chain; None when closed, or where the most likely token is all that is asked for.
+        greedy: whether it is.
+    """
 
     def __init__(self, api: Any, request: Generation, seed: int, n_vocab: int) -> None:
         self._free = api.llama_sampler_free
-        self.chain: Any = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
-        for link in _links(api, request, seed, n_vocab):
+        links = _links(api, request, seed, n_vocab)
+        self.greedy = not links
+        self.chain: Any = None
+        if self.greedy:
+            return
+        self.chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
+        for link in links:
             if not link:
                 self.close()
                 raise EngineFault("llama.cpp refused a sampling option")
@@ -55,7 +65,7 @@ def _links(api: Any, request: Generation, seed: int, n_vocab: int) -> list[Any]:
     if penalties != (1.0, 0.0, 0.0):
         links.append(api.llama_sampler_init_penalties(n_vocab, _PENALTY_WINDOW, *penalties))
     if request.temperature == 0:
-        return [*links, api.llama_sampler_init_greedy()]
+        return [*links, api.llama_sampler_init_greedy()] if links else []
     return [
         *links,
         api.llama_sampler_init_top_k(request.top_k),
@@ -134,6 +144,9 @@ class LlamaContext:
             raise EngineFault(f"llama_decode failed with code {code}")
 
     def sample(self, row: int, sampler: Any) -> int:
+        if sampler.greedy:
+            # llama.cpp would first copy the logits of the whole vocabulary, which takes six times as long.
+            return int(self.logits(row).argmax())
         return int(self._api.llama_sampler_sample(sampler.chain, self._ctx, row))
 
     def logits(self, row: int) -> numpy.typing.NDArray[numpy.float32]:
@@ -201,8 +214,9 @@ def _for_streams(
 ) -> numpy.typing.NDArray[numpy.uint8]:
     """The state of one sequence, as a context of another number of sequences takes it.
 
-    llama.cpp writes the number of sequences after two words of its own, and then for each one how many cells follow:
-    none but for the one that was asked for. A state that does not look like that is refused, by us or by llama.cpp.
+    llama.cpp writes the number of sequences after two words of its own, and then for each one how many cells
+    follow: none but for the one that was asked for. A state that does not look like that is refused, by us or by
+    llama.cpp.
     """
     import numpy
 

@@ -30,17 +30,21 @@ class Pace:
         self._per_token = 0.0
         self._mixed = 0
 
-    def prefill_budget(self, decoding: int) -> int:
-        """Most prompt rows of the next step beside `decoding` rows: a whole batch when nobody decodes."""
+    def prefill_budget(self, decoding: int, entering: int = 1) -> int:
+        """Most prompt rows of the next step beside `decoding` rows: a whole batch when nobody decodes.
+
+        Where several prompts are `entering`, steps may last longer, since they wait as well: twice as long, or as
+        many times as there are of them for each row that decodes.
+        """
         room = max(0, self._n_batch - decoding)
         if not decoding:
             return room
         if not self._per_token:
             return min(room, _FIRST_GUESS)
-        if self._mixed >= _PROBE_EVERY:
+        if self._mixed >= _PROBE_EVERY or not self._knows(decoding):
             return 0
         base = self._base(decoding)
-        spare = max(self._target, _PATIENCE * base) - base
+        spare = max(self._target, _PATIENCE * base * max(min(2, entering), entering / decoding)) - base
         return min(room, max(_SMALLEST, int(spare / self._per_token + 1e-6)))
 
     def observe(self, prefill: int, decoding: int, seconds: float) -> None:
@@ -48,11 +52,17 @@ class Pace:
         self._mixed += 1
         if not prefill:
             self._mixed = 0
-            self._bases[decoding] = _blend(self._bases.get(decoding, 0.0), seconds)
+            known = self._bases.get(decoding, 0.0)
+            # A step may last long for reasons of its own, such as a context that grows.
+            self._bases[decoding] = _blend(known, min(seconds, 2 * known) if known else seconds)
         elif prefill >= _SMALLEST:
             # Fewer rows cost about what one costs, and say little of a long prompt.
             beyond = seconds - self._base(decoding) if decoding else seconds
             self._per_token = _blend(self._per_token, max(beyond, 1e-6) / prefill)
+
+    def _knows(self, decoding: int) -> bool:
+        """Whether steps that only decode have been seen with about so many rows."""
+        return any(abs(known - decoding) <= decoding // 4 for known in self._bases)
 
     def _base(self, decoding: int) -> float:
         """What a step takes that only decodes, by the known one that is nearest."""

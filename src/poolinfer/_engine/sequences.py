@@ -40,7 +40,9 @@ class Sequences:
         self.preempted = 0
         self._engine = engine
         self._reusable = engine.info.kv_reuse
-        self._bounds = Bounds(spec.slots, spec.n_ctx, max(spec.n_ctx, spec.kv_tokens or spec.slots * spec.n_ctx))
+        self._bounds = Bounds(
+            spec.slots, spec.n_ctx, max(spec.n_ctx, spec.kv_tokens or spec.slots * spec.n_ctx)
+        )
         self._capacity = self._bounds.first()
         self._stopping = False
         self._context: Context | None = self._make(self._capacity)
@@ -139,9 +141,6 @@ class Sequences:
         if context is not None:
             context.close()
 
-    def _make(self, capacity: Capacity) -> Context:
-        return self._engine.context(n_seq=capacity.n_seq, n_ctx=capacity.n_ctx)
-
     def _preempt(self, slots: Sequence[Slot]) -> None:
         for slot in slots:
             if slot.sequence is not None:
@@ -149,15 +148,17 @@ class Sequences:
                 slot.pause()
                 self.preempted += 1
 
+    def _make(self, capacity: Capacity) -> Context:
+        return self._engine.context(n_seq=capacity.n_seq, n_ctx=capacity.n_ctx)
+
     def _become(self, capacity: Capacity, slots: Sequence[Slot]) -> None:
         """Move to another context, with what the present one holds."""
-        old = self._context
-        if old is not None and capacity == self._capacity:
+        if capacity == self._capacity:
             return
         new = self._make(capacity)
+        old, self._context, self._capacity = self._context, new, capacity
         moves = self._prefixes.resize(capacity.n_seq, capacity.n_ctx)
-        self._context, self._capacity = new, capacity
-        # Only now: `abort` is told to the context that it finds.
+        # Only now: `abort` tells the context that it finds.
         new.abort(self._stopping)
         if old is None:
             self.reset(slots)

@@ -46,6 +46,8 @@ class FakeContext:
     As in llama.cpp, copying changes at once how many tokens a sequence has, but which ones only at the next decode.
 
     Attributes:
+        n_seq: how many sequences it has.
+        n_ctx: tokens that each of them can hold.
         closed: whether it was.
         embeddings_wanted: whether it was made for embeddings.
         copies: sequences copied so far, as (source, target).
@@ -54,7 +56,8 @@ class FakeContext:
     def __init__(self, engine: FakeEngine, n_seq: int, n_ctx: int, embeddings: bool) -> None:
         self.closed: bool = False
         self.embeddings_wanted = embeddings
-        self._n_ctx = n_ctx
+        self.n_seq: int = n_seq
+        self.n_ctx: int = n_ctx
         self.copies: list[tuple[int, int]] = []
         self._cells: list[list[int]] = [[] for _ in range(n_seq)]
         self._length = [0] * n_seq
@@ -86,8 +89,8 @@ class FakeContext:
             raise EngineFault("the fake engine was told to fail")
         for token, position, sequence in zip(batch.tokens, batch.positions, batch.sequences, strict=True):
             n = self._length[sequence]
-            if position != n or n >= self._n_ctx:
-                raise EngineFault(f"sequence {sequence} has {n} of {self._n_ctx} tokens, not {position}")
+            if position != n or n >= self.n_ctx:
+                raise EngineFault(f"sequence {sequence} has {n} of {self.n_ctx} tokens, not {position}")
             self._cells[sequence][n:] = [token]
             self._length[sequence] = n + 1
         self._batch, self._chosen = batch, {}
@@ -149,8 +152,8 @@ class FakeContext:
     def adopt(self, other: FakeContext, source: int, target: int) -> None:
         """Make a sequence hold what another context's holds; one that is too short for it is a fault."""
         held = other.held(source)
-        if other.closed or len(held) > self._n_ctx:
-            raise EngineFault(f"{len(held)} tokens of a context cannot go into {self._n_ctx}")
+        if other.closed or len(held) > self.n_ctx:
+            raise EngineFault(f"{len(held)} tokens of a context cannot go into {self.n_ctx}")
         self._cells[target], self._length[target] = held, len(held)
 
     def _check_reuse(self) -> None:

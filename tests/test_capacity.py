@@ -1,0 +1,96 @@
+"""How large a context becomes, who has room in it, and which sequences are computed together."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poolinfer._engine.capacity import Bounds, Capacity
+from poolinfer._engine.grouping import groups
+
+WIDE = Bounds(n_seq=16, n_ctx=4096, tokens=16 * 4096)
+TIGHT = Bounds(n_seq=16, n_ctx=4096, tokens=8192)
+
+
+def test_it_begins_small() -> None:
+    assert WIDE.first() == Capacity(4, 512)
+    assert Bounds(1, 100, 100).first() == Capacity(1, 100)
+    assert Bounds(16, 4096, 1000).first() == Capacity(1, 512)
+
+
+def test_it_grows_by_what_calls_need() -> None:
+    now = WIDE.first()
+    assert WIDE.grow(now, 4, 512) is now
+    assert WIDE.grow(now, 5, 10) == Capacity(16, 512)
+    assert WIDE.grow(now, 1, 513) == Capacity(4, 1024)
+    assert WIDE.grow(now, 1, 4096) == Capacity(4, 4096)
+    assert WIDE.grow(Capacity(16, 512), 1, 3000) == Capacity(16, 4096)
+    assert Bounds(9, 3256, 9 * 3256).grow(now, 5, 3000) == Capacity(9, 3256)
+
+
+def test_the_oldest_calls_fit_first() -> None:
+    assert WIDE.admit([4096] * 20) == list(range(16))
+    assert TIGHT.admit([300] * 16) == list(range(16))
+    assert TIGHT.admit([600] * 16) == list(range(8))
+    assert TIGHT.admit([300, 4000, 300, 300]) == [0, 1]
+    assert TIGHT.admit([300, 300, 4000, 300]) == [0, 1, 3]
+    assert TIGHT.admit([4096, 1, 1]) == [0, 1]
+
+
+def test_without_memory_for_both_width_or_length_goes_back() -> None:
+    assert TIGHT.grow(Capacity(16, 512), 1, 4000) == Capacity(2, 4096)
+    assert TIGHT.grow(Capacity(2, 4096), 16, 300) == Capacity(16, 512)
+    assert TIGHT.grow(Capacity(16, 512), 4, 1000) == Capacity(8, 1024)
+
+
+lengths = st.lists(st.integers(1, 4096), min_size=1, max_size=16)
+
+
+@given(lengths, st.integers(4096, 70_000), lengths, st.integers(1, 16))
+def test_whoever_is_admitted_has_room(now: list[int], tokens: int, then: list[int], n_seq: int) -> None:
+    bounds = Bounds(n_seq, 4096, tokens)
+    capacity = bounds.first()
+    for asked in (now, then):
+        admitted = bounds.admit(asked)
+        assert admitted[0] == 0
+        assert len(admitted) <= n_seq
+        capacity = bounds.grow(capacity, len(admitted), max(asked[i] for i in admitted))
+        assert capacity.n_seq >= len(admitted)
+        assert capacity.n_ctx >= max(asked[i] for i in admitted)
+        assert capacity.tokens <= tokens
+        assert bounds.grow(capacity, len(admitted), max(asked[i] for i in admitted)) == capacity
+
+
+def cost(found: list[range], rows: list[tuple[int, int]], width: int) -> int:
+    """What `groups` is to make small, with gaps in the numbers counted as llama.cpp does."""
+    total = 0
+    for group in found:
+        longest = max(rows[i][1] for i in group)
+        gaps = sum(rows[i + 1][0] != rows[i][0] + 1 for i in group if i + 1 in group)
+        total += (1 + gaps) * 4 * width + longest * len(group)
+    return total
+
+
+def test_streams_of_like_lengths_are_computed_together() -> None:
+    assert groups([], 1024) == []
+    assert groups([(n, 300 + n) for n in range(16)], 1024) == [range(16)]
+    assert groups([(0, 10), (3, 300)], 1024) == [range(2)]
+
+
+def test_a_long_one_is_computed_apart() -> None:
+    short = [(n, 250) for n in range(8)]
+    assert groups([*short, (8, 3000)], 1024) == [range(8), range(8, 9)]
+    assert groups([*short, (8, 700)], 1024) == [range(9)]
+    assert groups([(0, 3000), *[(n, 250) for n in range(1, 9)]], 1024) == [range(1), range(1, 9)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 40), st.integers(1, 4000)), min_size=1, max_size=12, unique_by=lambda x: x[0]
+    )
+)
+def test_groups_hold_everyone_once_and_cost_no_more_than_one_group(rows: list[tuple[int, int]]) -> None:
+    rows = sorted(rows)
+    found = groups(rows, 256)
+    assert [i for group in found for i in group] == list(range(len(rows)))
+    assert cost(found, rows, 256) <= cost([range(len(rows))], rows, 256)
