@@ -82,10 +82,11 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure poolinfer beside its peers (benchmarks/README.md); ``--quick``: does it all run? ``--docs``: paste.
 
-    Arguments go to benchmarks/bench.py; with those two alone, overhead and memory are measured as well.
+    Arguments go to benchmarks/bench.py; with those two alone, all other scripts run as well.
     """
     _install(session, "bench")
     session.run("python", "benchmarks/bench.py", *session.posargs)
     if set(session.posargs) <= {"--quick", "--docs"}:
+        session.run("python", "benchmarks/python_cost.py", *session.posargs)
         session.run("python", "benchmarks/overhead.py", *session.posargs)
         session.run("python", "benchmarks/memory.py", *session.posargs)

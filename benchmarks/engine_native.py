@@ -29,6 +29,10 @@ class Locked:
             "n_threads": work.threads,
             "n_threads_batch": work.threads,
         }
+        # Its own default is off, which is better only where most of the work is decoding.
+        self.settings["flash_attn"] = any(
+            len(prompt.tokens or ()) > 2 * work.max_tokens for prompt in work.prompts
+        )
         if work.kind == "embed":
             self.settings |= {"embedding": True, "pooling_type": native.LLAMA_POOLING_TYPE_MEAN}
         self._model = work.model

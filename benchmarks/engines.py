@@ -83,10 +83,8 @@ def label(name: str) -> str:
     if name in PEERS:
         return PEERS[name]
     executor, workers, slots, threads, whole = pool_layout(name)
-    if not workers:
-        return f"poolinfer {executor}"
-    lanes = f"{workers} x {slots} slots x {threads} thread{'s' if threads > 1 else ''}"
-    return f"poolinfer {executor}, {lanes}{', whole batches' if whole else ''}"
+    lanes = f", {workers} x {slots} slots x {threads} thread{'s' if threads > 1 else ''}" if workers else ""
+    return f"poolinfer {executor}{lanes}{', whole batches' if whole else ''}"
 
 
 def pool_layout(name: str) -> tuple[str, int, int, int, bool]:

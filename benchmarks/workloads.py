@@ -19,7 +19,7 @@ from lowlevel import chat_template, end_tokens, open_model, tokenize
 CONSONANTS = "bcdfghjklmnprstvwxyz"
 VOWELS = "aeiou"
 POOLS = ("thread", "process", "prefork")
-LANES = ("thread-1x16x2", "thread-2x8x1")
+LANES = ("thread-2x8x1",)
 Messages = list[dict[str, str]]
 
 
@@ -200,7 +200,7 @@ def _unshared(writer: Writer, scale: Scale, common: dict[str, Any]) -> Workload:
         title=f"burst: {scale.chats} chats at once, {scale.slots} at a time, {scale.alone} tokens of their own,"
         f" {scale.out} out",
         kind="burst",
-        engines=("locked", "fresh", "xllamacpp", "bundled", "bare", *POOLS, *LANES, "thread-1x16x2-whole"),
+        engines=("locked", "fresh", "xllamacpp", "bundled", "bare", *POOLS, *LANES, "thread-whole"),
         headline="tokens_per_second",
         lower=False,
         callers=scale.chats,

@@ -20,7 +20,7 @@ N_CTX = 4096
 
 
 class CostedEngine(FakeEngine):
-    """Steps that last `base` seconds and `per_row` for each row of a prompt, of a virtual clock.
+    """Steps of a virtual clock: `base` seconds if somebody decodes, and `per_row` for each row of a prompt.
 
     A copy costs as much as a row for each 128 tokens that a sequence can hold.
     """
@@ -36,6 +36,14 @@ class CostedEngine(FakeEngine):
         self.abort_at: int | None = None
         self._copied = 0
 
+    def join_rows(self, since: int) -> None:
+        """Count what was decoded since as one step."""
+        joined: dict[int, int] = {}
+        for rows in self.steps_rows[since:]:
+            for sequence, n in rows.items():
+                joined[sequence] = joined.get(sequence, 0) + n
+        self.steps_rows[since:] = [joined] if joined else []
+
     def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> FakeContext:
         context = super().context(n_seq=n_seq, n_ctx=n_ctx, embeddings=embeddings)
         decode = context.decode
@@ -47,8 +55,9 @@ class CostedEngine(FakeEngine):
                 rows[sequence] = rows.get(sequence, 0) + 1
             self.steps_rows.append(rows)
             prompt = sum(n for n in rows.values() if n > 1)
+            base = self.base if 1 in rows.values() else 0.0
             copies, self._copied = len(context.copies) - self._copied, len(context.copies)
-            self.now += self.base + self.per_row * (prompt + copies * n_ctx // 128)
+            self.now += base + self.per_row * (prompt + copies * n_ctx // 128)
             if len(self.steps_rows) == self.abort_at:
                 if len(batch) > 1:
                     decode(_half(batch))
@@ -97,7 +106,9 @@ class Ride:
 
     def step(self, times: int = 1) -> None:
         for _ in range(times):
+            done = len(self.engine.steps_rows)
             self.lane._step()
+            self.engine.join_rows(done)
 
     def run(self) -> None:
         while not all(task.ended for task in self.tasks.values()):

@@ -21,17 +21,27 @@ def test_it_begins_small() -> None:
 def test_it_grows_by_what_calls_need() -> None:
     now = WIDE.first()
     assert WIDE.grow(now, 4, 512) is now
-    assert WIDE.grow(now, 5, 10) == Capacity(16, 512)
-    assert WIDE.grow(now, 1, 513) == Capacity(4, 1024)
-    assert WIDE.grow(now, 1, 4096) == Capacity(4, 4096)
-    assert WIDE.grow(Capacity(16, 512), 1, 3000) == Capacity(16, 4096)
-    assert Bounds(9, 3256, 9 * 3256).grow(now, 5, 3000) == Capacity(9, 3256)
+    assert [WIDE.grow(now, n, 10).n_seq for n in (5, 8, 9, 16)] == [8, 8, 16, 16]
+    lengths = [513, 768, 769, 1025, 1536, 1537, 3072, 3073, 4096]
+    assert [WIDE.grow(now, 1, n).n_ctx for n in lengths] == [
+        768,
+        768,
+        1024,
+        1536,
+        1536,
+        2048,
+        3072,
+        4096,
+        4096,
+    ]
+    assert WIDE.grow(Capacity(16, 512), 1, 3000) == Capacity(16, 3072)
+    assert Bounds(9, 3256, 9 * 3256).grow(now, 5, 3100) == Capacity(9, 3256)
 
 
 def test_the_oldest_calls_fit_first() -> None:
     assert WIDE.admit([4096] * 20) == list(range(16))
     assert TIGHT.admit([300] * 16) == list(range(16))
-    assert TIGHT.admit([600] * 16) == list(range(8))
+    assert TIGHT.admit([600] * 16) == list(range(10))
     assert TIGHT.admit([300, 4000, 300, 300]) == [0, 1]
     assert TIGHT.admit([300, 300, 4000, 300]) == [0, 1, 3]
     assert TIGHT.admit([4096, 1, 1]) == [0, 1]
@@ -41,6 +51,7 @@ def test_without_memory_for_both_width_or_length_goes_back() -> None:
     assert TIGHT.grow(Capacity(16, 512), 1, 4000) == Capacity(2, 4096)
     assert TIGHT.grow(Capacity(2, 4096), 16, 300) == Capacity(16, 512)
     assert TIGHT.grow(Capacity(16, 512), 4, 1000) == Capacity(8, 1024)
+    assert Bounds(9, 3256, 9 * 3256).grow(Capacity(4, 3256), 7, 3000) == Capacity(9, 3256)
 
 
 lengths = st.lists(st.integers(1, 4096), min_size=1, max_size=16)

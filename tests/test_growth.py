@@ -53,7 +53,7 @@ def test_a_context_grows_with_its_calls_and_nothing_is_computed_twice() -> None:
     ride.join(100, raw("first", max_tokens=700))
     ride.step(20)
     burst(ride, [30] * 8, 100)
-    assert shapes(ride) == [(4, 512), (16, 512), (16, 1024)]
+    assert shapes(ride) == [(4, 512), (16, 512), (16, 768)]
     assert [context.closed for context in ride.engine.contexts] == [True, True, False]
     assert ride.text(100) == "first" * 140
     assert ride.lane.counters.prompt_tokens == 5 + 8 * 30
@@ -65,7 +65,7 @@ def test_residents_move_along() -> None:
     system = "Be brief. " * 30
     ride.ask(0, raw(system))
     burst(ride, [600] * 6)
-    assert shapes(ride)[-1] == (16, 1024)
+    assert shapes(ride)[-1] == (8, 768)
     ride.ask(50, raw(system + "And now?"))
     assert ride.usage(50).cached_tokens == len(system)
 
@@ -73,7 +73,7 @@ def test_residents_move_along() -> None:
 def test_calls_that_need_more_memory_than_there_is_wait_and_none_fails() -> None:
     ride = Ride(CostedEngine(tokens=10**6), slots=8, n_ctx=4096, kv_tokens=4096)
     burst(ride, [300] * 8, 400)  # grow beyond 512 tokens together
-    assert ride.lane.counters.preempted == 4
+    assert ride.lane.counters.preempted == 3  # five of 768 tokens have room
     assert max(n_seq * n_ctx for n_seq, n_ctx in shapes(ride)) <= 4096
     usage = [ride.usage(n) for n in range(8)]
     assert [found.cached_tokens for found in usage] == [0] * 8
@@ -110,7 +110,7 @@ def test_without_memory_for_two_contexts_the_old_one_goes_first() -> None:
     ride = Ride(engine, slots=16)
     ride.join(100, raw("first", max_tokens=50))
     ride.step(10)
-    burst(ride, [30] * 7)
+    burst(ride, [30] * 9)
     assert shapes(ride) == [(4, 512), (16, 512)]
     assert ride.text(100) == "first" * 10
 

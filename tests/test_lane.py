@@ -121,6 +121,20 @@ def test_closing_ends_every_call_once(closing: bool) -> None:
     assert all(context.closed for context in ride.engine.contexts)
 
 
+def test_prompts_of_one_step_are_answered_one_after_the_other() -> None:
+    """None waits for the others' rows, and each is told at once."""
+    ride = Ride(CostedEngine(tokens=4), slots=8)
+    told: list[int] = []
+    ride.lane._generator._flush = lambda: told.append(len(ride.engine.steps_rows))
+    for n, length in enumerate((300, 100, 20, 60)):
+        ride.join(n, raw(f"{n}" * length))
+    ride.step()
+    assert told == [1, 2]  # after the short ones together, and after the next
+    ride.run()
+    prefill = [ride.response(n).timings.prefill for n in range(4)]
+    assert prefill == pytest.approx([0.96, 0.36, 0.16, 0.16])
+
+
 def test_max_steps_are_one_per_token() -> None:
     """Sixteen slots together cost the steps of the longest call, and not the sum."""
     ride = Ride(CostedEngine(), slots=16)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_FIRST_SEQUENCES, _SEQUENCES_FACTOR = 4, 4
-_FIRST_TOKENS, _TOKENS_FACTOR = 512, 2
+_FIRST_SEQUENCES = 4
+_FIRST_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,7 @@ class Bounds:
         if n_seq <= now.n_seq and length <= now.n_ctx:
             return now
         n_ctx = max(now.n_ctx, self._round_tokens(length))
-        wider = Capacity(
-            max(now.n_seq, min(_rung(n_seq, _FIRST_SEQUENCES, _SEQUENCES_FACTOR), self.n_seq)), n_ctx
-        )
+        wider = Capacity(max(now.n_seq, self._round_sequences(n_seq)), n_ctx)
         if wider.tokens <= self.tokens:
             return wider
         if n_seq * n_ctx > self.tokens:
@@ -86,11 +84,16 @@ class Bounds:
     def _within(self, n_seq: int, n_ctx: int) -> Capacity:
         return Capacity(max(1, min(n_seq, self.tokens // n_ctx)), n_ctx)
 
+    def _round_sequences(self, n: int) -> int:
+        """4, 8, 16, ..., or all of them where that is not many more."""
+        wide = _FIRST_SEQUENCES
+        while wide < n:
+            wide *= 2
+        return self.n_seq if 2 * self.n_seq <= 3 * wide else wide
+
     def _round_tokens(self, length: int) -> int:
-        return min(_rung(length, _FIRST_TOKENS, _TOKENS_FACTOR), self.n_ctx)
-
-
-def _rung(n: int, first: int, factor: int) -> int:
-    while first < n:
-        first *= factor
-    return first
+        """512, 768, 1 024, 1 536, 2 048, 3 072, ..., and the most at the end."""
+        long = _FIRST_TOKENS
+        while 2 * length > 3 * long:
+            long *= 2
+        return min(long if length <= long else long * 3 // 2, self.n_ctx)

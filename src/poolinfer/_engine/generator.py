@@ -19,6 +19,9 @@ from .pace import share
 from .sequences import Sequences
 from .slot import Slot
 
+# Prompts of so many rows together are computed about as fast, row by row, as a whole batch.
+_PASS = 64
+
 
 @dataclass(slots=True)
 class LaneCounters:
@@ -60,12 +63,18 @@ class Generator:
     """
 
     def __init__(
-        self, engine: Engine, spec: LaneSpec, counters: LaneCounters, clock: Callable[[], float]
+        self,
+        engine: Engine,
+        spec: LaneSpec,
+        counters: LaneCounters,
+        clock: Callable[[], float],
+        flush: Callable[[], None],
     ) -> None:
         self.slots: list[Slot] = []
         self._width = engine.info.n_embd
         self._counters = counters
         self._clock = clock
+        self._flush = flush
         self._sequences = Sequences(engine, spec) if engine.info.generates else None
         self._oldest_first = False
 
@@ -104,8 +113,10 @@ class Generator:
             self._counters.cached_tokens += saved
             parts = self._parts(taken, max(room - used, min(room, 1)))
             used += sum(part.rows for part in parts if part.entering)
-            for group in self._groups(parts):
-                batch, ready = self._plan(group)
+            for rows in self._passes(parts):
+                if len(batch):
+                    self._flush()
+                batch, ready = self._plan(rows)
                 sequences.context.decode(batch)
                 self._advance(sequences, ready)
         except EngineAborted:
@@ -131,19 +142,37 @@ class Generator:
         self._counters.prompt_tokens += sum(shares)
         return sorted((part for part in parts if part.rows), key=lambda part: part.number)
 
-    def _groups(self, parts: Sequence[Part]) -> list[list[Part]]:
-        """What to compute together; long prompts come last, since others wait for their tokens."""
-        lengths = [(part.number, part.slot.computed + part.rows) for part in parts]
-        found = [[parts[i] for i in group] for group in groups(lengths, self._width)]
-        return sorted(found, key=lambda group: sum(part.rows for part in group))
+    def _passes(self, parts: Sequence[Part]) -> list[list[tuple[Part, int]]]:
+        """What to decode after one another, as rows of parts: the streams first, then prompts, shortest first.
 
-    def _plan(self, parts: Sequence[Part]) -> tuple[Batch, list[tuple[Slot, int]]]:
+        llama.cpp reads the weights anew for prompts of different lengths anyway, so each has its token when its own
+        pass is over. A prompt gives the streams' pass a row, which keeps their numbers together.
+        """
+        passes: list[list[tuple[Part, int]]] = []
+        left = {id(part): part.rows for part in parts}
+        if any(not part.entering for part in parts):
+            lengths = [(part.number, part.slot.computed + 1) for part in parts]
+            for group in groups(lengths, self._width):
+                if any(not parts[i].entering for i in group):
+                    passes.append([(parts[i], 1) for i in group])
+                    left.update((id(parts[i]), parts[i].rows - 1) for i in group)
+        rows = _PASS
+        for part in sorted(parts, key=lambda part: left[id(part)]):
+            if n := left[id(part)]:
+                if rows >= _PASS:
+                    passes.append([])
+                    rows = 0
+                passes[-1].append((part, n))
+                rows += n
+        return [sorted(found, key=lambda one: one[0].number) for found in passes]
+
+    def _plan(self, parts: Sequence[tuple[Part, int]]) -> tuple[Batch, list[tuple[Slot, int]]]:
         """The batch of some parts, and the slots that get a token from it with their rows."""
         batch, ready = Batch(), []
-        for part in parts:
+        for part, n in parts:
             slot = part.slot
-            last = part.rows == slot.n_pending
-            row = batch.add(part.number, slot.computed, slot.take(part.rows), last=last)
+            last = n == slot.n_pending
+            row = batch.add(part.number, slot.computed, slot.take(n), last=last)
             if last:
                 ready.append((slot, row))
         return batch, ready

@@ -50,7 +50,7 @@ class Lane:
         self._clock = clock
         self._flush = flush
         self._pace = Pace(spec.latency_target, spec.n_batch)
-        self._generator = Generator(engine, spec, self.counters, clock)
+        self._generator = Generator(engine, spec, self.counters, clock, flush)
         self._embedder = Embedder(engine, spec.n_ctx)
         self._embeds: list[EmbedTask] = []
         self._wake = threading.Condition()
