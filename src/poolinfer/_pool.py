@@ -66,8 +66,8 @@ class Pool(Calls):
             a CPU for yes where there are several slots of at most 512 tokens (`n_ctx`).
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
         latency_target: seconds that an engine step may take while somebody is decoding, or four times as long as
-            it takes without prompts if that is more; bounds how much of a long prompt is computed in one go, and
-            how late a cancel can be.
+            it takes without prompts if that is more (longer where several prompts wait); bounds how much of a
+            long prompt is computed in one go, and how late a cancel can be.
         prefix_cache: whether a prompt reuses what it has in common with earlier ones of its lane and `cache_key`;
             None for wherever there are several slots. Models with recurrent layers or sliding windows never do.
         idle_timeout: seconds without work after which a worker process beyond `min_workers` ends.

@@ -76,6 +76,7 @@ class Generator:
         self._clock = clock
         self._flush = flush
         self._sequences = Sequences(engine, spec) if engine.info.generates else None
+        self._taken: list[Slot] = []
         self._oldest_first = False
 
     @property
@@ -94,24 +95,29 @@ class Generator:
         if self._sequences is not None:
             self._sequences.leave(slot)
 
-    def step(self, room: int) -> int:
-        """Decode once for all slots; how much of the room for prompt rows it took, copying included."""
+    def fit(self) -> None:
+        """Make room for what the slots have to compute; the oldest one fails if there is none even for it alone."""
+        self._taken = []
         if self._sequences is None or not self.slots:
-            return 0
+            return
         try:
-            taken = self._sequences.fit(self.slots)
+            self._taken = self._sequences.fit(self.slots)
         except ModelError as error:
             self._fail(self.slots[:1], EngineError(str(error)))
-            return 0
         self._counters.preempted = self._sequences.preempted
-        return self._decode(self._sequences, taken, room)
 
-    def _decode(self, sequences: Sequences, taken: Sequence[Slot], room: int) -> int:
-        batch, used = Batch(), 0
+    def step(self, room: int) -> int:
+        """Decode once for all slots that `fit` found room for; how much of the room for prompt rows it took.
+
+        Copying counts as rows.
+        """
+        if self._sequences is None or not self._taken:
+            return 0
+        sequences, batch, used = self._sequences, Batch(), 0
         try:
-            used, saved = sequences.place(taken, room)
+            used, saved = sequences.place(self._taken, room)
             self._counters.cached_tokens += saved
-            parts = self._parts(taken, max(room - used, min(room, 1)))
+            parts = self._parts(max(room - used, min(room, 1)))
             used += sum(part.rows for part in parts if part.entering)
             for rows in self._passes(parts):
                 if len(batch):
@@ -127,12 +133,12 @@ class Generator:
             self._fail(doubtful, EngineError(str(fault)))
         return used
 
-    def _parts(self, taken: Sequence[Slot], room: int) -> list[Part]:
+    def _parts(self, room: int) -> list[Part]:
         """Who has how many rows in this step, by sequence number: one, or as much of a prompt as there is room for.
 
         llama.cpp computes rows of separate KV streams together only where their numbers follow one another.
         """
-        parts = [Part(slot, slot.sequence.number) for slot in taken if slot.sequence is not None]
+        parts = [Part(slot, slot.sequence.number) for slot in self._taken if slot.sequence is not None]
         entering = [part for part in parts if part.entering]
         pending = [part.slot.n_pending for part in entering]
         shares = share(pending, room, oldest_first=self._oldest_first, all_step=len(entering) < len(parts))

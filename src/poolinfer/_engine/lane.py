@@ -129,6 +129,8 @@ class Lane:
         if self._last_step > _LONG_STEP:
             # What has begun or ended is not to wait until the step is over.
             self._flush()
+        # A context that grows takes its time, which says nothing of what steps cost.
+        self._generator.fit()
         began = self._clock()
         decoding = self._generator.decoding
         room = self._pace.prefill_budget(decoding, len(self._generator.slots) - decoding)

@@ -19,8 +19,9 @@ class Pace:
     exponentially weighted means: `base` of the steps that only decoded, `per_token` of what the others took beyond
     it. Now and then a step has no prompt rows, so that `base` is known while prompts never end.
 
-    They may last as long as the target, or `_PATIENCE` times as long as without prompts if that is longer:
-    trickled in, prompts would cost everyone more than the target can save, since few calls would decode at a time.
+    They may last as long as the target, or `_PATIENCE` times as long as without prompts if that is longer, and
+    longer still where several prompts wait: trickled in, prompts would cost everyone more than the target can
+    save, since few calls would decode at a time.
     """
 
     def __init__(self, target: float, n_batch: int) -> None:

@@ -70,7 +70,8 @@ class Sequences:
         while True:
             taken = [slots[i] for i in self._bounds.admit([slot.n_tokens for slot in slots])]
             capacity = self._bounds.grow(self._capacity, len(taken), max(slot.n_tokens for slot in taken))
-            self._preempt([slot for slot in slots if slot not in taken])
+            if len(taken) < len(slots):
+                self._preempt([slot for slot in slots if slot not in taken])
             try:
                 self._become(capacity, slots)
             except ModelError:
