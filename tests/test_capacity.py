@@ -18,6 +18,13 @@ def test_it_begins_small() -> None:
     assert Bounds(16, 4096, 1000).first() == Capacity(1, 512)
 
 
+def test_short_calls_have_all_their_length_at_once_where_memory_allows() -> None:
+    assert Bounds(16, 1024, 16 * 1024).first() == Capacity(4, 1024)
+    assert Bounds(16, 1024, 16 * 1024 - 1).first() == Capacity(4, 512)
+    assert Bounds(16, 1025, 10**6).first() == Capacity(4, 512)
+    assert Bounds(16, 100, 10**6).first() == Capacity(4, 100)
+
+
 def test_it_grows_by_what_calls_need() -> None:
     now = WIDE.first()
     assert WIDE.grow(now, 4, 512) is now

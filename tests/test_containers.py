@@ -58,9 +58,9 @@ def test_F71_limits_of_the_cgroup(
         assert (
             pool.chat("What is the capital of Peru?", temperature=0).answer == "The capital of Peru is Lima."
         )
-    assert _kv_tokens(model, 512, None, workers=1) == 512
-    assert _kv_tokens(model, 256, None, workers=1) == 2_000_000 // 4 // model.kv_bytes_per_token
-    assert _kv_tokens(model, 100_000, None, workers=2) == 100_000
+    assert _kv_tokens(model, 512, None, lanes=1) == 512
+    assert _kv_tokens(model, 256, None, lanes=1) == 2_000_000 // 4 // model.kv_bytes_per_token
+    assert _kv_tokens(model, 100_000, None, lanes=2) == 100_000
 
 
 @pytest.mark.parametrize("files", UNLIMITED.values(), ids=UNLIMITED.keys())

@@ -23,9 +23,13 @@ SRC = str(Path(__file__).parent.parent / "src")
 MAKE = """
 import os, signal, sys, threading, time
 from poolinfer import *
+from poolinfer._executors.ladder import Patience
 from poolinfer._executors.process import ProcessExecutor
+from poolinfer._executors.restarts import RestartPolicy
 from poolinfer._spec import LaneSpec, ModelSpec
 
+#: Workers that cannot be started are tried again at once, and for as long as it takes.
+SOON_AGAIN = Patience(tick=0.05, restarts=RestartPolicy(most=1000, first=0.05, longest=0.1))
 PREFORK = "--prefork" in sys.argv
 
 def make(**options):
@@ -308,10 +312,7 @@ else:
     raise SystemExit("a pool started without descriptors")
 descriptors(plenty)
 
-from poolinfer._executors.ladder import Patience
-from poolinfer._executors.restarts import RestartPolicy
-patience = Patience(tick=0.05, restarts=RestartPolicy(most=1000, first=0.05, longest=0.1))
-executor = make(patience=patience)
+executor = make(patience=SOON_AGAIN)
 with Pool(executor=executor) as pool:
     first = executor.pids
     before = len(os.listdir("/proc/self/fd"))
@@ -367,10 +368,7 @@ if os.getuid() == 54321:
         raise SystemExit("a pool started without room for a process")
     resource.setrlimit(resource.RLIMIT_NPROC, plenty)
 
-from poolinfer._executors.ladder import Patience
-from poolinfer._executors.restarts import RestartPolicy
-patience = Patience(tick=0.05, restarts=RestartPolicy(most=1000, first=0.05, longest=0.1))
-executor = make(patience=patience)
+executor = make(patience=SOON_AGAIN)
 with Pool(executor=executor) as pool:
     processes(1)
     if PREFORK:

@@ -142,19 +142,17 @@ class Pool(Calls):
         self._executor = place.name
         self._model = used = _as_model(model)
         place.check(used.spec)
-        size = n_ctx or used.n_ctx
-        slots = slots or _SLOTS
-        if flash_attention is None and not used.spec.n_gpu_layers:
-            flash_attention = slots > 1 and size <= _FLASH_N_CTX
-        lane = LaneSpec(
-            slots=slots,
-            n_ctx=size,
-            threads=threads or _default_threads(used, place.most),
+        lane = _lane(
+            used,
+            place.most,
+            slots=slots or _SLOTS,
+            threads=threads,
+            n_ctx=n_ctx or used.n_ctx,
             n_batch=n_batch,
-            latency_target=latency_target,
-            prefix_cache=slots > 1 if prefix_cache is None else prefix_cache,
-            kv_tokens=_kv_tokens(used, size, kv_memory, place.most),
+            kv_memory=kv_memory,
             flash_attention=flash_attention,
+            latency_target=latency_target,
+            prefix_cache=prefix_cache,
         )
         self._core = Core(lambda: place.make(used.spec, lane), max_queue)
 
@@ -277,12 +275,40 @@ def _as_model(model: Model | str | os.PathLike[str] | None) -> Model:
     return model if isinstance(model, Model) else Model.load(model)
 
 
-def _kv_tokens(model: Model, n_ctx: int, memory: int | None, workers: int) -> int | None:
+def _lane(
+    model: Model,
+    lanes: int,
+    *,
+    slots: int,
+    threads: int | None,
+    n_ctx: int,
+    n_batch: int,
+    kv_memory: int | None,
+    flash_attention: bool | None,
+    latency_target: float,
+    prefix_cache: bool | None,
+) -> LaneSpec:
+    """What each of the `lanes` is made of; what was left open is chosen here."""
+    if flash_attention is None and not model.spec.n_gpu_layers:
+        flash_attention = slots > 1 and n_ctx <= _FLASH_N_CTX
+    return LaneSpec(
+        slots=slots,
+        n_ctx=n_ctx,
+        threads=threads or _default_threads(model, lanes),
+        n_batch=n_batch,
+        latency_target=latency_target,
+        prefix_cache=slots > 1 if prefix_cache is None else prefix_cache,
+        kv_tokens=_kv_tokens(model, n_ctx, kv_memory, lanes),
+        flash_attention=flash_attention,
+    )
+
+
+def _kv_tokens(model: Model, n_ctx: int, memory: int | None, lanes: int) -> int | None:
     """Tokens that the calls of a lane may use together; one call always fits."""
     each = max(1, model.kv_bytes_per_token)
     if memory is None:
         free = available_memory()
-        return None if free is None else max(n_ctx, int(free * _MEMORY_SHARE) // workers // each)
+        return None if free is None else max(n_ctx, int(free * _MEMORY_SHARE) // lanes // each)
     if memory < each * n_ctx:
         raise InvalidRequest(
             f"kv_memory: one call of n_ctx={n_ctx} tokens takes {each * n_ctx} bytes with this model, got {memory};"
@@ -292,6 +318,6 @@ def _kv_tokens(model: Model, n_ctx: int, memory: int | None, workers: int) -> in
     return memory // each
 
 
-def _default_threads(model: Model, workers: int) -> int:
+def _default_threads(model: Model, lanes: int) -> int:
     useful = 1 + model.size // _BYTES_PER_THREAD
-    return max(1, min(cores() // workers, useful))
+    return max(1, min(cores() // lanes, useful))

@@ -49,7 +49,7 @@ class Bounds:
 
     def first(self) -> Capacity:
         """What a lane begins with."""
-        return self._within(min(_FIRST_SEQUENCES, self.n_seq), min(_FIRST_TOKENS, self.n_ctx))
+        return self._within(min(_FIRST_SEQUENCES, self.n_seq), self._round_tokens(1))
 
     def admit(self, lengths: Sequence[int]) -> list[int]:
         """Which calls can run together, by their lengths in tokens, oldest first.
@@ -92,7 +92,12 @@ class Bounds:
         return self.n_seq if 2 * self.n_seq <= 3 * wide else wide
 
     def _round_tokens(self, length: int) -> int:
-        """512, 768, 1 024, 1 536, 2 048, 3 072, ..., and the most at the end."""
+        """512, 768, 1 024, 1 536, 2 048, 3 072, ..., and the most at the end, or at once where that is little.
+
+        That is, at most 1 024, and there is memory for it: moving would make calls wait to save half at best.
+        """
+        if self.n_ctx <= 2 * _FIRST_TOKENS and self.n_seq * self.n_ctx <= self.tokens:
+            return self.n_ctx
         long = _FIRST_TOKENS
         while 2 * length > 3 * long:
             long *= 2

@@ -1,6 +1,7 @@
 """The generations of a lane: one context whose slots are all decoded together, step by step.
 
-    slots ──> Sequences (who takes part) ──> _rows (of whom) ──> decode ──> Slot.advance (sample, say, maybe end)
+    slots ──> Sequences (who takes part) ──> _parts (how many rows each) ──> _passes (what is decoded together)
+          ──> _plan (the batch) ──> decode ──> Slot.advance (sample, say, maybe end)
 
 A slot gets a KV sequence when there is nothing to wait for: no earlier slot is computing what both their prompts
 begin with. A decoding slot adds one row to each step; prompts fill up the room that the step has for them.
@@ -9,7 +10,7 @@ begin with. A decoding slot adds one row to each step; prompts fill up the room 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .._errors import EngineError, ModelError, PoolinferError
 from .._spec import LaneSpec
@@ -42,17 +43,14 @@ class Part:
     Attributes:
         slot: whose it is.
         number: its sequence's number.
-        rows: tokens that are computed.
-        entering: whether they are of a prompt.
+        entering: whether its tokens are of a prompt.
+        rows: how many of them are computed.
     """
 
     slot: Slot
     number: int
+    entering: bool
     rows: int = 1
-    entering: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.entering = not self.slot.decoding
 
 
 class Generator:
@@ -138,7 +136,11 @@ class Generator:
 
         llama.cpp computes rows of separate KV streams together only where their numbers follow one another.
         """
-        parts = [Part(slot, slot.sequence.number) for slot in self._taken if slot.sequence is not None]
+        parts = [
+            Part(slot, slot.sequence.number, entering=not slot.decoding)
+            for slot in self._taken
+            if slot.sequence is not None
+        ]
         entering = [part for part in parts if part.entering]
         pending = [part.slot.n_pending for part in entering]
         shares = share(pending, room, oldest_first=self._oldest_first, all_step=len(entering) < len(parts))

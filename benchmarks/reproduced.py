@@ -1,0 +1,52 @@
+"""What two runs reached, side by side: ``python benchmarks/reproduced.py [--docs]``.
+
+The runs are ``results/bench.json`` and ``results/bench-second.json`` (``bench.py --json``), of one machine, one
+model and the same versions.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from machine import RESULTS, table
+from page import paste
+
+_SAME = ("machine", "versions", "model")
+
+
+def load(name: str) -> dict[str, Any]:
+    """Read a results file."""
+    return dict(json.loads((RESULTS / name).read_text(encoding="utf-8")))
+
+
+def reproduced(first: dict[str, Any], second: dict[str, Any]) -> str:
+    """Return the targets of two runs as a table."""
+    for name in _SAME:
+        if first[name] != second[name]:
+            raise ValueError(f"{name}: the runs differ: {first[name]} and {second[name]}")
+    again = {(item["workload"], item["figure"]): item for item in second["targets"]}
+    repeats = [f"{run['repeats']} repeat{'s' * (run['repeats'] > 1)}" for run in (first, second)]
+    heads = [f"{which} ({count})" for count in repeats for which in ("default pool", "best pool")]
+    lines = [["workload", "figure", "target", *heads, "met"]]
+    for item in first["targets"]:
+        other = again.get((item["workload"], item["figure"]))
+        both = [item, other] if other else [item]
+        cells = [f"{one[which]:.2f}" for one in both for which in ("default", "best")]
+        met = ", ".join("yes" if one["met"] else "no" for one in both)
+        figure = item["figure"].replace("_", " ")
+        lines.append([item["workload"], figure, item["target"], *cells, *["-"] * (4 - len(cells)), met])
+    return table(lines)
+
+
+def main() -> None:
+    """Print the table, and paste it into the docs if asked to."""
+    text = reproduced(load("bench.json"), load("bench-second.json"))
+    print(text)
+    if "--docs" in sys.argv[1:]:
+        paste("reproduced", text)
+
+
+if __name__ == "__main__":
+    main()
