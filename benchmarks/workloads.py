@@ -306,7 +306,8 @@ def _scaling(writer: Writer, scale: Scale, common: dict[str, Any]) -> Workload:
         name="W8",
         title=f"scaling: {', '.join(map(str, scale.levels))} callers (32 tokens in, 24 out)",
         kind="scaling",
-        engines=("locked", "xllamacpp", "bundled", *POOLS, "thread-2x8x1"),
+        # Without "locked": one call at a time, however many come, would take longer than all others together.
+        engines=("xllamacpp", "bundled", *POOLS, "thread-2x8x1"),
         headline=f"tokens_per_second_{most}",
         lower=False,
         callers=most,
