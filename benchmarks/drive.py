@@ -88,12 +88,14 @@ def burst(engine: Engine, work: Workload) -> Run:
 
 
 def scaling(engine: Engine, work: Workload) -> Run:
-    """The same, with more and more callers."""
+    """The same, with more and more callers, and prompts that were never asked before."""
     every: list[Heard] = []
     rates: Figures = {}
     total = 0.0
-    for level in work.levels:
-        calls, seconds = ask_all(engine, work.prompts[: 8 * level], work.max_tokens, level)
+    share = len(work.prompts) // len(work.levels)
+    for number, level in enumerate(work.levels):
+        prompts = work.prompts[number * share :][: min(8 * level, share)]
+        calls, seconds = ask_all(engine, prompts, work.max_tokens, level)
         rates[f"tokens_per_second_{level}"] = sum(call.answer.completion_tokens for call in calls) / seconds
         every += calls
         total += seconds

@@ -314,7 +314,7 @@ def _scaling(writer: Writer, scale: Scale, common: dict[str, Any]) -> Workload:
         slots=scale.slots,
         n_ctx=512,
         max_tokens=24,
-        prompts=writer.prompts("W8", scale.scaling, 24),
+        prompts=writer.prompts("W8", len(scale.levels) * scale.scaling, 24),
         levels=scale.levels,
         **common,
     )

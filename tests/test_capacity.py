@@ -14,8 +14,8 @@ TIGHT = Bounds(n_seq=16, n_ctx=4096, tokens=8192)
 
 def test_it_begins_small() -> None:
     assert WIDE.first() == Capacity(4, 512)
-    assert Bounds(1, 100, 100).first() == Capacity(1, 100)
-    assert Bounds(16, 4096, 1000).first() == Capacity(1, 512)
+    assert Bounds(1, 100, 256).first() == Capacity(1, 100)
+    assert Bounds(16, 4096, 4096).first() == Capacity(4, 512)
 
 
 def test_short_calls_have_all_their_length_at_once_where_memory_allows() -> None:
@@ -23,6 +23,13 @@ def test_short_calls_have_all_their_length_at_once_where_memory_allows() -> None
     assert Bounds(16, 1024, 16 * 1024 - 1).first() == Capacity(4, 512)
     assert Bounds(16, 1025, 10**6).first() == Capacity(4, 512)
     assert Bounds(16, 100, 10**6).first() == Capacity(4, 100)
+
+
+def test_memory_is_counted_as_llama_cpp_takes_it() -> None:
+    """A multiple of 256 tokens for each sequence."""
+    assert [Capacity(2, n_ctx).tokens for n_ctx in (16, 256, 257, 600)] == [512, 512, 1024, 1536]
+    assert Bounds(16, 300, 512 * 3).admit([300] * 16) == [0, 1, 2]
+    assert Bounds(16, 300, 512 * 3 - 1).first() == Capacity(2, 300)
 
 
 def test_it_grows_by_what_calls_need() -> None:
@@ -42,7 +49,7 @@ def test_it_grows_by_what_calls_need() -> None:
         4096,
     ]
     assert WIDE.grow(Capacity(16, 512), 1, 3000) == Capacity(16, 3072)
-    assert Bounds(9, 3256, 9 * 3256).grow(now, 5, 3100) == Capacity(9, 3256)
+    assert Bounds(9, 3256, 9 * 3328).grow(now, 5, 3100) == Capacity(9, 3256)
 
 
 def test_the_oldest_calls_fit_first() -> None:
@@ -58,7 +65,7 @@ def test_without_memory_for_both_width_or_length_goes_back() -> None:
     assert TIGHT.grow(Capacity(16, 512), 1, 4000) == Capacity(2, 4096)
     assert TIGHT.grow(Capacity(2, 4096), 16, 300) == Capacity(16, 512)
     assert TIGHT.grow(Capacity(16, 512), 4, 1000) == Capacity(8, 1024)
-    assert Bounds(9, 3256, 9 * 3256).grow(Capacity(4, 3256), 7, 3000) == Capacity(9, 3256)
+    assert Bounds(9, 3256, 9 * 3328).grow(Capacity(4, 3256), 7, 3000) == Capacity(9, 3256)
 
 
 lengths = st.lists(st.integers(1, 4096), min_size=1, max_size=16)

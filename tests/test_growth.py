@@ -136,9 +136,12 @@ def test_a_call_that_no_memory_suffices_for_fails_alone() -> None:
     assert ride.text(1) == "short"
 
 
-def test_a_sequence_that_cannot_move_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [EngineFault("cannot"), MemoryError()])
+def test_a_sequence_that_cannot_move_is_computed_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def refuse(*_: object) -> None:
-        raise EngineFault("cannot")
+        raise error
 
     monkeypatch.setattr(FakeContext, "adopt", refuse)
     ride = Ride(CostedEngine(tokens=10**6), slots=16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rides import CostedEngine, Ride, raw
 
-from poolinfer import Embed
+from poolinfer import Embed, InvalidRequest, Raw
 from poolinfer._events import Done, Failed, Started
 from poolinfer._results import Embedding
 
@@ -14,7 +14,7 @@ def test_a_lone_prompt_is_computed_in_whole_batches() -> None:
     ride = Ride(CostedEngine(tokens=2))
     ride.join(1, raw("x" * 1200))
     ride.run()
-    assert [rows[next(iter(rows))] for rows in ride.engine.steps_rows] == [512, 512, 176, 1, 1]
+    assert [rows[next(iter(rows))] for rows in ride.engine.steps_rows] == [64, 512, 512, 112, 1, 1]
 
 
 def test_calls_join_and_leave_between_steps() -> None:
@@ -76,6 +76,42 @@ def test_a_stopped_step_costs_the_neighbours_nothing_but_time() -> None:
     assert "".join(e.text for e in ride.said[2] if hasattr(e, "text")) == "neighbour"
 
 
+def test_rows_of_a_stopped_step_are_counted_once() -> None:
+    ride = Ride(CostedEngine())
+    ride.engine.abort_at = 1
+    ride.join(1, raw("hello" * 5))
+    ride.join(2, raw("neighbour" * 5))
+    ride.run()
+    assert ride.text(2) == "neighbour" * 5
+    assert ride.lane.counters.prompt_tokens == 25 + 45
+
+
+def test_what_closing_asked_for_is_not_taken_back() -> None:
+    """A step that was about to begin when the pool closed does not run to its end."""
+    ride = Ride(CostedEngine(tokens=1000))
+    ride.join(1, raw("one"))
+    ride.step(2)
+    said = len(ride.said[1])
+    ride.lane.close()
+    ride.step()
+    assert len(ride.said[1]) == said
+
+
+def test_a_prompt_without_tokens_is_refused_before_it_meets_a_neighbour() -> None:
+    ride = Ride(CostedEngine())
+    with pytest.raises(InvalidRequest, match="it has no tokens") as caught:
+        ride.join(1, raw(""))
+    assert caught.value.field == "prompt"
+
+
+def test_a_stop_text_that_the_end_reveals_is_why_it_ended() -> None:
+    """As long as the longer one may still come, the shorter one is held back."""
+    ride = Ride(CostedEngine(tokens=1000))
+    ride.ask(1, Raw("xyz", stop=("xyzw", "yz"), max_tokens=3, temperature=0.0))
+    assert ride.text(1) == "x"
+    assert ride.response(1).finish_reason == "stop"
+
+
 def test_F12_a_failed_step_fails_its_calls_and_the_context_is_clean_after() -> None:
     ride = Ride(CostedEngine(raise_after=3))
     ride.join(1, raw("one"))
@@ -105,6 +141,27 @@ def test_embed_calls_take_turns_with_generation() -> None:
     assert all(isinstance(item, Embedding) for item in last.result)  # type: ignore[union-attr]
 
 
+def test_embed_calls_are_not_kept_waiting_by_prompts() -> None:
+    ride = Ride(CostedEngine(tokens=2))
+    for n in range(3):
+        ride.join(n, raw(f"{n}" * 3000))
+    ride.step(2)
+    ride.join(10, Embed(("a short text",)))
+    ride.step()
+    assert ride.tasks[10].ended
+    assert not any(ride.tasks[n].ended for n in range(3))
+
+
+def test_prompts_are_not_kept_waiting_by_embed_calls() -> None:
+    ride = Ride(CostedEngine(tokens=2), slots=40)
+    for n in range(30):
+        ride.join(n, Embed(("text " * 400,)))
+    ride.step(2)
+    ride.join(100, raw("short"))
+    ride.step()
+    assert ride.lane.counters.completion_tokens == 1
+
+
 @pytest.mark.parametrize("closing", [False, True])
 def test_closing_ends_every_call_once(closing: bool) -> None:
     ride = Ride(CostedEngine(tokens=1000))
@@ -124,8 +181,10 @@ def test_closing_ends_every_call_once(closing: bool) -> None:
 def test_prompts_of_one_step_are_answered_one_after_the_other() -> None:
     """None waits for the others' rows, and each is told at once."""
     ride = Ride(CostedEngine(tokens=4), slots=8)
+    ride.ask(9, raw("z" * 60))
     told: list[int] = []
-    ride.lane._generator._flush = lambda: told.append(len(ride.engine.steps_rows))
+    began = len(ride.engine.steps_rows)
+    ride.lane._generator._flush = lambda: told.append(len(ride.engine.steps_rows) - began)
     for n, length in enumerate((300, 100, 20, 60)):
         ride.join(n, raw(f"{n}" * length))
     ride.step()
@@ -141,4 +200,5 @@ def test_max_steps_are_one_per_token() -> None:
     for n in range(16):
         ride.join(n, raw("z" * (n + 1)))
     ride.run()
-    assert len(ride.engine.steps_rows) == 1 + 16
+    # Two more at first, to learn what rows cost.
+    assert len(ride.engine.steps_rows) == 2 + 1 + 16

@@ -11,13 +11,33 @@ from poolinfer._engine.pace import Pace, share
 
 def test_nobody_decoding_gets_whole_batches() -> None:
     pace = Pace(target=0.25, n_batch=512)
+    pace.observe(prefill=64, decoding=0, seconds=0.3)
     assert pace.prefill_budget(0) == 512
-    pace.observe(prefill=512, decoding=0, seconds=10.0)
-    assert pace.prefill_budget(0) == 512
+
+
+@pytest.mark.parametrize(("target", "seconds"), [(0.25, 2.5), (6.0, 6.0)])
+@pytest.mark.parametrize("decoding", [0, 8])
+def test_no_prompt_keeps_a_slow_model_busy_for_long(target: float, seconds: float, decoding: int) -> None:
+    """What is cancelled meanwhile must not look as if it were ignored."""
+    pace = Pace(target, n_batch=512)
+    pace.observe(prefill=0, decoding=8, seconds=3.0)
+    pace.observe(prefill=64, decoding=0, seconds=64 * 0.020)
+    assert pace.prefill_budget(decoding, entering=8) * 0.020 <= seconds
+    assert pace.prefill_budget(0) == seconds / 0.020
+
+
+def test_rows_that_waited_for_the_file_are_soon_forgotten() -> None:
+    pace = Pace(target=0.25, n_batch=512)
+    pace.observe(prefill=64, decoding=0, seconds=60.0)
+    for _ in range(5):
+        n = pace.prefill_budget(0)
+        pace.observe(prefill=n, decoding=0, seconds=n * 0.005)
+    assert pace.prefill_budget(0) > 300
 
 
 def test_a_first_guess_is_small() -> None:
-    assert Pace(target=0.25, n_batch=512).prefill_budget(4) == 64
+    pace = Pace(target=0.25, n_batch=512)
+    assert pace.prefill_budget(4) == pace.prefill_budget(0) == 64
 
 
 @pytest.mark.parametrize("first", ["decode", "prompt", "mixed"])
@@ -93,8 +113,8 @@ def test_the_batch_bounds_the_budget() -> None:
     pace = Pace(target=10.0, n_batch=100)
     pace.observe(prefill=64, decoding=0, seconds=0.001)
     pace.observe(prefill=0, decoding=30, seconds=0.001)
-    assert pace.prefill_budget(30) == 70
-    assert pace.prefill_budget(100) == 0
+    pace.observe(prefill=0, decoding=100, seconds=0.001)
+    assert pace.prefill_budget(30) == pace.prefill_budget(100) == 100  # beside those that decode
 
 
 def test_short_prompts_come_first() -> None:

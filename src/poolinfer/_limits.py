@@ -89,7 +89,7 @@ LIMITS: Mapping[str, Limit] = {
         Limit("slots", 1, 256, "sequences of one llama.cpp context"),
         Limit("threads", 1, 512, "threads of one lane; llama.cpp's own bound"),
         Limit("n_ctx", 16, 1_048_576, "tokens that one call may use"),
-        Limit("n_batch", 32, 8192, "rows of one engine step"),
+        Limit("n_batch", 32, 8192, "prompt rows of one engine step"),
         Limit("kv_memory", 2**10, 2**50, "bytes of a lane's context"),
         Limit("max_queue", 0, 1_000_000, "waiting calls; each costs memory"),
         Limit("latency_target", 0.001, 10, "seconds of one engine step", whole=False),

@@ -19,6 +19,7 @@ from typing_extensions import Self
 from ._call import Call
 from ._calls import Calls
 from ._core import Core
+from ._engine.capacity import padded
 from ._errors import InvalidRequest, PoolinferError
 from ._executor import Executor
 from ._limits import check_option, flag
@@ -57,10 +58,10 @@ class Pool(Calls):
         threads: threads that compute, per lane; None for the cores this process may use, divided by workers,
             or fewer for a model so small that sharing its work costs more than it saves.
         n_ctx: tokens that one call may use, prompt and output together; None for the model's `n_ctx`.
-        n_batch: most tokens of one engine step.
+        n_batch: most prompt tokens of one engine step.
         kv_memory: bytes that the context of a lane may take; None for as much as `slots` calls of `n_ctx` tokens
             need, or a quarter of the free memory divided by the number of lanes, if that is less. It is taken as
-            calls need it. When they need more, the youngest wait until others have ended; none fails.
+            calls need it. When they need more, the youngest wait until others have ended.
         flash_attention: whether llama.cpp computes attention in one fused operation, which makes prompts faster
             and, on a CPU, decoding slower the longer the context is; None for llama.cpp's choice on a GPU, and on
             a CPU for yes where there are several slots of at most 512 tokens (`n_ctx`).
@@ -305,13 +306,13 @@ def _lane(
 
 def _kv_tokens(model: Model, n_ctx: int, memory: int | None, lanes: int) -> int | None:
     """Tokens that the calls of a lane may use together; one call always fits."""
-    each = max(1, model.kv_bytes_per_token)
+    each, least = max(1, model.kv_bytes_per_token), padded(n_ctx)
     if memory is None:
         free = available_memory()
-        return None if free is None else max(n_ctx, int(free * _MEMORY_SHARE) // lanes // each)
-    if memory < each * n_ctx:
+        return None if free is None else max(least, int(free * _MEMORY_SHARE) // lanes // each)
+    if memory < each * least:
         raise InvalidRequest(
-            f"kv_memory: one call of n_ctx={n_ctx} tokens takes {each * n_ctx} bytes with this model, got {memory};"
+            f"kv_memory: one call of n_ctx={n_ctx} tokens takes {each * least} bytes with this model, got {memory};"
             " give more, or lower n_ctx",
             field="kv_memory",
         )

@@ -13,6 +13,12 @@ from dataclasses import dataclass
 
 _FIRST_SEQUENCES = 4
 _FIRST_TOKENS = 512
+_CELLS = 256
+
+
+def padded(n_ctx: int) -> int:
+    """Tokens that llama.cpp makes room for in a sequence of `n_ctx`: a multiple of 256."""
+    return -(-n_ctx // _CELLS) * _CELLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +35,8 @@ class Capacity:
 
     @property
     def tokens(self) -> int:
-        """Of all sequences together."""
-        return self.n_seq * self.n_ctx
+        """What all sequences together have memory for."""
+        return self.n_seq * padded(self.n_ctx)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Bounds:
     Attributes:
         n_seq: most sequences.
         n_ctx: most tokens of each.
-        tokens: most tokens of all together; one call always fits.
+        tokens: most tokens that there is memory for; one call always fits.
     """
 
     n_seq: int
@@ -60,7 +66,7 @@ class Bounds:
         n_ctx = 0
         for i, length in enumerate(lengths):
             needed = max(n_ctx, self._round_tokens(length))
-            if not admitted or (len(admitted) + 1) * needed <= self.tokens:
+            if not admitted or (len(admitted) + 1) * padded(needed) <= self.tokens:
                 admitted.append(i)
                 n_ctx = needed
         return admitted[: self.n_seq]
@@ -73,7 +79,7 @@ class Bounds:
         wider = Capacity(max(now.n_seq, self._round_sequences(n_seq)), n_ctx)
         if wider.tokens <= self.tokens:
             return wider
-        if n_seq * n_ctx > self.tokens:
+        if n_seq * padded(n_ctx) > self.tokens:
             n_ctx = self._round_tokens(length)
         return self._within(max(n_seq, now.n_seq), n_ctx)
 
@@ -82,7 +88,7 @@ class Bounds:
         return Bounds(self.n_seq, self.n_ctx, tried.tokens // 2)
 
     def _within(self, n_seq: int, n_ctx: int) -> Capacity:
-        return Capacity(max(1, min(n_seq, self.tokens // n_ctx)), n_ctx)
+        return Capacity(max(1, min(n_seq, self.tokens // padded(n_ctx))), n_ctx)
 
     def _round_sequences(self, n: int) -> int:
         """4, 8, 16, ..., or all of them where that is not many more."""
@@ -96,7 +102,7 @@ class Bounds:
 
         That is, at most 1 024, and there is memory for it: moving would make calls wait to save half at best.
         """
-        if self.n_ctx <= 2 * _FIRST_TOKENS and self.n_seq * self.n_ctx <= self.tokens:
+        if self.n_ctx <= 2 * _FIRST_TOKENS and self.n_seq * padded(self.n_ctx) <= self.tokens:
             return self.n_ctx
         long = _FIRST_TOKENS
         while 2 * length > 3 * long:

@@ -105,7 +105,7 @@ class Generator:
         self._counters.preempted = self._sequences.preempted
 
     def step(self, room: int) -> int:
-        """Decode once for all slots that `fit` found room for; how much of the room for prompt rows it took.
+        """Decode for all slots that `fit` found room for; how much of the room for prompt rows it took.
 
         Copying counts as rows.
         """
@@ -122,6 +122,7 @@ class Generator:
                     self._flush()
                 batch, ready = self._plan(rows)
                 sequences.context.decode(batch)
+                self._counters.prompt_tokens += sum(n for part, n in rows if part.entering)
                 self._advance(sequences, ready)
         except EngineAborted:
             sequences.undo(batch, self.slots)
@@ -147,7 +148,6 @@ class Generator:
         self._oldest_first = bool(shares) and shares[0] < min(2, pending[0])
         for part, rows in zip(entering, shares, strict=True):
             part.rows = rows
-        self._counters.prompt_tokens += sum(shares)
         return sorted((part for part in parts if part.rows), key=lambda part: part.number)
 
     def _passes(self, parts: Sequence[Part]) -> list[list[tuple[Part, int]]]:

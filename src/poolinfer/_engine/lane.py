@@ -133,9 +133,12 @@ class Lane:
         self._generator.fit()
         began = self._clock()
         decoding = self._generator.decoding
-        room = self._pace.prefill_budget(decoding, len(self._generator.slots) - decoding)
-        used = self._generator.step(room)
-        if self._embeds and used < room:
+        prompts, texts = len(self._generator.slots) - decoding, len(self._embeds)
+        room = self._pace.prefill_budget(decoding, prompts + texts)
+        # As much for each call that embeds as for each prompt.
+        kept = min(room, max(1, room * texts // (prompts + texts))) if texts else 0
+        used = self._generator.step(room - kept)
+        if texts and used < room:
             used += self._step_embeds(room - used)
         self._last_step = self._clock() - began
         self._pace.observe(used, decoding, self._last_step)
@@ -156,7 +159,7 @@ class Lane:
     def _drop_cancelled(self) -> None:
         # First take back what an abort asked for, then drop whom it was meant for: one that comes in between
         # stops the coming step.
-        self._abort(False)
+        self._abort(self._closing)
         for task in self._tasks:
             if task.cancelled:
                 self._leave(task)

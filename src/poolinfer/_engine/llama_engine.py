@@ -9,6 +9,7 @@ from typing import Any
 from .._requests import Generation
 from .._spec import LaneSpec, ModelSpec
 from .base import EngineFault, EngineInfo
+from .capacity import padded
 from .llama_context import LlamaContext, LlamaSampler
 
 
@@ -122,7 +123,7 @@ class LlamaEngine:
     def _context_params(self, n_seq: int, n_ctx: int, embeddings: bool) -> Any:
         api = self._api
         params = api.llama_context_default_params()
-        params.n_ctx = _padded(n_ctx) * (1 if embeddings else n_seq)
+        params.n_ctx = padded(n_ctx) * (1 if embeddings else n_seq)
         whole = embeddings and not self._spec.causal
         params.n_batch = params.n_ubatch = max(n_ctx, n_seq) if whole else max(self._lane.n_batch, n_seq)
         params.n_seq_max = n_seq
@@ -145,8 +146,3 @@ class LlamaEngine:
         release, self._release = self._release, None
         if release is not None:
             release()
-
-
-def _padded(n_ctx: int) -> int:
-    """Tokens that llama.cpp gives a sequence: a multiple of 256. The lane counts to `n_ctx` itself."""
-    return -(-n_ctx // 256) * 256

@@ -1,4 +1,4 @@
-"""How many prompt tokens may ride along in a step while others are decoding."""
+"""How many prompt tokens a step may have, so that others keep their pace and none waits long for its end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ _WEIGHT = 0.25
 _PROBE_EVERY = 16
 # How much longer than decoding alone a step with prompts may last.
 _PATIENCE = 4.0
+# Seconds for the prompt rows of any step: a cancelled call that shares it leaves at its end.
+_LONGEST = 2.5
 
 
 class Pace:
@@ -21,32 +23,34 @@ class Pace:
 
     They may last as long as the target, or `_PATIENCE` times as long as without prompts if that is longer, and
     longer still where several prompts wait: trickled in, prompts would cost everyone more than the target can
-    save, since few calls would decode at a time.
+    save, since few calls would decode at a time. Their rows never take longer than `_LONGEST` or the target,
+    even where nobody decodes.
     """
 
     def __init__(self, target: float, n_batch: int) -> None:
         self._target = target
+        self._longest = max(target, _LONGEST)
         self._n_batch = n_batch
         self._bases: dict[int, float] = {}
         self._per_token = 0.0
         self._mixed = 0
 
     def prefill_budget(self, decoding: int, entering: int = 1) -> int:
-        """Most prompt rows of the next step beside `decoding` rows: a whole batch when nobody decodes.
+        """Most prompt rows of the next step beside `decoding` rows; a whole batch, if the model is fast enough.
 
         Where several prompts are `entering`, steps may last longer, since they wait as well: twice as long, or as
         many times as there are of them for each row that decodes.
         """
-        room = max(0, self._n_batch - decoding)
-        if not decoding:
-            return room
         if not self._per_token:
-            return min(room, _FIRST_GUESS)
-        if self._mixed >= _PROBE_EVERY or not self._knows(decoding):
-            return 0
-        base = self._base(decoding)
-        spare = max(self._target, _PATIENCE * base * max(min(2, entering), entering / decoding)) - base
-        return min(room, max(_SMALLEST, int(spare / self._per_token + 1e-6)))
+            return min(self._n_batch, _FIRST_GUESS)
+        spare = self._longest
+        if decoding:
+            if self._mixed >= _PROBE_EVERY or not self._knows(decoding):
+                return 0
+            base = self._base(decoding)
+            patience = _PATIENCE * max(min(2, entering), entering / decoding)
+            spare = min(spare, max(self._target, patience * base) - base)
+        return min(self._n_batch, max(_SMALLEST, int(spare / self._per_token + 1e-6)))
 
     def observe(self, prefill: int, decoding: int, seconds: float) -> None:
         """Learn from a finished step."""
@@ -59,7 +63,10 @@ class Pace:
         elif prefill >= _SMALLEST:
             # Fewer rows cost about what one costs, and say little of a long prompt.
             beyond = seconds - self._base(decoding) if decoding else seconds
-            self._per_token = _blend(self._per_token, max(beyond, 1e-6) / prefill)
+            seen = max(beyond, 1e-6) / prefill
+            # The first rows of all may have waited for the model's file: nothing else is so far from the mean.
+            known = self._per_token if decoding else min(self._per_token, 2 * seen)
+            self._per_token = _blend(known, seen)
 
     def _knows(self, decoding: int) -> bool:
         """Whether steps that only decode have been seen with about so many rows."""

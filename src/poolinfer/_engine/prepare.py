@@ -19,7 +19,7 @@ def prepare(job: Job, emit: Emit, prompter: Prompter, n_ctx: int) -> Task:
     """A job's task.
 
     Raises:
-        InvalidRequest: the job does not fit this model (no chat template, embedding only, token ids).
+        InvalidRequest: the job does not fit this model (no chat template, embedding only, token ids, no tokens).
         ContextOverflow: its prompt and output do not fit `n_ctx` tokens.
     """
     request = job.request
@@ -30,6 +30,8 @@ def prepare(job: Job, emit: Emit, prompter: Prompter, n_ctx: int) -> Task:
         raise InvalidRequest("prompt: this model only embeds; use embed", field="prompt")
     check_tokens(request.logit_bias, engine.info.n_vocab)
     prepared = _prompt(request, prompter)
+    if not prepared.tokens:
+        raise InvalidRequest("prompt: it has no tokens; say something, or use another template", field="prompt")
     check_fit(len(prepared.tokens), request.max_tokens, n_ctx)
     return Slot(job.id, emit, request, prepared, engine, n_ctx)
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from .._errors import ModelError
 from .._spec import LaneSpec
 from .base import Batch, Context, Engine, EngineFault
-from .capacity import Bounds, Capacity
+from .capacity import Bounds, Capacity, padded
 from .prefix import Place, PrefixCache, Wait
 from .slot import Slot
 
@@ -40,9 +40,8 @@ class Sequences:
         self.preempted = 0
         self._engine = engine
         self._reusable = engine.info.kv_reuse
-        self._bounds = Bounds(
-            spec.slots, spec.n_ctx, max(spec.n_ctx, spec.kv_tokens or spec.slots * spec.n_ctx)
-        )
+        most = Capacity(spec.slots, spec.n_ctx).tokens
+        self._bounds = Bounds(spec.slots, spec.n_ctx, max(padded(spec.n_ctx), spec.kv_tokens or most))
         self._capacity = self._bounds.first()
         self._stopping = False
         self._context: Context | None = self._make(self._capacity)
@@ -167,8 +166,8 @@ class Sequences:
         try:
             for source, target in moves:
                 new.adopt(old, source, target)
-        except EngineFault as fault:
-            _log.warning("%s; its calls are computed again", fault)
+        except (EngineFault, MemoryError) as fault:
+            _log.warning("%s; its calls are computed again", fault or "there is no memory for a copy")
             self.reset(slots)
         finally:
             old.close()

@@ -180,6 +180,9 @@ class Slot(Task):
 
     def _finish(self, reason: FinishReason) -> None:
         last = self._stream.finish()
+        if self._stream.stopped:
+            # What was held back, in case a longer stop string came, turned out to hold a shorter one.
+            reason = "stop"
         if last is None and self._unsaid < len(self._logprobs):
             last = Chunk()
         self._say(last)

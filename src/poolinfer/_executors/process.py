@@ -45,7 +45,7 @@ class ProcessExecutor:
         retries: how often a call is run again after the death of its worker, if nothing of it was seen.
         sizing: how many workers there are to be, and how long each is to live.
         prefork: whether they are forked by a zygote that has loaded the weights, instead of started by exec.
-        cancel_grace: seconds that a worker may ignore a cancel before it is killed.
+        cancel_grace: seconds (or two latency targets, if more) that a worker may ignore a cancel before it is killed.
         patience: all other times.
         factory: what loads the engine in the worker, inside poolinfer.
         knobs: keyword arguments for the factory.
@@ -63,7 +63,7 @@ class ProcessExecutor:
         retries: int = 1,
         sizing: Sizing = Sizing(),  # noqa: B008 - frozen
         prefork: bool = False,
-        cancel_grace: float = 5.0,
+        cancel_grace: float = 15.0,
         patience: Patience = Patience(),  # noqa: B008 - frozen
         factory: str = _ENGINE,
         knobs: Mapping[str, object] | None = None,
@@ -72,7 +72,7 @@ class ProcessExecutor:
         self._boot = Boot(factory, replace(spec, repack=share == "repack"), lane, dict(knobs or {}))
         self._retries = retries
         self._sizing = sizing if workers is None else replace(sizing, least=workers, most=workers)
-        self._cancel_grace = cancel_grace
+        self._cancel_grace = max(cancel_grace, 2 * lane.latency_target)
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
