@@ -107,9 +107,13 @@ def test_w3_a_long_prompt_among_streams_costs_few_steps() -> None:
     assert ride.lane.counters.steps - before == 31
     assert ride.lane.counters.completion_tokens - said == 31 * 8 + 1
     ride.run()
-    assert _counts(ride) == Counts(steps=LEARNING + 192, prompt=8 * 16 + 3000, cached=0, generated=8 * 192 + 1)
+    assert _counts(ride) == Counts(
+        steps=LEARNING + 192, prompt=8 * 16 + 3000, cached=0, generated=8 * 192 + 1
+    )
 
 
 def test_w8_waiting_callers_cost_no_step() -> None:
     """Sixty-four calls cost the same steps, however many of them wait beside the sixteen that run."""
-    assert _burst(_texts(64, 32), 24) == Counts(steps=LEARNING + 4 * 24, prompt=64 * 32, cached=0, generated=64 * 24)
+    assert _burst(_texts(64, 32), 24) == Counts(
+        steps=LEARNING + 4 * 24, prompt=64 * 32, cached=0, generated=64 * 24
+    )

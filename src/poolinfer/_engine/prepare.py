@@ -31,7 +31,9 @@ def prepare(job: Job, emit: Emit, prompter: Prompter, n_ctx: int) -> Task:
     check_tokens(request.logit_bias, engine.info.n_vocab)
     prepared = _prompt(request, prompter)
     if not prepared.tokens:
-        raise InvalidRequest("prompt: it has no tokens; say something, or use another template", field="prompt")
+        raise InvalidRequest(
+            "prompt: it has no tokens; say something, or use another template", field="prompt"
+        )
     check_fit(len(prepared.tokens), request.max_tokens, n_ctx)
     return Slot(job.id, emit, request, prepared, engine, n_ctx)
 

@@ -45,7 +45,7 @@ class ProcessExecutor:
         retries: how often a call is run again after the death of its worker, if nothing of it was seen.
         sizing: how many workers there are to be, and how long each is to live.
         prefork: whether they are forked by a zygote that has loaded the weights, instead of started by exec.
-        cancel_grace: seconds (or two latency targets, if more) that a worker may ignore a cancel before it is killed.
+        cancel_grace: seconds (or two latency targets) that a worker may ignore a cancel before it is killed.
         patience: all other times.
         factory: what loads the engine in the worker, inside poolinfer.
         knobs: keyword arguments for the factory.
