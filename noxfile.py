@@ -88,5 +88,6 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/bench.py", *session.posargs)
     if set(session.posargs) <= {"--quick", "--docs"}:
         session.run("python", "benchmarks/python_cost.py", *session.posargs)
+        session.run("python", "benchmarks/sampled.py", *session.posargs)
         session.run("python", "benchmarks/overhead.py", *session.posargs)
         session.run("python", "benchmarks/memory.py", *session.posargs)

@@ -5,8 +5,7 @@
 One thread asks for 1 and for 16 answers at a time. Of each step that only decodes, the time from its beginning to
 that of the next one is taken, less the time inside llama.cpp's decode and inside the choice of tokens. What 16
 tokens take beyond one, divided by 15, is the cost of a token; the rest is the cost of a step. Medians over all
-steps, so that a neighbour on the machine does not count. To see which lines it is spent on, sample a running pool:
-``py-spy record --rate 1000 --format speedscope -o lane.json --pid PID``.
+steps, so that a neighbour on the machine does not count. ``sampled.py`` looks from outside.
 """
 
 from __future__ import annotations

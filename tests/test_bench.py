@@ -82,6 +82,7 @@ def test_the_page_has_a_place_for_every_table() -> None:
             "targets",
             "reproduced",
             "python_cost",
+            "sampled",
             "overhead",
             "memory",
             *(f"W{n}" for n in range(1, 9)),

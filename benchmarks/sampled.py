@@ -1,0 +1,106 @@
+"""Where a lane's thread is, as py-spy sees it: ``python benchmarks/sampled.py [--quick] [--json PATH] [--docs]``.
+
+A process answers sixteen prompts at a time while py-spy (extra ``[bench]``) looks at its stack a thousand times a
+second. Of the samples inside a lane's steps, the table says how many were in llama.cpp, how many chose a token,
+and how many were in any other Python. py-spy needs the right to trace a child, which a container may not have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from machine import save, table
+from models import benchmark_model
+from page import paste
+
+import poolinfer
+from poolinfer._engine.llama_context import LlamaContext
+
+_CALLS, _TOKENS = 16, 200
+_LINE = re.compile(r"(?P<stack>.*) (?P<count>\d+)")
+
+
+def ask(model: str, rounds: int) -> None:
+    """Answer prompts, for somebody who watches."""
+    prompts = [poolinfer.Raw(f"text {n}", max_tokens=_TOKENS, temperature=0) for n in range(_CALLS)]
+    with poolinfer.Pool(model, n_ctx=512) as pool:
+        for _ in range(rounds):
+            list(pool.map(prompts))
+
+
+def watch(model: Path, rounds: int) -> Counter[str]:
+    """Return how many samples of a lane's steps were where."""
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "stacks"
+        spy = ["py-spy", "record", "--rate", "1000", "--format", "raw", "--output", str(out), "--"]
+        asked = [sys.executable, __file__, "--ask", str(model), "--rounds", str(rounds)]
+        done = subprocess.run([*spy, *asked], capture_output=True, text=True)
+        if done.returncode or not out.exists():
+            raise RuntimeError(f"py-spy failed: {done.stderr.strip()}")
+        return sort(out.read_text(encoding="utf-8").splitlines())
+
+
+def sort(lines: list[str]) -> Counter[str]:
+    """Count the samples of a lane's steps, given stacks from the outside in, each with its number of samples."""
+    source, first = inspect.getsourcelines(LlamaContext.decode)
+    call = first + next(n for n, line in enumerate(source) if ".llama_decode(" in line)
+    places: Counter[str] = Counter()
+    for match in filter(None, map(_LINE.fullmatch, lines)):
+        frames = match["stack"].split(";")
+        if not any("_step " in frame and "_engine/lane.py" in frame for frame in frames):
+            continue
+        if frames[-1].endswith(f"_engine/llama_context.py:{call})"):
+            place = "engine"
+        elif any("sample " in frame and "_engine/llama_context.py" in frame for frame in frames):
+            place = "choice"
+        else:
+            # A context that is made or moved is llama.cpp's work, once for each size.
+            place = (
+                "moving" if any("_engine/sequences.py" in f and "_become" in f for f in frames) else "python"
+            )
+        places[place] += int(match["count"])
+    return places
+
+
+def main() -> int:
+    """Sample and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="the tiny model only: does it run at all?")
+    parser.add_argument("--json", type=Path, help="where to write the results (default: benchmarks/results/)")
+    parser.add_argument("--docs", action="store_true", help="paste the table into docs/performance.md")
+    parser.add_argument("--ask", help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=1, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.ask:
+        ask(arguments.ask, arguments.rounds)
+        return 0
+    models = {"tiny": (Path(poolinfer.demo_model()), 20 if arguments.quick else 100)}
+    if not arguments.quick:
+        models["0.6 B"] = (benchmark_model(), 2)
+    lines = [["model", "samples", "in llama.cpp", "choosing tokens", "larger contexts", "other Python"]]
+    found = {}
+    for name, (model, rounds) in models.items():
+        places = watch(model, rounds)
+        total = places.total()
+        shares = {place: places[place] / total for place in ("engine", "choice", "moving", "python")}
+        found[name] = {"samples": total, **shares}
+        lines.append([name, str(total), *(f"{share:.1%}" for share in shares.values())])
+    text = table(lines)
+    print(text)
+    save(found, "sampled", quick=arguments.quick, path=arguments.json)
+    if arguments.docs:
+        paste("sampled", text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
