@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -68,6 +69,19 @@ def versions() -> dict[str, str]:
     """Return the versions that matter for the figures."""
     packages = {name: package_version(name) for name in PACKAGES}
     return {"python": platform.python_version(), "poolinfer": poolinfer.__version__, **packages}
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with what the small benchmarks take."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="the tiny model, little of it: does it run at all?"
+    )
+    parser.add_argument("--json", type=Path, help="where to write the results (default: benchmarks/results/)")
+    parser.add_argument("--docs", action="store_true", help="paste the table into docs/performance.md")
+    return parser
 
 
 def save(results: dict[str, Any], name: str, *, quick: bool, path: Path | None = None) -> Path:

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from machine import save, table
+from machine import options, save, table
 from page import paste
 from processes import pss, tree
 
@@ -130,15 +130,10 @@ def row(variant: str, runs: list[dict[str, Any]], bound: float) -> list[str]:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="the tiny model, once: does it run at all?")
+    parser = options(__doc__)
     parser.add_argument("--model", help="a GGUF file (default: random weights in the shape of a 0.6 B model)")
     parser.add_argument("--repeats", type=int, default=3, help="runs to take medians over (default: 3)")
     parser.add_argument("--only", default=",".join(VARIANTS), help="which to run (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="where to write the results (default: benchmarks/results/)")
-    parser.add_argument("--docs", action="store_true", help="paste the table into docs/performance.md")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import llama_cpp.llama_cpp as native
 from lowlevel import end_tokens, open_model
-from machine import save, table
+from machine import options, save, table
 from page import paste
 
 import poolinfer
@@ -73,15 +73,10 @@ def tokens_per_second(pool: poolinfer.Pool, threads: ThreadPoolExecutor, bias: d
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="one short round: does it run at all?")
+    parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="rounds to take medians over (default: 9)")
     parser.add_argument("--calls", type=int, default=200, help="calls per executor and round (default: 200)")
     parser.add_argument("--only", default=",".join(EXECUTORS), help="which to run (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="where to write the results (default: benchmarks/results/)")
-    parser.add_argument("--docs", action="store_true", help="paste the table into docs/performance.md")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.calls = 1, 20

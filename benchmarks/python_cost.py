@@ -10,7 +10,6 @@ steps, so that a neighbour on the machine does not count. ``sampled.py`` looks f
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from typing import Any
 
 import llama_cpp.llama_cpp as native
 from lowlevel import end_tokens, open_model
-from machine import save, table
+from machine import options, save, table
 from models import benchmark_model
 from page import paste
 
@@ -142,13 +141,8 @@ def measure(model: Path, tokens: int) -> dict[str, float]:
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="the tiny model only: does it run at all?")
+    parser = options(__doc__)
     parser.add_argument("--tokens", type=int, default=200, help="tokens of an answer (default: 200)")
-    parser.add_argument("--json", type=Path, help="where to write the results (default: benchmarks/results/)")
-    parser.add_argument("--docs", action="store_true", help="paste the table into docs/performance.md")
     arguments = parser.parse_args()
     models = {"tiny": Path(poolinfer.demo_model())}
     if not arguments.quick:
