@@ -138,7 +138,7 @@ def test_a_call_that_no_memory_suffices_for_fails_alone() -> None:
 
 @pytest.mark.parametrize("error", [EngineFault("cannot"), MemoryError()])
 def test_a_sequence_that_cannot_move_is_computed_again(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     def refuse(*_: object) -> None:
         raise error
@@ -149,6 +149,7 @@ def test_a_sequence_that_cannot_move_is_computed_again(
     ride.step(20)
     burst(ride, [30] * 8)
     assert ride.text(100) == "first" * 12
+    assert (str(error) or "no memory for a copy") in caplog.text
 
 
 # The real engine.

@@ -167,7 +167,7 @@ class Sequences:
             for source, target in moves:
                 new.adopt(old, source, target)
         except (EngineFault, MemoryError) as fault:
-            _log.warning("%s; its calls are computed again", fault or "there is no memory for a copy")
+            _log.warning("%s; its calls are computed again", str(fault) or "there is no memory for a copy")
             self.reset(slots)
         finally:
             old.close()
