@@ -20,8 +20,8 @@ from typing import Any
 
 import llama_cpp.llama_cpp as native
 from lowlevel import end_tokens, open_model
-from machine import options, save, table
-from page import paste
+from machine import options, table
+from page import publish
 
 import poolinfer
 
@@ -99,11 +99,7 @@ def main() -> int:
                 call = seconds_per_call(pools[name], arguments.calls)
                 rate = tokens_per_second(pools[name], threads, bias)
                 rounds[-1][name] = {"call_ms": call * 1e3, "tokens_per_second": rate}
-    text = report(rounds[1:], list(pools))
-    print(text)
-    save({"rounds": rounds[1:]}, "overhead", quick=arguments.quick, path=arguments.json)
-    if arguments.docs:
-        paste("overhead", text)
+    publish("overhead", report(rounds[1:], list(pools)), {"rounds": rounds[1:]}, arguments)
     return 0
 
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
+from typing import Any
+
+from machine import save
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = DOCS / "performance.md"
 ASSETS = DOCS / "assets"
+
+
+def publish(name: str, text: str, results: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Print a table, save the results that it shows, and paste it if asked to (see `machine.options`)."""
+    print(text)
+    save(results, name, quick=arguments.quick, path=arguments.json)
+    if arguments.docs:
+        paste(name, text)
 
 
 def paste(name: str, text: str) -> None:

@@ -20,9 +20,9 @@ from typing import Any
 
 import llama_cpp.llama_cpp as native
 from lowlevel import end_tokens, open_model
-from machine import options, save, table
+from machine import options, table
 from models import benchmark_model
-from page import paste
+from page import publish
 
 import poolinfer
 from poolinfer._engine.lane import Lane
@@ -162,11 +162,7 @@ def main() -> int:
         ]
         for name, one in found.items()
     ]
-    text = table(lines)
-    print(text)
-    save(found, "python_cost", quick=arguments.quick, path=arguments.json)
-    if arguments.docs:
-        paste("python_cost", text)
+    publish("python_cost", table(lines), found, arguments)
     return 0
 
 

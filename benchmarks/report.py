@@ -160,10 +160,23 @@ def targets_table(judged: list[dict[str, Any]]) -> str:
     """Return what `targets` found as a table."""
     lines = [["workload", "figure", "target", "default pool", "best pool", "which", "met"]]
     for item in judged:
-        default = "-" if item["default"] is None else f"{item['default']:.2f}"
-        row = [item["workload"], item["figure"].replace("_", " "), item["target"], default]
-        lines.append([*row, f"{item['best']:.2f}", item["by"], "yes" if item["met"] else "no"])
+        lines.append([*asked(item), *reached(item), item["by"], met(item)])
     return table(lines) if len(lines) > 1 else ""
+
+
+def asked(item: dict[str, Any]) -> list[str]:
+    """Return the cells that say what a target is."""
+    return [item["workload"], item["figure"].replace("_", " "), item["target"]]
+
+
+def reached(item: dict[str, Any]) -> list[str]:
+    """Return the cells that say what the default pool and the best one reached."""
+    return ["-" if item[which] is None else f"{item[which]:.2f}" for which in ("default", "best")]
+
+
+def met(item: dict[str, Any]) -> str:
+    """Return the cell that says whether a target is met."""
+    return "yes" if item["met"] else "no"
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from machine import RESULTS, table
 from page import paste
+from report import asked, met, reached
 
 _SAME = ("machine", "versions", "model")
 
@@ -33,10 +34,8 @@ def reproduced(first: dict[str, Any], second: dict[str, Any]) -> str:
     for item in first["targets"]:
         other = again.get((item["workload"], item["figure"]))
         both = [item, other] if other else [item]
-        cells = [f"{one[which]:.2f}" for one in both for which in ("default", "best")]
-        met = ", ".join("yes" if one["met"] else "no" for one in both)
-        figure = item["figure"].replace("_", " ")
-        lines.append([item["workload"], figure, item["target"], *cells, *["-"] * (4 - len(cells)), met])
+        figures = [*reached(item), *(reached(other) if other else ["-", "-"])]
+        lines.append([*asked(item), *figures, ", ".join(map(met, both))])
     return table(lines)
 
 

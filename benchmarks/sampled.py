@@ -17,9 +17,9 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from machine import options, save, table
+from machine import options, table
 from models import benchmark_model
-from page import paste
+from page import publish
 
 import poolinfer
 from poolinfer._engine.llama_context import LlamaContext
@@ -62,19 +62,24 @@ def sort(lines: list[str]) -> Counter[str]:
     places: Counter[str] = Counter()
     for match in filter(None, map(_LINE.fullmatch, lines)):
         frames = match["stack"].split(";")
-        if not any("_step " in frame and "_engine/lane.py" in frame for frame in frames):
-            continue
-        if frames[-1].endswith(f"_engine/llama_context.py:{call})"):
-            place = "engine"
-        elif any("sample " in frame and "_engine/llama_context.py" in frame for frame in frames):
-            place = "choice"
-        else:
-            # A context that is made or moved is llama.cpp's work, once for each size.
-            place = (
-                "moving" if any("_engine/sequences.py" in f and "_become" in f for f in frames) else "python"
-            )
-        places[place] += int(match["count"])
+        if _within(frames, "_step", "lane.py"):
+            places[_place(frames, call)] += int(match["count"])
     return places
+
+
+def _place(frames: list[str], call: int) -> str:
+    """Where a stack of a lane's step is; `call` is the line that calls llama.cpp's decode."""
+    if frames[-1].endswith(f"_engine/llama_context.py:{call})"):
+        return "engine"
+    if _within(frames, "sample", "llama_context.py"):
+        return "choice"
+    # A context that is made or moved is llama.cpp's work, once for each size.
+    return "moving" if _within(frames, "_become", "sequences.py") else "python"
+
+
+def _within(frames: list[str], function: str, file: str) -> bool:
+    """Whether a function of the engine is among the frames."""
+    return any(f"{function} " in frame and f"_engine/{file}" in frame for frame in frames)
 
 
 def main() -> int:
@@ -101,11 +106,7 @@ def main() -> int:
         shares = {place: places[place] / total for place in ("engine", "choice", "moving", "python")}
         found[name] = {"samples": total, **shares}
         lines.append([name, str(total), *(f"{share:.1%}" for share in shares.values())])
-    text = table(lines)
-    print(text)
-    save(found, "sampled", quick=arguments.quick, path=arguments.json)
-    if arguments.docs:
-        paste("sampled", text)
+    publish("sampled", table(lines), found, arguments)
     return 0
 
 
