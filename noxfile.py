@@ -1,8 +1,9 @@
-"""What is run on this project: ``nox -s demo``, ``tests``, ``soak``, ``lint``, ``types``, ``docs``, ``bench``."""
+"""What is run on this project: ``nox -s demo``, ``tests``, ``soak``, ``fuzz``, ``lint``, ``types``, ``docs``, ``bench``."""
 
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import nox
@@ -52,6 +53,36 @@ def soak(session: nox.Session) -> None:
         *("python", "-m", "pytest", "-s", "tests/test_process_soak.py", *session.posargs),
         env={"POOLINFER_SOAK": seconds},
     )
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """10,000 damaged model files and 5,000 hostile prompts, seeded, with llama.cpp's own templates and vocabularies.
+
+    POOLINFER_FUZZ_HEADERS and POOLINFER_FUZZ_PROMPTS are the counts; ``tests`` runs 300 of each.
+    """
+    _install(session, "tests")
+    env = {
+        "POOLINFER_FUZZ_HEADERS": os.environ.get("POOLINFER_FUZZ_HEADERS", "10000"),
+        "POOLINFER_FUZZ_PROMPTS": os.environ.get("POOLINFER_FUZZ_PROMPTS", "5000"),
+        "POOLINFER_LLAMA_SOURCE": _llama_source(session),
+    }
+    session.run("python", "-m", "pytest", "-s", "-m", "fuzz", "--timeout", "7200", *session.posargs, env=env)
+
+
+def _llama_source(session: nox.Session) -> str:
+    """The folder of llama.cpp's source in the source distribution of the llama-cpp-python that is installed."""
+    say = "import importlib.metadata as m; print(m.version('llama-cpp-python'))"
+    version = str(session.run("python", "-c", say, silent=True)).strip()
+    folder = Path(session.create_tmp())
+    source = folder / f"llama_cpp_python-{version}" / "vendor" / "llama.cpp"
+    if not source.exists():
+        wanted = f"llama-cpp-python=={version}"
+        download = ("pip", "download", "-q", "--no-deps", "--no-binary", "llama-cpp-python", "-d", str(folder))
+        session.run("python", "-m", *download, wanted)
+        with tarfile.open(next(folder.glob("llama_cpp_python-*.tar.gz"))) as archive:
+            archive.extractall(folder, filter="data")
+    return str(source)
 
 
 @nox.session
