@@ -254,3 +254,20 @@ def test_weights_are_loaded_once_for_many_pools(tiny: Model, tmp_path: Path) -> 
     with Pool(model, slots=1, threads=1), Pool(same, slots=1, threads=1):
         assert llama._library.weights[model.spec].users == 2
     assert model.spec not in llama._library.weights
+
+
+def test_weights_are_loaded_once_for_models_that_differ_in_their_template(tiny: Model, tmp_path: Path) -> None:
+    """They were loaded twice: what is done around the weights made another key."""
+    from poolinfer._engine import llama
+
+    model = Model.load(shutil.copy(tiny.path, tmp_path))
+    other = Model.load(model.path, chat_template="{{ messages[0].content }}", pooling="cls")
+    before = len(llama._library.weights)
+    with Pool(model, slots=1, threads=1) as pool, Pool(other, slots=1, threads=1) as plain:
+        assert len(llama._library.weights) == before + 1
+        # Each has its own template and pooling all the same.
+        chats = [one.chat("Hi", temperature=0, max_tokens=1).usage.prompt_tokens for one in (pool, plain)]
+        assert chats[0] > chats[1]
+        assert pool.embed("some text") != plain.embed("some text")
+        assert plain.embed("some text") == pool.embed("some text", pooling="cls")
+    assert len(llama._library.weights) == before

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -181,7 +182,7 @@ def load(
     """
     library = _current()
     with library.lock:
-        weights = library.weights.setdefault(spec, _Weights())
+        weights = library.weights.setdefault(_weights_of(spec), _Weights())
         weights.users += 1
     try:
         with weights.lock:
@@ -202,6 +203,11 @@ def load(
     except BaseException:
         _release(library, spec, weights)
         raise
+
+
+def _weights_of(spec: ModelSpec) -> ModelSpec:
+    """What tells weights in memory apart: all but how prompts are written and vectors pooled."""
+    return replace(spec, chat_template=None, pooling="mean")
 
 
 def has_amx() -> bool:
@@ -237,9 +243,9 @@ def _release(library: _Library, spec: ModelSpec, weights: _Weights) -> None:
         return
     with library.lock:
         weights.users -= 1
-        if weights.users or library.weights.get(spec) is not weights:
+        if weights.users or library.weights.get(_weights_of(spec)) is not weights:
             return
-        del library.weights[spec]
+        del library.weights[_weights_of(spec)]
     if weights.model is not None:
         library.api.llama_model_free(weights.model)
 
