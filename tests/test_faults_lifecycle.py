@@ -708,6 +708,59 @@ def test_f34_cancel_from_a_signal_handler_at_every_line(run_script):
     assert done.stdout == "done True\n", done.stderr[-3000:]
 
 
+def test_f34_submit_from_a_signal_handler_at_every_line(run_script):
+    """A full queue counts what waits, under a lock that the thread below the handler may hold."""
+    done = run_script(
+        """
+        import faulthandler, os, sys
+        import poolinfer
+        from poolinfer import Pool, PoolFull, Raw
+        from poolinfer.testing import FakeExecutor, wait_until
+
+        faulthandler.dump_traceback_later(40, exit=True)
+        src = os.path.dirname(poolinfer.__file__)
+
+        def run(n):
+            left = n
+            refused = []
+            def ask():
+                try:
+                    pool.submit(Raw("from the handler"))
+                except PoolFull:
+                    refused.append(True)
+            def line(frame, event, arg):
+                nonlocal left
+                if event == "line":
+                    left -= 1
+                    if left == 0:
+                        sys.settrace(None)
+                        ask()
+                return line
+            def enter(frame, event, arg):
+                return line if frame.f_code.co_filename.startswith(src) else None
+            executor = FakeExecutor(manual=True, slots=1)
+            with Pool(executor=executor, max_queue=1) as pool:
+                calls = [pool.submit(Raw("a"))]
+                wait_until(lambda: executor.taken)
+                calls.append(pool.submit(Raw("b")))
+                sys.settrace(enter)
+                ask()
+                pool.stats()
+                calls[1].cancel()
+                sys.settrace(None)
+                assert refused
+                pool.close(0)
+            return left <= 0
+
+        n = 1
+        while run(n):
+            n += 1
+        print("done", n > 20, flush=True)
+        """
+    )
+    assert done.stdout == "done True\n", done.stderr[-3000:]
+
+
 @pytest.mark.parametrize("neighbours", [0, 2])
 def test_f35_cancel_during_prefill(neighbours):
     """A lone call's step is aborted; with neighbours that live, the cancel waits for the step's end."""

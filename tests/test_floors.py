@@ -17,7 +17,8 @@ FLOORS = (
     "_limits _normalize _wire _frames _shapes _executor _gguf _gguf_parse _machine _environment",
     "_engine",
     "_executors _worker _zygote",
-    "_wake _ticket _admission _stats _dispatch _core _call _calls _model _place _pool",
+    "_wake _ticket _admission _stats _dispatch _callbacks _core _call"
+    " _endings _bulk _texts _calls _model _place _pool",
     "__init__ __main__ _bench _demo testing",
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

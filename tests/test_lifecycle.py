@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -65,6 +66,42 @@ def test_refusals_do_not_pile_up_tracebacks():
         with pytest.raises(PoolClosed) as caught:
             pool.submit(Raw("a"))
     assert len(caught.traceback) < 20
+
+
+def _context_after(use, error):
+    """What `use` raises beside another error of its caller."""
+    try:
+        try:
+            raise KeyError("a secret of this caller")
+        except KeyError:
+            use()
+    except error as raised:
+        return raised
+    pytest.fail("nothing was raised")
+
+
+def test_a_refusal_does_not_show_one_caller_s_error_to_the_next():
+    closed = Pool(executor=FakeExecutor())
+    closed.close()
+
+    class Odd(FakeExecutor):
+        def start(self, ready):
+            raise ModelError("no such weights")
+
+    broken = Pool(executor=Odd())
+    for use, error in (
+        (lambda: closed.submit(Raw("a")), PoolClosed),
+        (closed.start, PoolClosed),
+        (broken.start, ModelError),
+        (lambda: broken.submit(Raw("a")), PoolBroken),
+    ):
+        first = _context_after(use, error)
+        with pytest.raises(error) as second:
+            use()
+        assert isinstance(first.__context__, KeyError)
+        assert second.value is not first
+        assert second.value.__context__ is None
+    broken.close()
 
 
 def test_results_do_not_pile_up_tracebacks():
@@ -196,25 +233,84 @@ def test_f19_close_from_a_pool_thread_is_an_error():
     assert issubclass(ForkedPool, PoolError)
 
 
-def test_f20_close_while_loading():
-    """Loading gives up; whoever waits for the start hears PoolClosed; calls end."""
-    loading = threading.Event()
+def test_f19_a_thread_of_the_host_may_have_any_name():
+    """Before, a host's thread called poolinfer-web-1 was taken for one of the pool's own."""
+    pool = Pool(executor=FakeExecutor())
+    pool.raw("a")
+    closed = []
+    closer = threading.Thread(target=lambda: closed.append(pool.close()), name="poolinfer-web-1")
+    closer.start()
+    closer.join(30)
+    assert closed == [None]
+    assert pool.stats().state == "closed"
+
+
+def _waits_for_close(loading):
+    """Loads for ever, but listens."""
 
     def load(cancelled):
         loading.set()
         wait_until(cancelled, "close")
         raise PoolClosed("the pool was closed while its model was loading")
 
-    pool = Pool(executor=ThreadExecutor(load, workers=2, lane=LaneSpec()))
-    call = pool.submit(Raw("a"))
-    assert loading.wait(30)
+    return load
+
+
+@pytest.mark.parametrize(("calls", "grace"), [(1, 0), (0, 60)])
+def test_f20_close_while_loading(calls, grace):
+    """Loading gives up where no call waits for it, or no longer; whoever waits for the start hears PoolClosed."""
+    loading = threading.Event()
+    pool = Pool(executor=ThreadExecutor(_waits_for_close(loading), workers=2, lane=LaneSpec()))
+    accepted = [pool.submit(Raw("a")) for _ in range(calls)]
     with ThreadPoolExecutor(1) as threads:
         starter = threads.submit(pool.start)
-        pool.close()
+        assert loading.wait(30)
+        pool.close(grace)
         with pytest.raises(PoolClosed):
             starter.result(30)
+    for call in accepted:
+        with pytest.raises((PoolClosed, CallCancelled)):
+            call.result(30)
+
+
+def test_f20_calls_accepted_while_loading_have_their_grace():
+    """Before, `close(30)` while the model was loading cancelled them at once."""
+    loading, loaded = threading.Event(), threading.Event()
+
+    def load(cancelled):
+        loading.set()
+        wait_until(lambda: loaded.is_set() or cancelled())
+        if cancelled():
+            raise PoolClosed("the pool was closed while its model was loading")
+        return FakeEngine()
+
+    pool = Pool(executor=ThreadExecutor(load, workers=1, lane=LaneSpec()))
+    calls = [pool.submit(Raw("abc")) for _ in range(3)]
+    assert loading.wait(30)
+    with ThreadPoolExecutor(2) as threads:
+        starter = threads.submit(pool.start)
+        closer = threads.submit(pool.close, 60)
+        # The start is not waited for any longer; the calls are.
+        with pytest.raises(PoolClosed):
+            starter.result(30)
+        with pytest.raises(PoolClosed):
+            pool.submit(Raw("late"))
+        assert not any(call.done() for call in calls)
+        loaded.set()
+        closer.result(30)
+    assert [call.result(0).text for call in calls] == ["abc"] * 3
+
+
+def test_f20_the_grace_of_calls_ends_while_loading():
+    loading = threading.Event()
+    pool = Pool(executor=ThreadExecutor(_waits_for_close(loading), workers=1, lane=LaneSpec()))
+    call = pool.submit(Raw("a"))
+    assert loading.wait(30)
+    began = time.monotonic()
+    pool.close(0.3)
+    assert 0.3 <= time.monotonic() - began < 10
     with pytest.raises((PoolClosed, CallCancelled)):
-        call.result(30)
+        call.result(0)
 
 
 def test_f20_close_while_a_deaf_load_goes_on():
@@ -231,7 +327,7 @@ def test_f20_close_while_a_deaf_load_goes_on():
     call = pool.submit(Raw("a"))
     assert loading.wait(30)
     with ThreadPoolExecutor(1) as threads:
-        closer = threads.submit(pool.close)
+        closer = threads.submit(pool.close, 0)
         with pytest.raises((PoolClosed, CallCancelled)):
             call.result(30)
         loaded.set()
@@ -314,6 +410,21 @@ def test_f22_a_pool_that_never_started_goes_quietly():
     pool = Pool(executor=FakeExecutor())
     del pool
     gc.collect()
+
+
+def test_f22_a_pool_dropped_before_its_conductor_has_run(monkeypatch):
+    """It looked new, so nobody asked its conductor to end."""
+    before = Held.now()
+    go, conduct = threading.Event(), Core._conduct
+    monkeypatch.setattr(Core, "_conduct", lambda core: go.wait(30) and conduct(core))
+    pool = Pool(executor=FakeExecutor())
+    call = pool.submit(Raw("a"))
+    assert pool.stats().state == "new"
+    with pytest.warns(ResourceWarning, match="never closed"):  # noqa: PT031
+        del pool, call
+        gc.collect()
+    go.set()
+    before.expect_no_more()
 
 
 def test_f22_a_call_keeps_its_pool():
@@ -442,6 +553,94 @@ def test_f16_fork(run_script):
         """
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
+
+
+def test_f16_a_new_pool_in_the_child_of_a_used_parent(run_script):
+    """It says ForkedPool, whichever thread is faster: before, a call that came after the failure got PoolBroken."""
+    done = run_script(
+        """
+        import os, sys, warnings
+        import poolinfer
+        from poolinfer import ForkedPool, Pool
+
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model = poolinfer.Model.load(poolinfer.demo_model())
+        with Pool(model, slots=1, threads=1) as pool:
+            pool.raw("a", max_tokens=1)
+        pid = os.fork()
+        if pid == 0:
+            for late in (False, True) * 10:
+                pool = Pool(model, slots=1, threads=1)
+                if late:
+                    try:
+                        pool.start()
+                    except ForkedPool:
+                        pass
+                try:
+                    pool.raw("a", max_tokens=1)
+                except ForkedPool as error:
+                    assert "after the fork" in str(error), error
+                except BaseException as error:
+                    print(late, repr(error), flush=True)
+                    os._exit(1)
+                pool.close()
+            os._exit(7)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
+
+
+def test_f16_a_model_whose_implicit_pool_another_thread_was_making(run_script):
+    """The child hung in `Model`: a lock that another thread held while it forked stayed locked there."""
+    done = run_script(
+        """
+        import os, signal, threading, warnings
+        import poolinfer
+        from poolinfer import _pool
+
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model = poolinfer.Model.load(poolinfer.demo_model())
+        making, go, make = threading.Event(), threading.Event(), _pool.Pool.__init__
+
+        def slow(self, *args, **options):
+            if threading.current_thread() is maker:
+                making.set()
+                go.wait()
+            make(self, *args, **options)
+
+        _pool.Pool.__init__ = slow
+        maker = threading.Thread(target=model.stats)
+        maker.start()
+        making.wait()
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(10)
+            print(model.stats().state, flush=True)
+            model.close()
+            os._exit(7)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        go.set()
+        maker.join()
+        print(code, model.stats().state)
+        model.close()
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "new\n7 new\n", "")
+
+
+def test_a_call_hears_why_the_pool_it_starts_cannot_start():
+    """Not that the pool is broken already, however soon that is known."""
+    for _ in range(30):
+
+        class Odd(FakeExecutor):
+            def start(self, ready):
+                raise ModelError("no such weights")
+
+        pool = Pool(executor=Odd())
+        with pytest.raises(ModelError, match="no such weights"):
+            pool.raw("a")
+        pool.close()
 
 
 @pytest.mark.parametrize("reference", ["pool", "calls", "none"])

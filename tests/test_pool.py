@@ -30,6 +30,7 @@ from poolinfer import (
     ToolCall,
     Usage,
     WorkerLost,
+    demo_model,
 )
 from poolinfer._errors import ERRORS, error_from_data, error_to_data
 from poolinfer._events import Done, Failed, Job, Started
@@ -154,6 +155,55 @@ def test_f66_reprs_show_no_vector_and_no_prompt(tiny):
 def test_bad_options_are_refused_before_anything_starts(options, field):
     with pytest.raises(InvalidRequest, match=field) as caught:
         Pool(None, **options)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"workers": -5}, "workers"),
+        ({"workers": 2}, "workers"),
+        ({"slots": 4}, "slots"),
+        ({"n_ctx": 512}, "n_ctx"),
+        ({"share": "mmap"}, "share"),
+        ({"prefix_cache": False}, "prefix_cache"),
+        ({"retries": 0}, "retries"),
+        ({"max_age": 5.0}, "max_age"),
+        ({"max_queue": -1}, "max_queue"),
+        ({"executor": None}, "executor"),
+    ],
+)
+def test_an_executor_object_takes_no_options_of_lanes(options, field):
+    """They were dropped in silence, wrong ones too."""
+    with pytest.raises(InvalidRequest, match=field) as caught:
+        Pool(**{"executor": FakeExecutor(), **options})
+    assert caught.value.field == field
+
+
+def test_a_pool_of_an_executor_and_a_model_has_both(tiny):
+    """The model was dropped in silence, and its checks with it."""
+    with Pool(tiny, executor=FakeExecutor(), max_queue=7) as pool:
+        assert (pool.model, pool.max_queue) == (tiny, 7)
+        assert tiny.name in repr(pool)
+        with pytest.raises(InvalidRequest, match="logit_bias"):
+            pool.raw("a", logit_bias={10**6: 1.0})
+        assert pool.raw("a").text == "a"
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"pooling": "max"}, "pooling"),
+        ({"mmap": "no"}, "mmap"),
+        ({"mlock": 1}, "mlock"),
+        ({"chat_template": 5}, "chat_template"),
+        ({"chat_template": ""}, "chat_template"),
+    ],
+)
+def test_bad_options_of_a_model_are_refused(options, field):
+    """An unknown pooling computed `cls`."""
+    with pytest.raises(InvalidRequest, match=field) as caught:
+        Model.load(demo_model(), **options)
     assert caught.value.field == field
 
 

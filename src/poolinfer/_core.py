@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import TypeAlias
 
+from ._callbacks import Callbacks
 from ._dispatch import Dispatcher
 from ._errors import (
     CallCancelled,
@@ -23,15 +24,20 @@ from ._errors import (
     PoolBroken,
     PoolClosed,
     PoolError,
+    PoolFull,
     PoolinferError,
+    fresh,
 )
-from ._executor import Executor
+from ._executor import Executor, OwnThread
 from ._requests import Chat, Embed, Raw
 from ._stats import PoolStats
 from ._ticket import Ticket
 
 _log = logging.getLogger("poolinfer")
-_SETTLED = ("running", "broken", "closed")
+_SETTLED = ("running", "broken", "closing", "closed")
+_CLOSED = "the pool is closed; make a new one"
+# What a callback that still runs gets when the grace is over.
+_CALLBACK_SECONDS = 5.0
 
 #: Makes the executor when the pool starts.
 Make: TypeAlias = Callable[[], Executor]
@@ -42,10 +48,12 @@ class Core:
 
     Attributes:
         state: ``"new"``, ``"starting"``, ``"running"``, ``"closing"``, ``"closed"`` or ``"broken"``.
+        callbacks: runs what is to be done when calls have ended.
     """
 
     def __init__(self, make: Make, max_queue: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.state: str = "new"
+        self.callbacks = Callbacks()
         self._make: Make | None = make
         self._pid = 0
         self._changed = threading.Condition()
@@ -68,9 +76,9 @@ class Core:
         with self._changed:
             self._changed.wait_for(lambda: self.state in _SETTLED)
             if self._failure is not None:
-                raise self._failure.with_traceback(None)
-            if self.state == "closed":
-                raise PoolClosed("the pool is closed; make a new one")
+                raise fresh(self._failure)
+            if self.state != "running":
+                raise PoolClosed(_CLOSED)
 
     def _begin(self) -> None:
         """See that there is a conductor; of several that race, the first one stays."""
@@ -79,7 +87,7 @@ class Core:
         # Before there is a thread: a fork at this moment must not find a pool that looks new, with a call in it.
         self._pid = os.getpid()
         try:
-            threading.Thread(target=self._conduct, name="poolinfer-conductor", daemon=True).start()
+            OwnThread(target=self._conduct, name="poolinfer-conductor", daemon=True).start()
         except RuntimeError as error:
             raise PoolBroken(f"the pool cannot start a thread: {error}") from error
 
@@ -102,8 +110,8 @@ class Core:
 
     @property
     def is_running(self) -> bool:
-        """Whether the pool has threads in this process."""
-        return self.state not in ("new", "closed") and not self._foreign
+        """Whether the pool has threads in this process, or will have when the conductor gets its first turn."""
+        return self._pid == os.getpid() and self.state != "closed"
 
     def describe(self) -> str:
         """The state and the live counts, for a repr."""
@@ -126,13 +134,29 @@ class Core:
             ForkedPool: this is a forked child.
         """
         self.check_process()
-        self._begin()
-        self._dispatcher.submit(ticket)
+        # A fork at this moment must not find a pool that looks new, with a call in it.
+        self._pid = os.getpid()
+        try:
+            self._dispatcher.submit(ticket)
+        except PoolFull:
+            self._begin()
+            raise
+        try:
+            # Only now: if the pool cannot start, this call hears why, and not that the pool is broken already.
+            self._begin()
+        except PoolBroken:
+            self._dispatcher.cancel(ticket)
+            raise
 
     def cancel(self, ticket: Ticket, why: str = "the call was cancelled") -> None:
         """End a call as cancelled, unless it has ended; any finaliser or signal handler may call this."""
         if not self._foreign:
             self._dispatcher.cancel(ticket, why)
+
+    @property
+    def slots(self) -> int:
+        """Calls that can run at once; 0 before the start. Costs nothing, unlike `stats`."""
+        return self._dispatcher.slots
 
     def stats(self) -> PoolStats:
         """A snapshot.
@@ -150,7 +174,7 @@ class Core:
         """
         if self._foreign:
             return
-        if threading.current_thread().name.startswith("poolinfer-"):
+        if isinstance(threading.current_thread(), OwnThread):
             raise PoolError("close() was called from one of the pool's own threads, which it would wait for")
         self._ask_to_close(grace)
         with self._changed:
@@ -162,6 +186,7 @@ class Core:
         if never_begun:
             # The conductor of a call accepted just now will find the pool closed, and go.
             self._dispatcher.fail_all(_closed)
+            self._close_callbacks()
 
     def abandon(self) -> None:
         """Close soon; takes no lock, so any finaliser may call it."""
@@ -170,7 +195,7 @@ class Core:
 
     def _ask_to_close(self, grace: float) -> None:
         deadline = time.monotonic() + grace
-        self._dispatcher.shut(PoolClosed("the pool is closed; make a new one"))
+        self._dispatcher.shut(PoolClosed(_CLOSED))
         self._close_by = deadline if self._close_by is None else min(deadline, self._close_by)
         self._dispatcher.wake()
 
@@ -197,7 +222,7 @@ class Core:
     def _start_loader(self, make: Make) -> None:
         try:
             self._executor = make()
-            self._loader = threading.Thread(
+            self._loader = OwnThread(
                 target=self._load, args=(self._executor,), name="poolinfer-start", daemon=True
             )
             self._loader.start()
@@ -218,7 +243,9 @@ class Core:
             self._become("running")
 
     def _break(self, error: PoolinferError) -> None:
-        self._dispatcher.shut(PoolBroken(f"the pool cannot go on ({error}); make a new one"))
+        # What a pool says of itself stays as it is: ForkedPool, above all, says what to do.
+        reason = PoolBroken(f"the pool cannot go on ({error}); make a new one")
+        self._dispatcher.shut(error if isinstance(error, PoolError) else reason)
         self._failure = error
         self._become("broken")
         self._dispatcher.wake()
@@ -233,12 +260,11 @@ class Core:
         """Whether it is time to finish; ends calls that a broken pool cannot run."""
         failure = self._failure
         if failure is not None:
-            self._dispatcher.fail_all(lambda: failure)
+            self._dispatcher.fail_all(lambda: fresh(failure))
         if self._close_by is None:
             return False
-        loading = self.state == "starting"
         self._become("closing")
-        return loading or self._dispatcher.settled or time.monotonic() >= self._close_by
+        return self._dispatcher.settled or time.monotonic() >= self._close_by
 
     def _until(self, timeout: float | None) -> float | None:
         if self._close_by is None:
@@ -247,17 +273,24 @@ class Core:
         return left if timeout is None else min(left, timeout)
 
     def _finish(self) -> None:
-        self._dispatcher.shut(PoolClosed("the pool is closed; make a new one"))
+        self._dispatcher.shut(PoolClosed(_CLOSED))
         self._dispatcher.fail_all(_closed)
         try:
             if self._executor is not None:
-                self._executor.close(max(0.0, (self._close_by or 0.0) - time.monotonic()))
+                self._executor.close(self._grace())
             if self._loader is not None:
                 self._loader.join()
         except Exception:
             _log.exception("the executor failed to close")
+        self._close_callbacks()
         _running.discard(self)
         self._become("closed")
+
+    def _close_callbacks(self) -> None:
+        self.callbacks.close(max(_CALLBACK_SECONDS, self._grace()))
+
+    def _grace(self) -> float:
+        return max(0.0, (self._close_by or 0.0) - time.monotonic())
 
 
 def _closed() -> CallCancelled:

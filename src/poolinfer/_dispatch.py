@@ -26,18 +26,18 @@ from queue import Empty, SimpleQueue
 from ._admission import Admission
 from ._errors import (
     CallCancelled,
-    DeadlineExceeded,
     EngineError,
     PoolError,
     PoolFull,
     PoolinferError,
+    fresh,
 )
-from ._events import Done, Event, Failed, Job, Started
+from ._events import Event, Job, Started
 from ._executor import Executor, ExecutorStats
 from ._requests import Chat, Embed, Raw
-from ._results import Chunk, Embedding, Response
+from ._results import Chunk, Response
 from ._stats import Counters, PoolStats
-from ._ticket import Ticket
+from ._ticket import Outcome, Ticket
 from ._wake import Wake
 
 _log = logging.getLogger("poolinfer")
@@ -49,9 +49,9 @@ class Dispatcher:
 
     def __init__(self, max_queue: int, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # Reentrant: a signal handler may submit while the thread that it interrupts does.
+        # Both reentrant: a signal handler may submit while the thread that it interrupts holds them.
         self._door = threading.RLock()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._arrivals: deque[Ticket] = deque()
         self._cancels: deque[tuple[Ticket, str]] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()
@@ -62,6 +62,9 @@ class Dispatcher:
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._counters = Counters()
         self._executor: Executor | None = None
+        #: Slots of the executor when last looked at. Callers never ask it: it has locks, which the thread that a
+        #: signal handler interrupts may hold.
+        self.slots = 0
         self._shut: PoolError | None = None
         self._dispatching = False
         # Counts the moments at which room may have appeared, so that none is lost while a refusal is on its
@@ -84,7 +87,7 @@ class Dispatcher:
         """
         with self._door:
             if self._shut is not None:
-                raise self._shut.with_traceback(None)
+                raise fresh(self._shut)
             if self._is_full():
                 self._counters.rejected += 1
                 raise self._full()
@@ -110,6 +113,8 @@ class Dispatcher:
 
     def pump(self) -> float | None:
         """Do what is due; seconds until the next deadline, or None."""
+        if self._waiting() >= self._queue.max_queue:
+            self._look()
         # Counted before arrivals are read: every call that these are about has arrived then.
         cancels = len(self._cancels)
         with self._lock:
@@ -121,7 +126,7 @@ class Dispatcher:
             # Only now: until a call has left the queue, `_is_full` must find that it will.
             self._cancels.popleft()
         while (due := self._next_deadline()) is not None and due.deadline <= self._clock():
-            self._give_up(due, _expired(due))
+            self._give_up(due, due.expired())
         self._dispatch()
         return None if due is None else max(0.0, due.deadline - self._clock())
 
@@ -143,9 +148,18 @@ class Dispatcher:
 
     def ready(self) -> None:
         """Room may have appeared in the executor."""
+        self._look()
         with self._lock:
             self._room += 1
         self._dispatch()
+
+    def _look(self) -> None:
+        """See how many slots the executor has."""
+        if self._executor is not None:
+            try:
+                self.slots = self._executor.stats().slots
+            except Exception:
+                _log.exception("an executor's stats raised, which law L3 forbids")
 
     def shut(self, reason: PoolError) -> None:
         """Accept no more calls, for this reason; accepted ones go on."""
@@ -174,9 +188,8 @@ class Dispatcher:
         """Whether no more calls may wait, not counting those that are about to get a slot or were cancelled."""
         if self._waiting() < self._queue.max_queue:
             return False
-        slots = self._executor.stats().slots if self._executor is not None else 0
         with self._lock:
-            free = max(0, slots - len(self._given))
+            free = max(0, self.slots - len(self._given))
             leaving = {ticket for ticket, _ in self._cancels.copy()}
             left = sum(ticket not in leaving for ticket in self._arrivals.copy())
             left += len(self._queue) - sum(ticket in self._queue for ticket in leaving)
@@ -184,7 +197,8 @@ class Dispatcher:
 
     def _full(self) -> PoolFull:
         waiting = self._waiting()
-        seconds = max(0.1, self._counters.mean_latency() * waiting / max(1, len(self._given)))
+        with self._lock:
+            seconds = max(0.1, self._counters.mean_latency() * waiting / max(1, len(self._given)))
         return PoolFull(
             f"{waiting} calls wait already (max_queue={self._queue.max_queue}); try again in {seconds:.1f} s, or"
             " make the pool with a larger max_queue",
@@ -212,7 +226,7 @@ class Dispatcher:
         if executor is not None:
             executor.cancel(ticket.job.id)
 
-    def _end(self, ticket: Ticket, outcome: Response | list[Embedding] | PoolinferError) -> bool:
+    def _end(self, ticket: Ticket, outcome: Outcome) -> bool:
         """End a call, count it, wake its waiters; False when it had ended before."""
         now = self._clock()
         if isinstance(outcome, Response):
@@ -280,7 +294,7 @@ class Dispatcher:
         if ticket.ended:
             return False
         if ticket.deadline <= self._clock():
-            self._end(ticket, _expired(ticket))
+            self._end(ticket, ticket.expired())
             return False
         try:
             return executor.submit(ticket.job, lambda event: self._on_event(ticket, event))
@@ -301,13 +315,14 @@ class Dispatcher:
                 if self._given.pop(ticket.job.id, None) is None:
                     return
                 self._room += 1
-            self._end(ticket, _outcome(event))
+            self._end(ticket, ticket.outcome(event))
             self._dispatch()
 
     def stats(self, state: str) -> PoolStats:
         """A snapshot; `state` is the pool's, unless its executor is broken."""
         executor = self._executor
         place = executor.stats() if executor is not None else ExecutorStats()
+        self.slots = place.slots
         now = self._clock()
         with self._lock:
             stopping = sum(ticket.ended for ticket in self._given.values())
@@ -328,17 +343,3 @@ class Dispatcher:
                 oldest_wait=0.0 if oldest is None else now - oldest,
                 accepted=self._counters.accepted + len(self._arrivals),
             )
-
-
-def _expired(ticket: Ticket) -> DeadlineExceeded:
-    timeout = ticket.job.request.timeout or 0.0
-    where = "while it ran" if ticket.started else "while it waited in the queue"
-    return DeadlineExceeded(
-        f"the call did not end within its timeout of {timeout} s ({where})", timeout=timeout
-    )
-
-
-def _outcome(event: Done | Failed) -> Response | list[Embedding] | PoolinferError:
-    if isinstance(event, Failed):
-        return event.error()
-    return event.result if isinstance(event.result, Response) else list(event.result)

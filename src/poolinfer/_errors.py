@@ -21,11 +21,21 @@ attributes: errors pickle, and cross process borders as data (`error_to_data`, `
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from typing import TypeVar
 
 
 class PoolinferError(Exception):
-    """Base class of every error that poolinfer raises."""
+    """Base class of every error that poolinfer raises.
+
+    Attributes:
+        index: the place of the prompt among those given to `map`, from 0; None elsewhere.
+        prompt: that prompt, as it was given; None elsewhere.
+    """
+
+    index: int | None = None
+    prompt: object = None
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
@@ -153,6 +163,17 @@ class WorkerLost(CallError):
 
 class EngineError(CallError):
     """The engine refused or failed this call; other calls are not affected."""
+
+
+_ErrorT = TypeVar("_ErrorT", bound=PoolinferError)
+
+
+def fresh(error: _ErrorT) -> _ErrorT:
+    """A copy to raise: nobody sees the traceback, the context or the frames of who raised the same error before."""
+    copied = copy.copy(error)
+    if error.__cause__ is not None:
+        copied.__cause__ = error.__cause__
+    return copied
 
 
 ERRORS: Mapping[str, type[PoolinferError]] = {

@@ -160,6 +160,12 @@ def flag(field: str, value: object) -> bool:
     return value
 
 
+def check_pooling(value: object) -> None:
+    """Refuse what is no way to pool token vectors; None leaves it to the model."""
+    if value is not None and not (isinstance(value, str) and value in ("mean", "cls", "last")):
+        refuse("pooling", value, "use None, 'mean', 'cls' or 'last'")
+
+
 def count(limit: str, n: int, field: str = "") -> None:
     """Check how many of something there are; `InvalidRequest` when out of range."""
     row = LIMITS[limit]
@@ -231,6 +237,22 @@ def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int) -> None:
             f"prompt has {n_prompt} tokens and {wanted} more are to be generated, but a call may use"
             f" {n_ctx}: shorten the prompt, lower max_tokens or raise n_ctx",
             n_prompt=n_prompt,
+            n_ctx=n_ctx,
+        )
+
+
+def check_text_fit(field: str, n_tokens: int, n_ctx: int) -> None:
+    """Refuse a text to embed that has more tokens than one call's context; nothing is generated after it.
+
+    Raises:
+        ContextOverflow: ``n_tokens > n_ctx``; `field` names the text.
+    """
+    if n_tokens > n_ctx:
+        raise ContextOverflow(
+            f"{field} has {n_tokens} tokens, but a call may use {n_ctx}: embed shorter texts, raise n_ctx, or cut"
+            " them with truncate=True",
+            field=field,
+            n_prompt=n_tokens,
             n_ctx=n_ctx,
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from importlib.resources import files
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -14,7 +13,7 @@ from ._call import Call
 from ._calls import Calls
 from ._errors import InvalidRequest, ModelError, PoolClosed
 from ._gguf import ModelFile, read_model_file
-from ._limits import check_option, check_tokens
+from ._limits import check_option, check_pooling, check_tokens, flag, refuse
 from ._requests import Chat, Embed, Pooling, Raw
 from ._spec import ModelSpec
 from ._stats import PoolStats
@@ -43,8 +42,8 @@ class Model(Calls):
         self._file = file
         self.spec = spec
         self._n_ctx = n_ctx
-        self._lock = threading.Lock()
-        self._pool: Pool | None = None
+        # No lock: one that another thread holds while this process forks would stay locked in the child.
+        self._made: dict[str, Pool] = {}
         self._closed = False
 
     @classmethod
@@ -79,6 +78,11 @@ class Model(Calls):
         if n_ctx is not None:
             check_option("n_ctx", n_ctx)
         check_option("n_gpu_layers", n_gpu_layers)
+        flag("mmap", mmap)
+        flag("mlock", mlock)
+        check_pooling(pooling)
+        if chat_template is not None and (not isinstance(chat_template, str) or not chat_template):
+            refuse("chat_template", chat_template, "give Jinja source as a str, or None for the file's own")
         file = read_model_file(path)
         _check_kind(file)
         spec = ModelSpec(
@@ -154,33 +158,36 @@ class Model(Calls):
         """See `Calls.submit`; also raises PoolClosed after `close`."""
         return self._implicit().submit(request)
 
+    def _slots(self) -> int:
+        return self._implicit()._slots()
+
     def stats(self) -> PoolStats:
         """A snapshot of the implicit pool."""
         return self._implicit().stats()
 
     def _implicit(self) -> Pool:
-        from ._pool import Pool
+        pool = self._made.get("pool")
+        if pool is None and not self._closed:
+            from ._pool import Pool
 
-        with self._lock:
-            if self._closed:
-                raise PoolClosed("the model is closed; load it again")
-            if self._pool is None:
-                self._pool = Pool(self)
-            return self._pool
+            # Of several that race, one pool stays; the others have not started, and go quietly.
+            pool = self._made.setdefault("pool", Pool(self))
+        # After the pool was noted: `close` has seen it, or is seen here.
+        if pool is None or self._closed:
+            raise PoolClosed("the model is closed; load it again")
+        return pool
 
     def close(self, grace: float = 30.0) -> None:
         """Close the implicit pool, as `Pool.close` does; idempotent. Pools made of this model go on."""
-        with self._lock:
-            self._closed = True
-            pool = self._pool
+        self._closed = True
+        pool = self._made.get("pool")
         if pool is not None:
             pool.close(grace)
 
     async def aclose(self, grace: float = 30.0) -> None:
         """`close` for async code."""
-        with self._lock:
-            self._closed = True
-            pool = self._pool
+        self._closed = True
+        pool = self._made.get("pool")
         if pool is not None:
             await pool.aclose(grace)
 

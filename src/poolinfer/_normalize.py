@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NoReturn, TypeGuard
 
 from ._errors import InvalidRequest
-from ._limits import LIMITS, Budget, count, flag, number, refuse, show
+from ._limits import LIMITS, Budget, check_pooling, count, flag, number, refuse, show
 from ._prompt import Prompt
 from ._requests import Chat, Embed, Generation, Raw, Request
 
@@ -115,11 +115,9 @@ def _logit_bias(value: object) -> dict[int, float] | None:
 
 
 def _embed(request: Embed) -> dict[str, Any]:
-    pooling = request.pooling
-    if pooling is not None and not _one_of(pooling, ("mean", "cls", "last")):
-        refuse("pooling", pooling, "use None, 'mean', 'cls' or 'last'")
+    check_pooling(request.pooling)
     return {
-        "pooling": pooling and str.__str__(pooling),
+        "pooling": request.pooling and str.__str__(request.pooling),
         "normalize": flag("normalize", request.normalize),
         "input": _input(request.input),
     }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ._errors import InvalidRequest, ModelError
 from ._executor import Executor
-from ._limits import check_option, number
+from ._limits import check_option, flag, number, refuse
 from ._spec import LaneSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -136,6 +136,20 @@ class Place:
             share=self.share or ("repack" if self.name == "prefork" else "mmap"),
             retries=self.retries,
         )
+
+
+def check_lane(options: Mapping[str, Any]) -> None:
+    """Refuse options of a lane that are out of bounds; None is for what the pool chooses."""
+    for name, value in options.items():
+        if value is not None:
+            (flag if name in ("prefix_cache", "flash_attention") else check_option)(name, value)
+
+
+def refuse_options(given: Mapping[str, object], defaults: Mapping[str, object]) -> None:
+    """Refuse options that would mean nothing to an executor object: all that are not what they are by default."""
+    for name, value in given.items():
+        if value != defaults[name]:
+            refuse(name, value, "leave it out, an executor object has its own options; or name an executor")
 
 
 def _load(spec: ModelSpec, lane: LaneSpec, cancelled: Callable[[], bool]) -> Engine:

@@ -22,11 +22,11 @@ from ._core import Core
 from ._engine.capacity import padded
 from ._errors import InvalidRequest, PoolinferError
 from ._executor import Executor
-from ._limits import check_option, flag
+from ._limits import check_option, refuse
 from ._machine import available_memory, cores
 from ._model import Model
 from ._normalize import normalize
-from ._place import Place, PlaceName, Share
+from ._place import Place, PlaceName, Share, check_lane, refuse_options
 from ._requests import Chat, Embed, Raw
 from ._spec import LaneSpec
 from ._stats import PoolStats
@@ -46,10 +46,12 @@ class Pool(Calls):
     or when entered as a context manager, which waits until the model is loaded.
 
     Args:
-        model: a `Model`, or the path of a GGUF file. May be None with an executor object of one's own.
+        model: a `Model`, or the path of a GGUF file. May be None with an executor object of one's own; if given,
+            requests are checked against it.
         executor: where lanes run: ``"thread"`` (this process), ``"process"`` (worker processes, of one lane each,
             so that a native crash costs one worker's calls), ``"prefork"`` (likewise, forked by a process that has
-            loaded the weights once; Linux, no GPU), or an object with the `Executor` protocol.
+            loaded the weights once; Linux, no GPU), or an object with the `Executor` protocol, which has been
+            given all it needs: of the options below, it goes with `max_queue` only.
         workers: lanes; None for 1.
         min_workers: worker processes that are always there, where their number follows the load; None for 1.
         max_workers: worker processes while calls wait for room; None for a fixed number.
@@ -82,7 +84,7 @@ class Pool(Calls):
         max_age: seconds after which a worker process is replaced between calls.
 
     Raises:
-        InvalidRequest: an option is out of bounds.
+        InvalidRequest: an option is out of bounds, or says how an executor object is to run.
         ModelError: `model` is a path and the file cannot be used, or this system has no such executor.
     """
 
@@ -110,51 +112,44 @@ class Pool(Calls):
         max_rss: int | None = None,
         max_age: float | None = None,
     ) -> None:
-        for name, value in (
-            *(("slots", slots), ("threads", threads)),
-            *(("n_ctx", n_ctx), ("kv_memory", kv_memory)),
-        ):
-            if value is not None:
-                check_option(name, value)
-        check_option("n_batch", n_batch)
+        where: dict[str, Any] = {
+            "workers": workers,
+            "min_workers": min_workers,
+            "max_workers": max_workers,
+            "idle_timeout": idle_timeout,
+            "share": share,
+            "retries": retries,
+            "max_calls": max_calls,
+            "max_rss": max_rss,
+            "max_age": max_age,
+        }
+        how: dict[str, Any] = {
+            "slots": slots,
+            "threads": threads,
+            "n_ctx": n_ctx,
+            "n_batch": n_batch,
+            "kv_memory": kv_memory,
+            "flash_attention": flash_attention,
+            "latency_target": latency_target,
+            "prefix_cache": prefix_cache,
+        }
         check_option("max_queue", max_queue)
-        check_option("latency_target", latency_target)
-        for name, value in (("prefix_cache", prefix_cache), ("flash_attention", flash_attention)):
-            if value is not None:
-                flag(name, value)
         self._max_queue = max_queue
         self._model: Model | None = None
         if not isinstance(executor, str):
+            if not all(hasattr(executor, name) for name in ("start", "submit", "cancel", "stats", "close")):
+                refuse("executor", executor, "name one, or give an object with the Executor protocol")
+            refuse_options({**where, **how}, Pool.__init__.__kwdefaults__ or {})
+            self._model = None if model is None else _as_model(model)
             self._executor = type(executor).__name__
             self._core = Core(lambda: executor, max_queue)
             return
-        place = Place(
-            executor,
-            workers=workers,
-            min_workers=min_workers,
-            max_workers=max_workers,
-            idle_timeout=idle_timeout,
-            share=share,
-            retries=retries,
-            max_calls=max_calls,
-            max_rss=max_rss,
-            max_age=max_age,
-        )
+        check_lane(how)
+        place = Place(executor, **where)
         self._executor = place.name
         self._model = used = _as_model(model)
         place.check(used.spec)
-        lane = _lane(
-            used,
-            place.most,
-            slots=slots or _SLOTS,
-            threads=threads,
-            n_ctx=n_ctx or used.n_ctx,
-            n_batch=n_batch,
-            kv_memory=kv_memory,
-            flash_attention=flash_attention,
-            latency_target=latency_target,
-            prefix_cache=prefix_cache,
-        )
+        lane = _lane(used, place.most, **{**how, "slots": slots or _SLOTS, "n_ctx": n_ctx or used.n_ctx})
         self._core = Core(lambda: place.make(used.spec, lane), max_queue)
 
     @property
@@ -198,6 +193,9 @@ class Pool(Calls):
             # Ctrl-C: the call may have been accepted, and nobody will have it.
             self._core.cancel(ticket)
             raise
+
+    def _slots(self) -> int:
+        return self._core.slots
 
     def stats(self) -> PoolStats:
         """A snapshot of what the pool does and has done.

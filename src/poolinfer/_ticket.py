@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from ._errors import CallError, PoolinferError
-from ._events import Job
+from ._errors import CallError, DeadlineExceeded, PoolinferError
+from ._events import Done, Failed, Job
 from ._results import Chunk, Embedding, Response, TokenLogprob
 from ._wake import Wake
+
+#: How a call can end: a chat's or a text's response, one text's vector, several texts' vectors, or an error.
+Outcome: TypeAlias = Response | Embedding | list[Embedding] | PoolinferError
 
 
 class Text:
@@ -68,7 +72,7 @@ class Ticket:
         self.first: float = 0.0
         self.deadline = deadline
         self.ended: bool = False
-        self.result: Response | list[Embedding] | None = None
+        self.result: Response | Embedding | list[Embedding] | None = None
         self.error: PoolinferError | None = None
         self._lock = threading.Lock()
         self._text, self._answer, self._reasoning = Text(), Text(), Text()
@@ -94,7 +98,7 @@ class Ticket:
             wakes, self._readers = self._readers, []
             return wakes
 
-    def end(self, outcome: Response | list[Embedding] | PoolinferError) -> list[Wake] | None:
+    def end(self, outcome: Outcome) -> list[Wake] | None:
         """End the call; who is to be woken, or None when it had ended before."""
         with self._lock:
             if self.ended:
@@ -145,6 +149,22 @@ class Ticket:
             for wakes in (self._readers, self._waiters):
                 if wake in wakes:
                     wakes.remove(wake)
+
+    def expired(self) -> DeadlineExceeded:
+        """The error of a call whose deadline has passed."""
+        timeout = self.job.request.timeout or 0.0
+        where = "while it ran" if self.started else "while it waited in the queue"
+        return DeadlineExceeded(
+            f"the call did not end within its timeout of {timeout} s ({where})", timeout=timeout
+        )
+
+    def outcome(self, event: Done | Failed) -> Outcome:
+        """What an executor's ending means to the owner."""
+        if isinstance(event, Failed):
+            return event.error()
+        if isinstance(event.result, Response):
+            return event.result
+        return list(event.result)
 
     def timed(self, response: Response, now: float) -> Response:
         """The response with the intervals that only the pool knows."""

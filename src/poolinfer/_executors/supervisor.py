@@ -17,6 +17,7 @@ from subprocess import SubprocessError
 from typing import Literal, TypeAlias
 
 from .._errors import ModelError, PoolClosed, PoolError, PoolinferError
+from .._executor import OwnThread
 from .._frames import BootFailed, Ping, Stop, Up, frame, read_from_worker
 from .._wire import WireError
 from .child import Exit
@@ -56,7 +57,7 @@ class Supervisor:
         self._spawned = 0
         self._spawn_at: list[float] = []
         self._next_tick = 0.0
-        self._thread = threading.Thread(target=self._run, name="poolinfer-supervisor", daemon=True)
+        self._thread = OwnThread(target=self._run, name="poolinfer-supervisor", daemon=True)
 
     @property
     def now(self) -> float:

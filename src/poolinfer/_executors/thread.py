@@ -22,7 +22,7 @@ from .._engine.prompts import Prompter
 from .._engine.slot import Task
 from .._errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
 from .._events import Done, Event, Failed, Job
-from .._executor import Emit, ExecutorStats
+from .._executor import Emit, ExecutorStats, OwnThread
 from .._spec import LaneSpec
 from .routing import Trail, choose, path
 
@@ -104,10 +104,10 @@ class ThreadExecutor:
 
     def _launch(self, engine: Engine, lanes: list[Lane]) -> None:
         prompter = Prompter(engine)
-        threads = [
-            threading.Thread(target=lane.run, name=f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)
+        threads: list[threading.Thread] = [
+            OwnThread(target=lane.run, name=f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)
         ]
-        threads.append(threading.Thread(target=self._prepare_all, args=(prompter,), name="poolinfer-prepare"))
+        threads.append(OwnThread(target=self._prepare_all, args=(prompter,), name="poolinfer-prepare"))
         with self._lock:
             if self._closing:
                 raise PoolClosed("the pool was closed while it was starting")

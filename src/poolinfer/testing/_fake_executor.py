@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from .._errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
 from .._events import Done, Event, Failed, Job, Started
-from .._executor import Emit, ExecutorStats
+from .._executor import Emit, ExecutorStats, OwnThread
 from .._prompt import Prompt
 from .._requests import Chat, Embed, Raw
 from .._results import Chunk, Embedding, FinishReason, Response, Usage
@@ -76,7 +76,7 @@ class FakeExecutor:
         self._started = self._closing = False
         self._closed = threading.Event()
         # A daemon, so that a test which forgets to close ends all the same.
-        thread = threading.Thread(target=self._answer_all, name="poolinfer-fake", daemon=True)
+        thread = OwnThread(target=self._answer_all, name="poolinfer-fake", daemon=True)
         self._thread = None if manual else thread
 
     def start(self, ready: Callable[[], None]) -> None:

@@ -1,0 +1,80 @@
+"""Runs the callbacks of ended calls: on a thread of their own, so that they may take their time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TypeAlias
+
+from ._errors import PoolBroken
+from ._executor import OwnThread
+
+_log = logging.getLogger("poolinfer")
+
+#: What is left to do once a call has ended.
+Callback: TypeAlias = Callable[[], object]
+
+
+class Callbacks:
+    """The callbacks of one pool, run one after the other on one thread, which starts when it is first needed."""
+
+    def __init__(self) -> None:
+        # Reentrant: a signal handler may add a callback while the thread that it interrupts does.
+        self._lock = threading.RLock()
+        self._queue: SimpleQueue[Callback | None] = SimpleQueue()
+        self._thread: OwnThread | None = None
+        self._closed = False
+
+    def prepare(self) -> None:
+        """See that there is a thread: `run` is called where a call has just ended, which should not start one.
+
+        Raises:
+            PoolBroken: no thread can be started.
+        """
+        with self._lock:
+            if self._thread is None and not self._closed:
+                self._thread = _started(self._run_all)
+
+    def run(self, callback: Callback) -> None:
+        """Run a callback soon; after `close`, on a thread of its own."""
+        with self._lock:
+            if self._closed:
+                _started(lambda: _run(callback))
+            else:
+                self._queue.put(callback)
+
+    def close(self, timeout: float) -> None:
+        """Wait until all callbacks have run, for at most `timeout` seconds."""
+        with self._lock:
+            self._closed = True
+            thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._queue.put(None)
+        thread.join(timeout)
+        if thread.is_alive():
+            _log.warning("a callback of an ended call still runs %.1f s after its pool's end", timeout)
+
+    def _run_all(self) -> None:
+        while (callback := self._queue.get()) is not None:
+            _run(callback)
+            # While this thread waits it must not keep the call that ended last.
+            del callback
+
+
+def _run(callback: Callback) -> None:
+    try:
+        callback()
+    except Exception:
+        _log.exception("a callback of an ended call raised")
+
+
+def _started(target: Callable[[], None]) -> OwnThread:
+    thread = OwnThread(target=target, name="poolinfer-callbacks", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise PoolBroken(f"the pool cannot start a thread: {error}") from error
+    return thread
