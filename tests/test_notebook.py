@@ -104,3 +104,5 @@ def test_F25_interrupting_a_cell(kernel: Any, cell: str) -> None:
         client, "(await pool.achat('What is the capital of France?', temperature=0)).answer"
     )
     assert "slots busy" in _run(client, "pool")
+    # Every cell runs inside an event loop, and sync calls there are what one writes.
+    assert _run(client, "print(poolinfer._wake._warned)") == "set()\n"

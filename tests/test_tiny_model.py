@@ -256,7 +256,9 @@ def test_weights_are_loaded_once_for_many_pools(tiny: Model, tmp_path: Path) -> 
     assert model.spec not in llama._library.weights
 
 
-def test_weights_are_loaded_once_for_models_that_differ_in_their_template(tiny: Model, tmp_path: Path) -> None:
+def test_weights_are_loaded_once_for_models_that_differ_in_their_template(
+    tiny: Model, tmp_path: Path
+) -> None:
     """They were loaded twice: what is done around the weights made another key."""
     from poolinfer._engine import llama
 

@@ -11,6 +11,7 @@ See `Pool` for the concurrency settings.
 import logging
 
 from ._call import Call
+from ._endings import AsCompleted, DoneAndNotDone, as_completed, wait
 from ._errors import (
     CallCancelled,
     CallError,
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 logging.getLogger("poolinfer").addHandler(logging.NullHandler())
 
 __all__ = [
+    "AsCompleted",
     "Call",
     "CallCancelled",
     "CallError",
@@ -46,6 +48,7 @@ __all__ = [
     "Chunk",
     "ContextOverflow",
     "DeadlineExceeded",
+    "DoneAndNotDone",
     "Embed",
     "Embedding",
     "EngineError",
@@ -70,5 +73,7 @@ __all__ = [
     "Usage",
     "WorkerLost",
     "__version__",
+    "as_completed",
     "demo_model",
+    "wait",
 ]

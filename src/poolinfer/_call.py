@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from typing_extensions import Self
 
+from ._errors import CallCancelled, fresh
 from ._ticket import Cursor, Ticket
-from ._wake import loop_waker, thread_waker
+from ._wake import loop_waker, thread_waker, warn_in_event_loop
 
 if TYPE_CHECKING:
     from ._core import Core
@@ -29,6 +29,10 @@ class Call(Generic[ResultT_co]):
     Wait with ``call.result()`` or ``await call``; read pieces with ``for`` or ``async for``. Leaving a
     ``with call:`` block, dropping an iterator half way, cancelling the awaiting task, Ctrl-C while waiting,
     and dropping the call itself all cancel the work at once.
+
+    Has what one reads of a `concurrent.futures.Future`, and of several at a time: `poolinfer.wait`,
+    `poolinfer.as_completed`. A coroutine may be made of it wherever asyncio takes an awaitable:
+    ``asyncio.gather(*calls)``, ``asyncio.wait_for(call, 5)``, ``asyncio.ensure_future(call)``.
     """
 
     __slots__ = ("__weakref__", "_core", "_keep", "_ticket")
@@ -52,6 +56,10 @@ class Call(Generic[ResultT_co]):
         """Whether the call has ended, well or badly."""
         return self._ticket.ended
 
+    def cancelled(self) -> bool:
+        """Whether the call has ended with `CallCancelled`: by `cancel`, or because its pool was closed."""
+        return isinstance(self._ticket.error, CallCancelled)
+
     def cancel(self) -> None:
         """End the call with `CallCancelled`, unless it has ended; its slot is freed within one engine step.
 
@@ -71,11 +79,48 @@ class Call(Generic[ResultT_co]):
             InvalidRequest: it does not fit the model (`ContextOverflow`, say).
             PoolError: the pool closed or broke before the call ended.
         """
+        self._wait_in_thread(timeout, "`await call`")
+        return self._outcome()
+
+    def exception(self, timeout: float | None = None) -> PoolinferError | None:
+        """Wait for the call's end and return the error that `result` would raise, or None if it ended well.
+
+        Args:
+            timeout: seconds to wait here; the call itself goes on when they are over.
+
+        Raises:
+            TimeoutError: `timeout` passed first.
+        """
+        self._wait_in_thread(timeout, "`await call`")
+        error = self._ticket.error
+        return None if error is None else fresh(error)
+
+    def add_done_callback(self, callback: Callable[[Call[Any]], object]) -> None:
+        """Have a function called with this call when it has ended, or soon if it has.
+
+        All callbacks of a pool run one after the other, on a thread that is there for nothing else; what they
+        raise is logged. A call that has one is not cancelled by being dropped. `Pool.close` waits for callbacks,
+        and may not be called in one.
+        """
         self._core.check_process()
+        callbacks = self._core.callbacks
+        callbacks.prepare()
+
+        def wake() -> None:
+            callbacks.run(lambda: callback(self))
+
+        if not self._ticket.wake_at_end(wake):
+            wake()
+
+    def _wait_in_thread(self, timeout: float | None, instead: str) -> None:
+        """Block this thread until the call has ended."""
+        self._core.check_process()
+        if timeout != 0 and not self._ticket.ended:
+            warn_in_event_loop(instead)
         event, wake = thread_waker()
         if self._ticket.wake_at_end(wake):
             try:
-                if not event.wait(_bounded(timeout)):
+                if not event.wait(bounded(timeout)):
                     self._ticket.forget(wake)
                     raise TimeoutError(f"the call did not end within {timeout} s; it goes on")
             except TimeoutError:
@@ -83,6 +128,10 @@ class Call(Generic[ResultT_co]):
             except BaseException:
                 self.cancel()
                 raise
+
+    def _answer(self, instead: str) -> ResultT_co:
+        """`result`, for a sync call whose async twin is `instead`."""
+        self._wait_in_thread(None, instead)
         return self._outcome()
 
     def __await__(self) -> Generator[Any, None, ResultT_co]:
@@ -150,7 +199,7 @@ class Call(Generic[ResultT_co]):
 
     def _outcome(self) -> ResultT_co:
         if self._ticket.error is not None:
-            raise _fresh(self._ticket.error)
+            raise fresh(self._ticket.error)
         return cast("ResultT_co", self._ticket.result)
 
 
@@ -173,7 +222,7 @@ class _Reader:
         if chunk is None and ended:
             if not self._over and self._ticket.error is not None:
                 self._over = True
-                raise _fresh(self._ticket.error)
+                raise fresh(self._ticket.error)
             self._over = True
         return chunk
 
@@ -193,10 +242,11 @@ class _Pieces(_Reader):
                 return chunk
             if self._over:
                 raise StopIteration
+            warn_in_event_loop("`async for`")
             event, wake = thread_waker()
             if self._ticket.wake_at_news(self._cursor, wake):
                 try:
-                    event.wait(_bounded(None))
+                    event.wait(bounded(None))
                 except BaseException:
                     self._call.cancel()
                     raise
@@ -222,13 +272,6 @@ class _AsyncPieces(_Reader):
                     raise
 
 
-def _fresh(error: PoolinferError) -> PoolinferError:
-    """A copy to raise: every waiter gets a traceback of its own, and the call's frames do not keep it alive."""
-    copied = copy.copy(error)
-    copied.__cause__ = error.__cause__
-    return copied
-
-
-def _bounded(timeout: float | None) -> float:
+def bounded(timeout: float | None) -> float:
     """Seconds to wait; a bound that never matters keeps Ctrl-C working on every platform."""
     return threading.TIMEOUT_MAX if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))

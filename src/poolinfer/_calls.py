@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any, TypeAlias, TypeVar, overload
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from functools import partial
+from itertools import chain
+from typing import Any, TypeAlias, overload
 
-import anyio
 from typing_extensions import Unpack
 
+from ._bulk import Bulk, Item
 from ._call import Call
-from ._errors import InvalidRequest, PoolFull
+from ._errors import CallError, InvalidRequest, PoolinferError
+from ._limits import refuse
+from ._prompt import Prompt
 from ._requests import Chat, ChatInput, ChatOptions, Embed, EmbedOptions, Raw, RawOptions
 from ._results import Embedding, Response
 from ._stats import PoolStats
+from ._texts import Parts, split
 
-ResultT = TypeVar("ResultT")
 _Mapped: TypeAlias = ChatInput | Chat | Raw | Embed
+_Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]
 
 
 class Calls(ABC):
@@ -27,12 +31,16 @@ class Calls(ABC):
     @overload
     def submit(self, request: Chat | Raw) -> Call[Response]: ...
     @overload
-    def submit(self, request: Embed) -> Call[list[Embedding]]: ...
+    def submit(self, request: Embed[str]) -> Call[Embedding]: ...
+    @overload
+    def submit(self, request: _Several) -> Call[list[Embedding]]: ...
     @overload
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]: ...
-    @abstractmethod
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
         """Check a request, accept it, and return at once with its `Call`; never blocks.
+
+        The call's result is a `Response`, or for an `Embed` request of one text an `Embedding`, and of several
+        a list of them. May be called from a signal handler.
 
         Raises:
             InvalidRequest: a field is out of bounds; the message names it.
@@ -41,6 +49,10 @@ class Calls(ABC):
             PoolBroken: the pool's executor cannot go on.
             ForkedPool: this process was forked from the pool's owner.
         """
+        return self._submit(request)
+
+    @abstractmethod
+    def _submit(self, request: Chat | Raw | Embed) -> Call[Any]: ...
 
     @property
     @abstractmethod
@@ -48,12 +60,16 @@ class Calls(ABC):
         """Most calls that may wait."""
 
     @abstractmethod
+    def _slots(self) -> int:
+        """Calls that can run at once, as far as is known without asking anybody."""
+
+    @abstractmethod
     def stats(self) -> PoolStats:
         """A snapshot of what the pool does and has done."""
 
     def chat(self, prompt: ChatInput, **options: Unpack[ChatOptions]) -> Response:
         """Answer a chat and wait for it. Options: see `Chat`; errors: see `submit` and `Call.result`."""
-        return self.submit(Chat(prompt, **options)).result()
+        return self.submit(Chat(prompt, **options))._answer("`await achat(..)`")
 
     async def achat(self, prompt: ChatInput, **options: Unpack[ChatOptions]) -> Response:
         """`chat` for async code (asyncio and trio)."""
@@ -61,37 +77,53 @@ class Calls(ABC):
 
     def raw(self, prompt: str, **options: Unpack[RawOptions]) -> Response:
         """Continue a text and wait for it. Options: see `Raw`."""
-        return self.submit(Raw(prompt, **options)).result()
+        return self.submit(Raw(prompt, **options))._answer("`await araw(..)`")
 
     async def araw(self, prompt: str, **options: Unpack[RawOptions]) -> Response:
         """`raw` for async code (asyncio and trio)."""
         return await self.submit(Raw(prompt, **options))
 
     @overload
-    def embed(self, input: str, **options: Unpack[EmbedOptions]) -> Embedding: ...
+    def embed(self, input: str, **options: Unpack[EmbedOptions]) -> Embedding: ...  # type: ignore[overload-overlap]
     @overload
+    def embed(self, input: Iterable[str], **options: Unpack[EmbedOptions]) -> list[Embedding]: ...
     def embed(
-        self, input: list[str] | tuple[str, ...], **options: Unpack[EmbedOptions]
-    ) -> list[Embedding]: ...
-    def embed(
-        self, input: str | list[str] | tuple[str, ...], **options: Unpack[EmbedOptions]
+        self, input: str | Iterable[str], **options: Unpack[EmbedOptions]
     ) -> Embedding | list[Embedding]:
-        """Turn one text into a vector, or several into as many, in order. Options: see `Embed`."""
-        found = self.submit(Embed(input, **options)).result()
-        return found[0] if isinstance(input, str) else found
+        """Turn one text into a vector, or several into as many, in order.
+
+        Args:
+            input: one text, or any iterable of texts. More than 256 texts (or a million characters) become
+                several calls, of which at most four are open at a time; `timeout` is for all of them together.
+            options: see `Embed`.
+
+        Raises:
+            PoolFull: the queue is full. Only the first of several calls raises it, the others wait.
+            Exception: what a call raised; the others are cancelled. An `InvalidRequest` names ``input[i]``.
+        """
+        parts = split(input)
+        first, second = next(parts), next(parts, None)
+        if second is None:
+            return self.submit(Embed(first.texts, **options))._answer("`await aembed(..)`")  # type: ignore[no-any-return]
+        several = Parts(self.submit, options)
+        run = several.bulk(chain((first, second), parts)).run(several.give)
+        return [found for vectors in run for found in vectors]
 
     @overload
-    async def aembed(self, input: str, **options: Unpack[EmbedOptions]) -> Embedding: ...
+    async def aembed(self, input: str, **options: Unpack[EmbedOptions]) -> Embedding: ...  # type: ignore[overload-overlap]
     @overload
+    async def aembed(self, input: Iterable[str], **options: Unpack[EmbedOptions]) -> list[Embedding]: ...
     async def aembed(
-        self, input: list[str] | tuple[str, ...], **options: Unpack[EmbedOptions]
-    ) -> list[Embedding]: ...
-    async def aembed(
-        self, input: str | list[str] | tuple[str, ...], **options: Unpack[EmbedOptions]
+        self, input: str | Iterable[str], **options: Unpack[EmbedOptions]
     ) -> Embedding | list[Embedding]:
         """`embed` for async code (asyncio and trio)."""
-        found = await self.submit(Embed(input, **options))
-        return found[0] if isinstance(input, str) else found
+        parts = split(input)
+        first, second = next(parts), next(parts, None)
+        if second is None:
+            return await self.submit(Embed(first.texts, **options))  # type: ignore[no-any-return]
+        several = Parts(self.submit, options)
+        async with aclosing(several.bulk(chain((first, second), parts)).arun(several.give)) as run:
+            return [found async for vectors in run for found in vectors]
 
     def stream(self, prompt: ChatInput | Chat | Raw, **options: Unpack[ChatOptions]) -> Call[Response]:
         """Start a chat (or a request made before) and return its call, to read piece by piece.
@@ -108,7 +140,21 @@ class Calls(ABC):
 
     @overload
     def map(
-        self, prompts: Iterable[Embed], *, window: int | None = None, progress: bool = False
+        self,
+        prompts: Iterable[Embed[str]],
+        *,
+        window: int | None = None,
+        progress: bool = False,
+        ordered: bool = True,
+    ) -> Iterator[Embedding]: ...
+    @overload
+    def map(
+        self,
+        prompts: Iterable[_Several],
+        *,
+        window: int | None = None,
+        progress: bool = False,
+        ordered: bool = True,
     ) -> Iterator[list[Embedding]]: ...
     @overload
     def map(
@@ -117,49 +163,69 @@ class Calls(ABC):
         *,
         window: int | None = None,
         progress: bool = False,
+        ordered: bool = True,
         **options: Unpack[ChatOptions],
     ) -> Iterator[Response]: ...
+    @overload
     def map(
         self,
         prompts: Iterable[_Mapped],
         *,
         window: int | None = None,
         progress: bool = False,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        with_prompts: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> Iterator[Any]: ...
+    def map(
+        self,
+        prompts: Iterable[_Mapped],
+        *,
+        window: int | None = None,
+        progress: bool = False,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        with_prompts: bool = False,
         **options: Unpack[ChatOptions],
     ) -> Iterator[Any]:
-        """Results for many prompts, in their order, with a bounded number of calls at a time.
+        """Results for many prompts, with a bounded number of calls at a time.
 
         Args:
             prompts: chat prompts or requests; any iterable, read only as far as needed.
             window: most calls submitted and not yet yielded; None for a few more than the pool has slots.
             progress: whether to show a progress bar (needs ``pip install 'poolinfer[progress]'``).
+            ordered: whether results come in the order of the prompts; False for each as soon as it is there.
+            return_exceptions: whether the error of a prompt (`InvalidRequest`, `CallError`) is yielded in place of
+                its result, and the others go on. What ends the pool ends the map, too.
+            with_prompts: whether to yield pairs of a prompt, as it was given, and its result.
             options: for prompts that are not requests; see `Chat`.
 
         Raises:
-            Exception: what a call raised, at its place in the order; the calls after it are cancelled.
+            InvalidRequest: `prompts` is a single prompt, or `window` no number of calls.
+            Exception: what a call raised, at its place; the others are cancelled. Its ``index`` and ``prompt``
+                say which one it was.
         """
-        waiting: deque[Call[Any]] = deque()
-        source = _show_progress(prompts) if progress else prompts
-        try:
-            for prompt in source:
-                request = _as_request(prompt, options)
-                while len(waiting) >= self._window(window):
-                    yield waiting.popleft().result()
-                while (call := self._try_submit(request)) is None:
-                    if waiting:
-                        yield waiting.popleft().result()
-                    else:
-                        time.sleep(_PAUSE)
-                waiting.append(call)
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for call in waiting:
-                call.cancel()
+        bulk = self._map(prompts, options, window, progress, ordered)
+        return bulk.run(partial(_give, return_exceptions, with_prompts))
 
     @overload
     def amap(
-        self, prompts: Iterable[Embed], *, window: int | None = None, progress: bool = False
+        self,
+        prompts: Iterable[Embed[str]],
+        *,
+        window: int | None = None,
+        progress: bool = False,
+        ordered: bool = True,
+    ) -> AsyncIterator[Embedding]: ...
+    @overload
+    def amap(
+        self,
+        prompts: Iterable[_Several],
+        *,
+        window: int | None = None,
+        progress: bool = False,
+        ordered: bool = True,
     ) -> AsyncIterator[list[Embedding]]: ...
     @overload
     def amap(
@@ -168,49 +234,73 @@ class Calls(ABC):
         *,
         window: int | None = None,
         progress: bool = False,
+        ordered: bool = True,
         **options: Unpack[ChatOptions],
     ) -> AsyncIterator[Response]: ...
-    async def amap(
+    @overload
+    def amap(
         self,
         prompts: Iterable[_Mapped],
         *,
         window: int | None = None,
         progress: bool = False,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        with_prompts: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> AsyncIterator[Any]: ...
+    def amap(
+        self,
+        prompts: Iterable[_Mapped],
+        *,
+        window: int | None = None,
+        progress: bool = False,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        with_prompts: bool = False,
         **options: Unpack[ChatOptions],
     ) -> AsyncIterator[Any]:
         """`map` for async code (asyncio and trio)."""
-        waiting: deque[Call[Any]] = deque()
-        source = _show_progress(prompts) if progress else prompts
-        try:
-            for prompt in source:
-                request = _as_request(prompt, options)
-                while len(waiting) >= self._window(window):
-                    yield await waiting.popleft()
-                while (call := self._try_submit(request)) is None:
-                    if waiting:
-                        yield await waiting.popleft()
-                    else:
-                        await anyio.sleep(_PAUSE)
-                waiting.append(call)
-            while waiting:
-                yield await waiting.popleft()
-        finally:
-            for call in waiting:
-                call.cancel()
+        bulk = self._map(prompts, options, window, progress, ordered)
+        return bulk.arun(partial(_give, return_exceptions, with_prompts))
 
-    def _window(self, window: int | None) -> int:
-        most = window if window is not None else 2 * max(8, self.stats().slots)
-        return max(1, min(most, self.max_queue))
-
-    def _try_submit(self, request: Chat | Raw | Embed) -> Call[Any] | None:
-        """The request's call, or None while others fill the queue."""
-        try:
-            return self.submit(request)
-        except PoolFull:
-            return None
+    def _map(
+        self,
+        prompts: Iterable[_Mapped],
+        options: ChatOptions,
+        window: int | None,
+        progress: bool,
+        ordered: bool,
+    ) -> Bulk:
+        if not isinstance(prompts, Iterable) or isinstance(
+            prompts, str | bytes | bytearray | Mapping | Prompt
+        ):
+            refuse(
+                "prompts", prompts, "give a list or another iterable of prompts; chat answers a single one"
+            )
+        if window is not None and (not isinstance(window, int) or isinstance(window, bool) or window < 1):
+            refuse("window", window, "use None or an int from 1, a number of calls")
+        return Bulk(
+            _show_progress(prompts) if progress else prompts,
+            submit=lambda prompt: self.submit(_as_request(prompt, options)),
+            window=lambda: max(1, min(window or 2 * max(8, self._slots()), self.max_queue)),
+            ordered=ordered,
+            patient=True,
+            instead="`async for` over `amap(..)`",
+        )
 
 
-_PAUSE = 0.02
+def _give(return_exceptions: bool, with_prompts: bool, item: Item) -> Any:
+    """What a map yields for an item that has ended."""
+    outcome = item.outcome()
+    if isinstance(outcome, InvalidRequest | CallError):
+        outcome.index, outcome.prompt = item.index, item.given
+        outcome.args = (f"{outcome.message} (prompts[{item.index}])",)
+    if isinstance(outcome, PoolinferError) and not (
+        return_exceptions and isinstance(outcome, InvalidRequest | CallError)
+    ):
+        raise outcome
+    return (item.given, outcome) if with_prompts else outcome
 
 
 def _as_request(prompt: _Mapped, options: ChatOptions) -> Chat | Raw | Embed:

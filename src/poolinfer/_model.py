@@ -154,9 +154,9 @@ class Model(Calls):
         """Most calls that may wait in the implicit pool."""
         return self._implicit().max_queue
 
-    def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
+    def _submit(self, request: Chat | Raw | Embed) -> Call[Any]:
         """See `Calls.submit`; also raises PoolClosed after `close`."""
-        return self._implicit().submit(request)
+        return self._implicit()._submit(request)
 
     def _slots(self) -> int:
         return self._implicit()._slots()

@@ -119,6 +119,7 @@ def _embed(request: Embed) -> dict[str, Any]:
     return {
         "pooling": request.pooling and str.__str__(request.pooling),
         "normalize": flag("normalize", request.normalize),
+        "truncate": flag("truncate", request.truncate),
         "input": _input(request.input),
     }
 

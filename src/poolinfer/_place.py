@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -145,10 +146,11 @@ def check_lane(options: Mapping[str, Any]) -> None:
             (flag if name in ("prefix_cache", "flash_attention") else check_option)(name, value)
 
 
-def refuse_options(given: Mapping[str, object], defaults: Mapping[str, object]) -> None:
-    """Refuse options that would mean nothing to an executor object: all that are not what they are by default."""
+def refuse_options(given: Mapping[str, object], cls: type) -> None:
+    """Refuse options that would mean nothing to an executor object: those that are not the class's defaults."""
+    parameters = inspect.signature(cls).parameters
     for name, value in given.items():
-        if value != defaults[name]:
+        if value != parameters[name].default:
             refuse(name, value, "leave it out, an executor object has its own options; or name an executor")
 
 

@@ -139,7 +139,7 @@ class Pool(Calls):
         if not isinstance(executor, str):
             if not all(hasattr(executor, name) for name in ("start", "submit", "cancel", "stats", "close")):
                 refuse("executor", executor, "name one, or give an object with the Executor protocol")
-            refuse_options({**where, **how}, Pool.__init__.__kwdefaults__ or {})
+            refuse_options({**where, **how}, Pool)
             self._model = None if model is None else _as_model(model)
             self._executor = type(executor).__name__
             self._core = Core(lambda: executor, max_queue)
@@ -178,7 +178,7 @@ class Pool(Calls):
         self._core.check_process()
         self._core.start()
 
-    def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
+    def _submit(self, request: Chat | Raw | Embed) -> Call[Any]:
         """See `Calls.submit`."""
         checked = normalize(request)
         if self._model is not None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Generic, Literal, TypeAlias
 
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, TypeVar
 
 from ._prompt import Prompt
 
@@ -18,6 +18,8 @@ from ._prompt import Prompt
 ChatInput: TypeAlias = str | Sequence[Mapping[str, Any]] | Prompt
 #: How token vectors become one text vector.
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
+#: One text to embed, or several.
+InputT_co = TypeVar("InputT_co", bound=str | Sequence[str], default=Any, covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,18 +103,20 @@ class Raw(Generation):
 
 
 @dataclass(frozen=True, slots=True)
-class Embed(Request):
+class Embed(Request, Generic[InputT_co]):
     """A text or several to turn into vectors.
 
     Attributes:
-        input: one text, or several.
+        input: one text, whose result is an `Embedding`, or several, whose result is a list of them.
         pooling: how token vectors become one; None for what the model says, else ``"mean"``.
         normalize: whether to scale vectors to length 1.
+        truncate: whether to cut off the end of a text that has more tokens than `n_ctx`, instead of refusing it.
     """
 
-    input: str | Sequence[str]
+    input: InputT_co
     pooling: Pooling | None = None
     normalize: bool = False
+    truncate: bool = False
 
 
 class RequestOptions(TypedDict, total=False):
@@ -159,3 +163,4 @@ class EmbedOptions(RequestOptions, total=False):
 
     pooling: Pooling | None
     normalize: bool
+    truncate: bool

@@ -214,6 +214,18 @@ class Embedding:
     def __bytes__(self) -> bytes:
         return self.data
 
+    def __array__(
+        self, dtype: numpy.typing.DTypeLike | None = None, copy: bool | None = None
+    ) -> numpy.typing.NDArray[Any]:
+        """What ``numpy.asarray(embedding)`` gives: the vector; read-only where it need not be copied."""
+        import numpy
+
+        vector = self.vector
+        wanted = vector.dtype if dtype is None else numpy.dtype(dtype)
+        if copy is False and wanted != vector.dtype:
+            raise ValueError(f"an embedding of float32 cannot become {wanted} without a copy")
+        return vector.astype(wanted, copy=bool(copy))
+
     def __len__(self) -> int:
         return self.dimensions
 

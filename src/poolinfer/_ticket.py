@@ -6,8 +6,9 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from ._errors import CallError, DeadlineExceeded, PoolinferError
+from ._errors import CallError, DeadlineExceeded, EngineError, PoolinferError
 from ._events import Done, Failed, Job
+from ._requests import Embed
 from ._results import Chunk, Embedding, Response, TokenLogprob
 from ._wake import Wake
 
@@ -159,12 +160,16 @@ class Ticket:
         )
 
     def outcome(self, event: Done | Failed) -> Outcome:
-        """What an executor's ending means to the owner."""
+        """What an executor's ending means to the owner: one text to embed has one vector, several have a list."""
         if isinstance(event, Failed):
             return event.error()
         if isinstance(event.result, Response):
             return event.result
-        return list(event.result)
+        texts = self.job.request.input if isinstance(self.job.request, Embed) else ()
+        wanted = 1 if isinstance(texts, str) else len(texts)
+        if len(event.result) != wanted:
+            return EngineError(f"the executor gave {len(event.result)} vectors for {wanted} texts")
+        return event.result[0] if isinstance(texts, str) else list(event.result)
 
     def timed(self, response: Response, now: float) -> Response:
         """The response with the intervals that only the pool knows."""

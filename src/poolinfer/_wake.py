@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
@@ -30,3 +34,43 @@ def loop_waker() -> tuple[anyio.Event, Wake]:
         schedule(event.set)
 
     return event, wake
+
+
+_HERE = os.fspath(Path(__file__).parent)
+_warned: set[str] = set()
+
+
+def warn_in_event_loop(instead: str) -> None:
+    """Warn, once for each remedy, that a sync call is about to stop the event loop that runs in this thread.
+
+    Not under an IPython kernel, which runs every cell inside a loop of its own.
+    """
+    if instead in _warned or not runs_event_loop() or _is_kernel():
+        return
+    _warned.add(instead)
+    warnings.warn(
+        f"this waits inside a running event loop and stops everything else in it; use {instead}",
+        RuntimeWarning,
+        stacklevel=_level_of_caller(),
+    )
+
+
+def runs_event_loop() -> bool:
+    """Whether asyncio or trio runs in this thread; a library that was never imported does not."""
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    in_asyncio = asyncio is not None and asyncio._get_running_loop() is not None
+    return in_asyncio or (trio is not None and bool(trio.lowlevel.in_trio_run()))
+
+
+def _is_kernel() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def _level_of_caller() -> int:
+    """The stack level, seen from where a warning is made, of the first frame that is not ours."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from .._errors import InvalidRequest
 from .._events import Job
-from .._limits import check_fit, check_tokens
+from .._limits import check_fit, check_text_fit, check_tokens
 from .._requests import Chat, Embed, Raw
 from .base import Engine
 from .embedder import EmbedTask
@@ -46,12 +46,24 @@ def _prompt(request: Chat | Raw, prompter: Prompter) -> Prepared:
 
 
 def _prepare_embed(job_id: int, emit: Emit, request: Embed, engine: Engine, n_ctx: int) -> EmbedTask:
-    inputs = (request.input,) if isinstance(request.input, str) else request.input
-    texts = [engine.tokenize(text, add_special=True, parse_special=False) for text in inputs]
-    for tokens in texts:
+    one = isinstance(request.input, str)
+    texts: list[list[int]] = []
+    for i, text in enumerate((request.input,) if one else request.input):
+        field = "input" if one else f"input[{i}]"
+        tokens = engine.tokenize(text, add_special=True, parse_special=False)
         if not tokens:
-            raise InvalidRequest("input: a text has no tokens", field="input")
-        # An embedding generates nothing, so a text may fill the context to its last token.
-        check_fit(len(tokens) - 1, 1, n_ctx)
+            raise InvalidRequest(f"{field} has no tokens: give some text", field=field)
+        if request.truncate and len(tokens) > n_ctx:
+            tokens = _cut(tokens, n_ctx, engine)
+        check_text_fit(field, len(tokens), n_ctx)
+        texts.append(tokens)
     pooling = request.pooling or engine.info.pooling
     return EmbedTask(job_id, emit, request, texts, pooling)
+
+
+def _cut(tokens: list[int], n_ctx: int, engine: Engine) -> list[int]:
+    """The first tokens of a text, and what the tokenizer puts after every text (a ``[SEP]``)."""
+    around = engine.tokenize("", add_special=True, parse_special=False)
+    before = next((i for i, token in enumerate(around) if token != tokens[i]), len(around))
+    after = around[before:]
+    return tokens[: n_ctx - len(after)] + after
