@@ -146,6 +146,7 @@ def test_f66_reprs_show_no_vector_and_no_prompt(tiny):
         ({"threads": 1.5}, "threads"),
         ({"n_ctx": -1}, "n_ctx"),
         ({"n_batch": 0}, "n_batch"),
+        ({"n_batch": None}, "n_batch"),
         ({"max_queue": -1}, "max_queue"),
         ({"latency_target": float("nan")}, "latency_target"),
         ({"executor": "threads"}, "executor"),

@@ -107,7 +107,7 @@ class Bulk:
                 if isinstance(step, Item):
                     yield give(step)
                 elif step is None:
-                    await self._endings.await_()
+                    await self._endings.wait_async()
                 else:
                     await anyio.sleep(step)
         finally:

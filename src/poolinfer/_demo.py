@@ -42,7 +42,7 @@ class _Ended:
 
     caller: str
     request: Chat | Raw | Embed
-    outcome: Response | list[Embedding] | PoolinferError
+    outcome: Response | Embedding | PoolinferError
 
 
 def run_demo(
@@ -110,9 +110,9 @@ def _label(caller: str, request: Chat | Raw | Embed) -> str:
     return f"{caller:6}  {type(request).__name__.lower():5}  {asked!s:57}  "
 
 
-def _describe(outcome: Response | list[Embedding] | PoolinferError) -> str:
+def _describe(outcome: Response | Embedding | PoolinferError) -> str:
     if isinstance(outcome, PoolinferError):
         return f"{type(outcome).__name__}: {outcome}"
     if isinstance(outcome, Response):
         return " ".join(outcome.text.split())
-    return ", ".join(f"a vector of {item.dimensions} numbers, length {item.norm():.3f}" for item in outcome)
+    return f"a vector of {outcome.dimensions} numbers, length {outcome.norm():.3f}"

@@ -29,10 +29,12 @@ class Endings:
         self._ended: deque[int] = deque()
         self._wake: Wake | None = None
 
-    def watch(self, number: int, call: Call[Any]) -> None:
-        """Note the end of a call, under a number."""
-        if not call._ticket.wake_at_end(partial(self.note, number)):
-            self.note(number)
+    def watch(self, number: int, call: Call[Any]) -> Wake:
+        """Note the end of a call, under a number; what is returned is what `Ticket.forget` takes."""
+        note = partial(self.note, number)
+        if not call._ticket.wake_at_end(note):
+            note()
+        return note
 
     def note(self, number: int) -> None:
         """Note that something has ended; called on any thread."""
@@ -53,7 +55,7 @@ class Endings:
             event.wait(bounded(timeout))
         self._wake = None
 
-    async def await_(self, timeout: float | None = None) -> None:
+    async def wait_async(self, timeout: float | None = None) -> None:
         """`wait` for async code."""
         event, self._wake = loop_waker()
         if not self._ended:
@@ -70,9 +72,10 @@ class AsCompleted(Generic[ResultT], Iterator[Call[ResultT]], AsyncIterator[Call[
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._endings = Endings()
+        self._notes: dict[int, Wake] = {}
         for number, call in self._open.items():
             call._core.check_process()
-            self._endings.watch(number, call)
+            self._notes[number] = self._endings.watch(number, call)
 
     def __iter__(self) -> Self:
         return self
@@ -92,18 +95,24 @@ class AsCompleted(Generic[ResultT], Iterator[Call[ResultT]], AsyncIterator[Call[
         while self._open:
             if (found := self._take()) is not None:
                 return found
-            await self._endings.await_(self._left())
+            await self._endings.wait_async(self._left())
         raise StopAsyncIteration
 
     def _take(self) -> Call[ResultT] | None:
         number = self._endings.take()
         return None if number is None else self._open.pop(number)
 
+    def forget(self) -> None:
+        """Leave no trace at the calls that still go on: somebody may ask for them again and again."""
+        for number, call in self._open.items():
+            call._ticket.forget(self._notes[number])
+
     def _left(self) -> float | None:
         if self._deadline is None:
             return None
         left = self._deadline - time.monotonic()
         if left <= 0:
+            self.forget()
             raise TimeoutError(f"{len(self._open)} calls did not end within {self._timeout} s; they go on")
         return left
 
@@ -152,13 +161,15 @@ def wait(
     done = {call for call in not_done if call.done()}
     not_done -= done
     pending = AsCompleted(not_done, timeout)
-    while not_done and not _is_enough(done, return_when):
-        try:
+    try:
+        while not_done and not _is_enough(done, return_when):
             call = next(pending)
-        except TimeoutError:
-            break
-        done.add(call)
-        not_done.remove(call)
+            done.add(call)
+            not_done.remove(call)
+    except TimeoutError:
+        pass
+    finally:
+        pending.forget()
     return DoneAndNotDone(done, not_done)
 
 

@@ -140,10 +140,14 @@ class Place:
 
 
 def check_lane(options: Mapping[str, Any]) -> None:
-    """Refuse options of a lane that are out of bounds; None is for what the pool chooses."""
+    """Refuse options of a lane that are out of bounds; None is for what the pool chooses, where it does."""
     for name, value in options.items():
-        if value is not None:
-            (flag if name in ("prefix_cache", "flash_attention") else check_option)(name, value)
+        if value is None and name not in ("n_batch", "latency_target"):
+            continue
+        if name in ("prefix_cache", "flash_attention"):
+            flag(name, value)
+        else:
+            check_option(name, value)
 
 
 def refuse_options(given: Mapping[str, object], cls: type) -> None:
