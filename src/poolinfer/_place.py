@@ -147,7 +147,7 @@ def check_lane(options: Mapping[str, Any]) -> None:
         if name in ("prefix_cache", "flash_attention"):
             flag(name, value)
         else:
-            check_option(name, value)
+            number(name, value)
 
 
 def refuse_options(given: Mapping[str, object], cls: type) -> None:
