@@ -27,6 +27,7 @@ from ._machine import available_memory, cores
 from ._model import Model
 from ._normalize import normalize
 from ._place import Place, PlaceName, Share
+from ._pool_log import describe
 from ._requests import Chat, Embed, Raw
 from ._spec import LaneSpec
 from ._stats import PoolStats
@@ -126,7 +127,7 @@ class Pool(Calls):
         self._model: Model | None = None
         if not isinstance(executor, str):
             self._executor = type(executor).__name__
-            self._core = Core(lambda: executor, max_queue)
+            self._core = Core(lambda: executor, max_queue, title=self._executor)
             return
         place = Place(
             executor,
@@ -155,7 +156,9 @@ class Pool(Calls):
             latency_target=latency_target,
             prefix_cache=prefix_cache,
         )
-        self._core = Core(lambda: place.make(used.spec, lane), max_queue)
+        self._core = Core(
+            lambda: place.make(used.spec, lane), max_queue, title=describe(used.name, place, lane)
+        )
 
     @property
     def model(self) -> Model:

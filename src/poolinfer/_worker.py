@@ -48,6 +48,7 @@ from ._frames import (
     frame,
     read_to_worker,
 )
+from ._logs import LLAMA
 from ._wire import WireError
 
 #: What is still to be said: an event with its job's id, or a message.
@@ -249,6 +250,7 @@ def settle_in() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    logging.getLogger(LLAMA).setLevel(logging.WARNING)
 
 
 def serve(sock: socket.socket, engine: Engine | None) -> NoReturn:
