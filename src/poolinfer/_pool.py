@@ -187,7 +187,15 @@ class Pool(Calls):
         self._core.start()
 
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
-        """See `Calls.submit`."""
+        """Check a request, accept it, and return at once with its `Call`; never blocks.
+
+        Raises:
+            InvalidRequest: a field is out of bounds; the message names it.
+            PoolFull: the queue is full.
+            PoolClosed: the pool is closing or closed.
+            PoolBroken: the pool's executor cannot go on.
+            ForkedPool: this process was forked from the pool's owner.
+        """
         checked = normalize(request)
         if self._model is not None:
             self._model.check(checked)
