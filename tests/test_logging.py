@@ -12,6 +12,9 @@ import pytest
 
 from poolinfer import CallCancelled, DeadlineExceeded, Model, Pool, Raw, _dispatch
 from poolinfer._engine.llama_log import Lines
+from poolinfer._frames import FrameReader, Logged, frame, read_from_worker
+from poolinfer._logs import Forwarder, repeat
+from poolinfer._wire import WireError
 from poolinfer.testing import FakeExecutor, wait_until
 
 STARTED = re.compile(r"the pool has started in \d+\.\d\d s: (.+)")
@@ -197,6 +200,87 @@ def test_a_line_of_llama_cpp_cannot_forge_another(tiny: Model, log: pytest.LogCa
     assert line.startswith("name = ?[2J? evilxxx")
     assert line.endswith("x ...")
     assert len(line) < 2100
+
+
+@pytest.mark.parametrize("executor", ["process", "prefork"])
+def test_lines_of_worker_processes_come_to_the_host_with_their_levels(
+    tiny: Model, log: pytest.LogCaptureFixture, executor: Any
+) -> None:
+    log.set_level(DEBUG, logger="poolinfer.llama")
+    with Pool(tiny, executor=executor, slots=1, threads=1) as pool:
+        pool.raw("a", max_tokens=1)
+    found = {level: lines(log, level, "poolinfer.llama") for level in (DEBUG, INFO)}
+    assert all(re.match(r"(worker|zygote) \d+: \S", line) for line in found[DEBUG] + found[INFO])
+    assert any("general.architecture" in line for line in found[INFO])
+    assert any(line.startswith("worker ") and "compute buffer size" in line for line in found[INFO])
+    assert any("graph_reserve" in line for line in found[DEBUG])
+
+
+def test_workers_send_no_lines_of_llama_cpp_that_nobody_wants(
+    tiny: Model, log: pytest.LogCaptureFixture
+) -> None:
+    with Pool(tiny, executor="process", slots=1, threads=1) as pool:
+        pool.raw("a", max_tokens=1)
+    assert {record.name for record in log.records} == {"poolinfer"}
+
+
+@pytest.fixture
+def forwarder() -> Iterator[Forwarder]:
+    """As in a worker whose host wants warnings of pools, and all of llama.cpp."""
+    logger = logging.getLogger("poolinfer")
+    found = Forwarder((WARNING, DEBUG), lambda: None)
+    logger.addHandler(found)
+    yield found
+    logger.removeHandler(found)
+
+
+def test_a_worker_keeps_what_its_host_wants(forwarder: Forwarder, log: pytest.LogCaptureFixture) -> None:
+    log.set_level(DEBUG, logger="poolinfer.llama")
+    logging.getLogger("poolinfer").info("not this")
+    logging.getLogger("poolinfer").warning("%s\nlines", "two")
+    logging.getLogger("poolinfer.llama").debug("loading \x1b[31m")
+    logging.getLogger("another").error("nor this")
+    lines_of_it, lost = forwarder.take()
+    assert lines_of_it == (
+        ("poolinfer", WARNING, "two"),
+        ("poolinfer", WARNING, "lines"),
+        ("poolinfer.llama", DEBUG, "loading ?[31m"),
+    )
+    assert (lost, forwarder.take()) == (0, ((), 0))
+
+
+def test_a_worker_whose_log_is_not_read_keeps_the_last_lines_and_counts_the_others(
+    forwarder: Forwarder, log: pytest.LogCaptureFixture
+) -> None:
+    for n in range(1500):
+        logging.getLogger("poolinfer").warning("line %d", n)
+    kept, lost = forwarder.take()
+    assert (len(kept), kept[0][2], kept[-1][2], lost) == (1000, "line 500", "line 1499", 500)
+
+
+def test_what_a_worker_logged_survives_the_way_to_its_host() -> None:
+    said = Logged((("poolinfer", WARNING, "é \udc80"), ("poolinfer.llama", INFO, "")), 3)
+    (data,) = FrameReader().feed(frame(said))
+    assert read_from_worker(data) == said
+
+
+@pytest.mark.parametrize("lines", [("a",), (("poolinfer", "30", "text"),), (("poolinfer", 30, b"x"),)])
+def test_a_worker_that_sends_no_lines_as_lines_is_refused(lines: Any) -> None:
+    (data,) = FrameReader().feed(frame(Logged(lines)))
+    with pytest.raises(WireError):
+        read_from_worker(data)
+
+
+def test_a_worker_can_log_only_where_poolinfer_logs(log: pytest.LogCaptureFixture) -> None:
+    """What a worker sends is not trusted."""
+    log.set_level(INFO, logger="poolinfer.llama")
+    forged = [("root", ERROR, "1"), ("django", ERROR, "2"), ("poolinfer", 31, "3"), ("poolinfer", True, "4")]
+    repeat([*forged, ("poolinfer", ERROR, "%s\n\x1b[2J"), ("poolinfer.llama", INFO, "real")], 7, "worker 1")
+    assert [(one.name, one.levelno, one.getMessage()) for one in log.records] == [
+        ("poolinfer", ERROR, "worker 1: %s??[2J"),
+        ("poolinfer.llama", INFO, "worker 1: real"),
+        ("poolinfer", WARNING, "worker 1: 7 lines of its log were lost"),
+    ]
 
 
 def test_no_resource_warning_at_the_end(run_script: Any) -> None:

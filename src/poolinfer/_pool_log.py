@@ -6,17 +6,15 @@ A line says what something was and what it took, and never what was asked or ans
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 
 from ._errors import PoolinferError
-from ._logs import POOLS, printable
+from ._logs import POOLS, printable, say
 from ._place import Place
 from ._results import Embedding, Response
 from ._spec import LaneSpec
 from ._stats import PoolStats
 from ._ticket import Ticket
 
-_log = logging.getLogger(POOLS)
 _STARTED = "the pool has started in %.2f s: %s"
 _CLOSED = (
     "the pool has closed after %d calls (%d succeeded, %d failed, %d cancelled, %d expired; %d refused): %s"
@@ -38,13 +36,13 @@ def describe(model: str, place: Place, lane: LaneSpec) -> str:
 
 def log_started(title: str, seconds: float) -> None:
     """Log at INFO that a pool has started, and how long that took."""
-    _say(logging.INFO, _STARTED, seconds, title)
+    say(POOLS, logging.INFO, _STARTED, seconds, title)
 
 
 def log_closed(title: str, stats: PoolStats) -> None:
     """Log at INFO that a pool has closed, and what became of its calls."""
     counts = stats.succeeded, stats.failed, stats.cancelled, stats.expired, stats.rejected
-    _say(logging.INFO, _CLOSED, stats.accepted, *counts, title)
+    say(POOLS, logging.INFO, _CLOSED, stats.accepted, *counts, title)
 
 
 def log_ended(ticket: Ticket, outcome: Response | list[Embedding] | PoolinferError, now: float) -> None:
@@ -58,13 +56,7 @@ def log_ended(ticket: Ticket, outcome: Response | list[Embedding] | PoolinferErr
         "first": f"{ticket.first - ticket.created:.3f}" if ticket.first else "-",
         "total": now - ticket.created,
     }
-    _say(logging.DEBUG, _ENDED, found)
-
-
-def _say(level: int, message: str, *arguments: object) -> None:
-    # A filter or handler of the host that raises must not end a lane, or a pool that is closing.
-    with suppress(Exception):
-        _log.log(level, message, *arguments)
+    say(POOLS, logging.DEBUG, _ENDED, found)
 
 
 def _outcome(outcome: Response | list[Embedding] | PoolinferError) -> str:
