@@ -284,6 +284,7 @@ def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool], repa
         raise PoolClosed("the pool was closed while its model was loading")
     if not model:
         raise ModelError(
-            f"{spec.path}: llama.cpp cannot load this model; with a level, the logger 'poolinfer.llama' says why"
+            f"{spec.path}: llama.cpp cannot load this model; give the logger 'poolinfer.llama' a level to learn"
+            " why"
         )
     return model
