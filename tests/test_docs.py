@@ -179,6 +179,13 @@ def test_the_site_searches_from_disk_without_the_network() -> None:
     assert re.search(r"^  - offline\b", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
 
 
+def test_signatures_are_broken_into_lines_where_nothing_else_is_installed() -> None:
+    """mkdocstrings breaks them with ruff or black, and leaves them on one line without either."""
+    found = re.search(r"^docs = \[(.+)\]$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert found is not None
+    assert '"ruff' in found[1]
+
+
 def test_what_a_benchmark_is_about_is_not_scrolled_out_of_sight() -> None:
     """The figure itself follows the engine's name; its ratios come after it, and no column is empty."""
     tables = re.findall(

@@ -52,7 +52,7 @@ def test_a_pool_says_once_that_it_has_started_and_once_that_it_has_closed(
     with Pool(tiny, workers=2, slots=3, threads=1, n_ctx=256) as pool:
         pool.raw("a", max_tokens=1)
     started, closed = lines(log, INFO)
-    title = "model poolinfer tiny, thread, 2 x 3 slots, 1 threads per lane, n_ctx 256, weights repacked"
+    title = "model poolinfer tiny, thread, 2 x 3 slots, 1 thread per lane, n_ctx 256, weights repacked"
     found = STARTED.fullmatch(started)
     assert found is not None
     assert found[1] == title

@@ -28,8 +28,9 @@ _ENDED = (
 def describe(model: str, place: Place, lane: LaneSpec) -> str:
     """What a pool is made of, for its log."""
     lanes = f"{place.least} to {place.most}" if place.least < place.most else f"{place.most}"
+    threads = f"{lane.threads} thread{'s' if lane.threads > 1 else ''}"
     return (
-        f"model {printable(model)}, {place.name}, {lanes} x {lane.slots} slots, {lane.threads} threads per lane,"
+        f"model {printable(model)}, {place.name}, {lanes} x {lane.slots} slots, {threads} per lane,"
         f" n_ctx {lane.n_ctx}, weights {'repacked' if place.weights == 'repack' else 'as in the file'}"
     )
 

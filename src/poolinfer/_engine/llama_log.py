@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import logging
 import threading
@@ -60,6 +61,8 @@ class LlamaLog:
         # lock for each of several hundred lines, even to drop them.
         self._ignore = ctypes.cast(api.llama_supports_mmap, api.llama_log_callback)
         self.set()
+        # What native code says when the interpreter has ended must not come here.
+        atexit.register(self._set, self._ignore, ctypes.c_void_p())
 
     def set(self) -> None:
         """Have lines logged from now on if somebody wants them, and dropped otherwise."""
