@@ -27,6 +27,7 @@ from ._machine import available_memory, cores
 from ._model import Model
 from ._normalize import normalize
 from ._place import Place, PlaceName, Share, check_lane, refuse_options
+from ._pool_log import describe
 from ._requests import Chat, Embed, Raw
 from ._spec import LaneSpec
 from ._stats import PoolStats
@@ -142,7 +143,7 @@ class Pool(Calls):
             refuse_options({**where, **how}, Pool)
             self._model = None if model is None else _as_model(model)
             self._executor = type(executor).__name__
-            self._core = Core(lambda: executor, max_queue)
+            self._core = Core(lambda: executor, max_queue, title=self._executor)
             return
         check_lane(how)
         place = Place(executor, **where)
@@ -150,7 +151,9 @@ class Pool(Calls):
         self._model = used = _as_model(model)
         place.check(used.spec)
         lane = _lane(used, place.most, **{**how, "slots": slots or _SLOTS, "n_ctx": n_ctx or used.n_ctx})
-        self._core = Core(lambda: place.make(used.spec, lane), max_queue)
+        self._core = Core(
+            lambda: place.make(used.spec, lane), max_queue, title=describe(used.name, place, lane)
+        )
 
     @property
     def model(self) -> Model:
