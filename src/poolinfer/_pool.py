@@ -26,6 +26,7 @@ from ._limits import check_option, flag
 from ._machine import available_memory, cores
 from ._model import Model
 from ._normalize import normalize
+from ._options import options_of
 from ._place import Place, PlaceName, Share
 from ._requests import Chat, Embed, Raw
 from ._spec import LaneSpec
@@ -86,6 +87,7 @@ class Pool(Calls):
         ModelError: `model` is a path and the file cannot be used, or this system has no such executor.
     """
 
+    @options_of("Pool")
     def __init__(
         self,
         model: Model | str | os.PathLike[str] | None = None,
