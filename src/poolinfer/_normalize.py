@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, fields
 from typing import Any, TypeAlias
 
 from ._budget import Budget, Later, Work
@@ -11,7 +11,7 @@ from ._limits import count, flag, number, refuse
 from ._messages import check_messages
 from ._options import scalar
 from ._plain import items, mapping, one_of, some
-from ._requests import Chat, Embed, Generation, Raw, Request
+from ._requests import Chat, Embed, Raw
 from ._tools import check_tools
 
 _Checked: TypeAlias = Chat | Raw | Embed
@@ -21,13 +21,9 @@ _SAMPLING = (
     *("max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty"),
     *("presence_penalty", "frequency_penalty", "seed", "top_logprobs"),
 )
-#: Per class, the fields in which None is not a value of its own, and the defaults that it stands for there.
-_DEFAULTS: Mapping[type[Any], tuple[tuple[str, object], ...]] = {
-    cls: tuple(
-        (item.name, item.default)
-        for item in fields(cls)
-        if item.default is not MISSING and item.default is not None
-    )
+#: Of each class, its fields and what None stands for in them.
+_FIELDS: Mapping[type[Any], Mapping[str, object]] = {
+    cls: {item.name: None if item.default is MISSING else item.default for item in fields(cls)}
     for cls in (Chat, Raw, Embed)
 }
 
@@ -40,8 +36,8 @@ def normalize(request: _Checked) -> _Checked:
     Raises:
         InvalidRequest: a field is not acceptable; ``.field`` names it.
     """
-    request = _with_options(request)
-    return replace(request, **_contents(request, Work()))
+    values = _options(request)
+    return type(request)(**values, **_contents(request, Work()))
 
 
 def normalize_at_once(request: _Checked) -> tuple[_Checked, bool]:
@@ -53,34 +49,40 @@ def normalize_at_once(request: _Checked) -> tuple[_Checked, bool]:
     Raises:
         InvalidRequest: a field is not acceptable; ``.field`` names it.
     """
-    request = _with_options(request)
+    values = _options(request)
     try:
-        return replace(request, **_contents(request, Work(at_once=True))), True
+        return type(request)(**values, **_contents(request, Work(at_once=True))), True
     except Later:
-        return replace(request, **_held(request)), False
+        return type(request)(**values, **_held(request)), False
 
 
-def _with_options(request: _Checked) -> _Checked:
-    """The request with its options checked: all that is small."""
-    if type(request) not in _DEFAULTS:
+def _options(request: _Checked) -> dict[str, Any]:
+    """The checked values of all fields but those that may be large."""
+    defaults = _FIELDS.get(type(request))
+    if defaults is None:
         refuse("request", request, "use Chat, Raw or Embed")
-    absent: dict[str, Any] = {
-        name: default for name, default in _DEFAULTS[type(request)] if getattr(request, name) is None
-    }
-    if absent:
-        request = replace(request, **absent)
+    given: dict[str, Any] = {}
+    for name, default in defaults.items():
+        value = getattr(request, name)
+        given[name] = default if value is None else value
     if isinstance(request, Embed):
-        return replace(request, **_numbers(request, _REQUEST), **_embed(request))
+        return {**_numbers(given, _REQUEST), **_embed(given)}
+    found = _generation(given)
     if isinstance(request, Chat):
-        return replace(request, **_generation(request), **_tool_choice(request.tool_choice))
-    special = flag("parse_special", request.parse_special)
-    return replace(request, **_generation(request), parse_special=special)
+        found["tool_choice"] = _tool_choice(given["tool_choice"])
+    else:
+        found["parse_special"] = flag("parse_special", given["parse_special"])
+    return found
 
 
 def _contents(request: _Checked, work: Work) -> dict[str, Any]:
     """What may be large, checked: the messages and tools, the prompt, or the texts to embed."""
     if isinstance(request, Chat):
-        return {"tools": check_tools(request.tools, work), "prompt": check_messages(request.prompt, work)}
+        tools: object = request.tools
+        return {
+            "tools": () if tools is None else check_tools(tools, work),
+            "prompt": check_messages(request.prompt, work),
+        }
     if isinstance(request, Raw):
         return {"prompt": some("prompt", Budget("prompt", work).text("prompt", request.prompt))}
     return {"input": _input(request.input, work)}
@@ -88,21 +90,21 @@ def _contents(request: _Checked, work: Work) -> dict[str, Any]:
 
 def _held(request: _Checked) -> dict[str, Any]:
     """What may be large, unchecked, but not as the caller's own list, which may grow."""
-    names = ("input",) if isinstance(request, Embed) else ("prompt", "tools")
-    found = ((name, getattr(request, name, None)) for name in names)
-    return {name: tuple(value) for name, value in found if type(value) is list}
+    names = {Chat: ("prompt", "tools"), Raw: ("prompt",), Embed: ("input",)}[type(request)]
+    found = ((name, getattr(request, name)) for name in names)
+    return {name: tuple(value) if type(value) is list else value for name, value in found}
 
 
-def _numbers(request: Request, names: Sequence[str]) -> dict[str, Any]:
-    return {name: number(name, getattr(request, name)) for name in names}
+def _numbers(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: number(name, given[name]) for name in names}
 
 
-def _generation(request: Generation) -> dict[str, Any]:
-    found = _numbers(request, (*_REQUEST, *_SAMPLING))
-    found["stop"] = _stop(request.stop)
-    found["cache_key"] = _cache_key(request.cache_key)
-    found["logit_bias"] = _logit_bias(request.logit_bias)
-    found["logprobs"] = flag("logprobs", request.logprobs) or found["top_logprobs"] > 0
+def _generation(given: Mapping[str, Any]) -> dict[str, Any]:
+    found = _numbers(given, (*_REQUEST, *_SAMPLING))
+    found["stop"] = _stop(given["stop"])
+    found["cache_key"] = _cache_key(given["cache_key"])
+    found["logit_bias"] = _logit_bias(given["logit_bias"])
+    found["logprobs"] = flag("logprobs", given["logprobs"]) or found["top_logprobs"] > 0
     return found
 
 
@@ -139,19 +141,19 @@ def _logit_bias(value: object) -> dict[int, float] | None:
     return found
 
 
-def _tool_choice(value: object) -> dict[str, Any]:
+def _tool_choice(value: object) -> str:
     if not one_of(value, ("auto", "none")):
         refuse("tool_choice", value, "use 'auto' or 'none'; forcing a tool is not available yet")
-    return {"tool_choice": str.__str__(value)}
+    return str.__str__(value)
 
 
-def _embed(request: Embed) -> dict[str, Any]:
-    pooling = request.pooling
+def _embed(given: Mapping[str, Any]) -> dict[str, Any]:
+    pooling = given["pooling"]
     if pooling is not None and not one_of(pooling, ("mean", "cls", "last")):
         refuse("pooling", pooling, "use None, 'mean', 'cls' or 'last'")
     return {
         "pooling": pooling and str.__str__(pooling),
-        "normalize": flag("normalize", request.normalize),
+        "normalize": flag("normalize", given["normalize"]),
     }
 
 

@@ -92,7 +92,8 @@ def options_of(what: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
             for name, value in options.items():
                 if name not in known:
                     refuse_option(what, name)
-                options[name] = scalar(value)
+                if type(value) not in _PLAIN:
+                    options[name] = scalar(value)
             return function(*args, **options)
 
         return call
