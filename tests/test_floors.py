@@ -18,7 +18,7 @@ FLOORS = (
     " _environment",
     "_engine",
     "_executors _worker _zygote",
-    "_wake _ticket _admission _stats _dispatch _core _call _calls _model _place _pool",
+    "_wake _ticket _admission _checker _stats _dispatch _core _call _calls _model _place _pool",
     "__init__ __main__ _bench _demo testing",
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

@@ -34,6 +34,9 @@ class Calls(ABC):
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
         """Check a request, accept it, and return at once with its `Call`; never blocks.
 
+        In a running event loop a very large request is checked by another thread: if it is refused, its call ends
+        with the InvalidRequest. Do not change the dicts in it before.
+
         Raises:
             InvalidRequest: a field is out of bounds; the message names it.
             PoolFull: the queue is full.

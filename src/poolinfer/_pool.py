@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -25,12 +26,13 @@ from ._executor import Executor
 from ._limits import check_option, flag
 from ._machine import available_memory, cores
 from ._model import Model
-from ._normalize import normalize
+from ._normalize import normalize, normalize_at_once
 from ._options import options_of
 from ._place import Place, PlaceName, Share
 from ._requests import Chat, Embed, Raw
 from ._spec import LaneSpec
 from ._stats import PoolStats
+from ._wake import runs_event_loop
 
 _SLOTS = 16
 _MEMORY_SHARE = 0.25
@@ -187,10 +189,11 @@ class Pool(Calls):
 
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
         """See `Calls.submit`."""
-        checked = normalize(request)
-        if self._model is not None:
-            self._model.check(checked)
-        ticket = self._core.ticket(checked)
+        checked, whole = normalize_at_once(request)
+        check = partial(_checked, self._model, checked, whole)
+        later = not whole and runs_event_loop()
+        ticket = self._core.ticket(checked if later else check())
+        ticket.check = check if later else None
         try:
             self._core.submit(ticket)
             return Call(ticket, self._core, self)
@@ -270,6 +273,15 @@ class Pool(Calls):
 
     def _repr_html_(self) -> str:
         return self.stats()._repr_html_()
+
+
+def _checked(model: Model | None, request: Chat | Raw | Embed, whole: bool) -> Chat | Raw | Embed:
+    """A request whose check is over, but for what is not done at once (unless that is the `whole`)."""
+    if not whole:
+        request = normalize(request)
+    if model is not None:
+        model.check(request)
+    return request
 
 
 def _as_model(model: Model | str | os.PathLike[str] | None) -> Model:
