@@ -13,7 +13,8 @@ import pytest
 
 import poolinfer
 from poolinfer import Chat, Embed, InvalidRequest, Model, Pool, Raw, UnknownOption, demo_model
-from poolinfer._normalize import normalize
+from poolinfer._budget import Work
+from poolinfer._normalize import _contents, _options, normalize
 from poolinfer._options import _ELSEWHERE, _OWNERS, scalar
 from poolinfer.testing import FakeExecutor
 
@@ -95,6 +96,14 @@ def test_None_is_the_default(cls: Any) -> None:
     optional = {item.name: None for item in fields(cls) if item.name not in ("prompt", "input")}
     assert normalize(cls("x", **optional)) == normalize(cls("x"))
     assert normalize(replace(cls("x"), **optional)) == normalize(cls("x"))
+
+
+@pytest.mark.parametrize("cls", [Chat, Raw, Embed])
+def test_no_field_of_a_request_is_left_unchecked(cls: Any) -> None:
+    """A field that its check does not know would have its default, whatever the caller gave."""
+    request = cls("x")
+    found = {**_options(request), **_contents(request, Work())}
+    assert set(found) == {item.name for item in fields(cls)}
 
 
 def test_null_keys_of_messages_are_ignored() -> None:
