@@ -88,12 +88,14 @@ def _plain(field: str, value: object, budget: Budget, depth: int) -> Any:
         return budget.text(field, value)
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int | float):
+        return _number(field, value, budget)
     if isinstance(value, list | tuple):
         _pay(field, value, budget, depth)
         return tuple([_plain(field, item, budget, depth + 1) for item in value])
     if isinstance(value, Mapping):
         return _object(field, value, budget, depth)
-    return _number(field, value, budget)
+    return _number(field, scalar(value), budget)
 
 
 def _object(field: str, value: Mapping[Any, Any], budget: Budget, depth: int) -> dict[str, Any]:
@@ -111,7 +113,6 @@ def _pay(field: str, value: Mapping[Any, Any] | Sequence[Any], budget: Budget, d
 
 def _number(field: str, value: object, budget: Budget) -> bool | int | float:
     budget.take(field, _NUMBER)
-    value = scalar(value)
     if isinstance(value, bool):
         return value
     if isinstance(value, float) and math.isfinite(value):
