@@ -106,8 +106,8 @@ LARGEST: dict[str, Callable[[], Any]] = {
     "one json text": _one_json_text,
     "tools": _tools,
     "prompt": lambda: Raw("\u00e9" * (BYTES // 2)),
-    "texts": lambda: Embed(["\u00e9" * 2048] * 4096),
-    "text": lambda: Embed("\u00e9" * (8 * 2**20)),
+    "texts": lambda: Embed(["\u00e9" * 512] * 4096),
+    "text": lambda: Embed("\u00e9" * (BYTES // 2)),
     "options": lambda: Raw("x", logit_bias=dict.fromkeys(range(1024), 1.0), stop=["x" * 256] * 16),
 }
 

@@ -334,7 +334,7 @@ def test_F47_stop_passes() -> None:
         (["a", [1, 2]], "input[1]"),
         (["x"] * 4097, "input"),
         (["x"] * 10**5, "input"),
-        (["x" * 2**20] * 17, "input[16]"),
+        (["x" * 2**20] * 5, "input[4]"),
     ],
     ids=label,
 )
