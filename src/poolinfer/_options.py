@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
-from functools import wraps
+from functools import WRAPPER_ASSIGNMENTS, wraps
 from numbers import Integral, Real
 from typing import ParamSpec, TypeVar
 
@@ -87,7 +87,7 @@ def options_of(what: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     def wrap(function: Callable[_P, _R]) -> Callable[_P, _R]:
         known = _OWNERS[what] = frozenset(inspect.signature(function).parameters) - {"self", "cls"}
 
-        @wraps(function)
+        @wraps(function, assigned=(*WRAPPER_ASSIGNMENTS, "__kwdefaults__"))
         def call(*args: _P.args, **options: _P.kwargs) -> _R:
             for name, value in options.items():
                 if name not in known:
