@@ -5,12 +5,28 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._admission import Admission
 from ._errors import InvalidRequest, PoolinferError
+from ._normalize import normalize
 from ._requests import Chat, Embed, Raw
 from ._ticket import Ticket
+
+if TYPE_CHECKING:
+    from ._model import Model
+
+
+def finish_check(request: Chat | Raw | Embed, whole: bool, model: Model | None) -> Chat | Raw | Embed:
+    """Check what is left of a request after `normalize_at_once` (nothing if that was the `whole`), and its model.
+
+    Raises:
+        InvalidRequest: a field is not acceptable, or the model cannot do this.
+    """
+    checked = request if whole else normalize(request)
+    if model is not None:
+        model.check(checked)
+    return checked
 
 
 class Checker:

@@ -19,6 +19,7 @@ from typing_extensions import Self
 
 from ._call import Call
 from ._calls import Calls
+from ._checker import finish_check
 from ._core import Core
 from ._engine.capacity import padded
 from ._errors import InvalidRequest, PoolinferError
@@ -26,9 +27,10 @@ from ._executor import Executor
 from ._limits import check_option, flag
 from ._machine import available_memory, cores
 from ._model import Model
-from ._normalize import normalize, normalize_at_once
+from ._normalize import normalize_at_once
 from ._options import options_of
 from ._place import Place, PlaceName, Share
+from ._pool_log import describe
 from ._requests import Chat, Embed, Raw
 from ._spec import LaneSpec
 from ._stats import PoolStats
@@ -130,7 +132,7 @@ class Pool(Calls):
         self._model: Model | None = None
         if not isinstance(executor, str):
             self._executor = type(executor).__name__
-            self._core = Core(lambda: executor, max_queue)
+            self._core = Core(lambda: executor, max_queue, title=self._executor)
             return
         place = Place(
             executor,
@@ -159,7 +161,9 @@ class Pool(Calls):
             latency_target=latency_target,
             prefix_cache=prefix_cache,
         )
-        self._core = Core(lambda: place.make(used.spec, lane), max_queue)
+        self._core = Core(
+            lambda: place.make(used.spec, lane), max_queue, title=describe(used.name, place, lane)
+        )
 
     @property
     def model(self) -> Model:
@@ -188,9 +192,20 @@ class Pool(Calls):
         self._core.start()
 
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
-        """See `Calls.submit`."""
+        """Check a request, accept it, and return at once with its `Call`; never blocks.
+
+        In a running event loop a very large request is checked by another thread: if it is refused, its call ends
+        with the InvalidRequest. Do not change the dicts in it before.
+
+        Raises:
+            InvalidRequest: a field is out of bounds; the message names it.
+            PoolFull: the queue is full.
+            PoolClosed: the pool is closing or closed.
+            PoolBroken: the pool's executor cannot go on.
+            ForkedPool: this process was forked from the pool's owner.
+        """
         checked, whole = normalize_at_once(request)
-        check = partial(_checked, self._model, checked, whole)
+        check = partial(finish_check, checked, whole, self._model)
         later = not whole and runs_event_loop()
         ticket = self._core.ticket(checked if later else check())
         ticket.check = check if later else None
@@ -273,15 +288,6 @@ class Pool(Calls):
 
     def _repr_html_(self) -> str:
         return self.stats()._repr_html_()
-
-
-def _checked(model: Model | None, request: Chat | Raw | Embed, whole: bool) -> Chat | Raw | Embed:
-    """A request whose check is over, but for what is not done at once (unless that is the `whole`)."""
-    if not whole:
-        request = normalize(request)
-    if model is not None:
-        model.check(request)
-    return request
 
 
 def _as_model(model: Model | str | os.PathLike[str] | None) -> Model:
