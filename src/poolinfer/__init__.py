@@ -26,6 +26,7 @@ from ._errors import (
     PoolError,
     PoolFull,
     PoolinferError,
+    UnknownOption,
     WorkerLost,
 )
 from ._model import Model, demo_model
@@ -70,6 +71,7 @@ __all__ = [
     "Timings",
     "TokenLogprob",
     "ToolCall",
+    "UnknownOption",
     "Usage",
     "WorkerLost",
     "__version__",

@@ -42,6 +42,9 @@ class Calls(ABC):
         The call's result is a `Response`, or for an `Embed` request of one text an `Embedding`, and of several
         a list of them. May be called from a signal handler.
 
+        In a running event loop a very large request is checked by another thread: if it is refused, its call ends
+        with the InvalidRequest. Do not change the dicts in it before.
+
         Raises:
             InvalidRequest: a field is out of bounds; the message names it.
             PoolFull: the queue is full.

@@ -287,6 +287,7 @@ class Core:
     def _finish(self) -> None:
         self._dispatcher.shut(PoolClosed(_CLOSED))
         self._dispatcher.fail_all(_closed)
+        self._dispatcher.checker.join()
         try:
             if self._executor is not None:
                 self._executor.close(self._grace())

@@ -24,6 +24,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from ._admission import Admission
+from ._checker import Checker
 from ._errors import (
     CallCancelled,
     EngineError,
@@ -58,13 +59,13 @@ class Dispatcher:
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._ids = itertools.count(1)
         self._queue = Admission(max_queue)
+        self.checker = Checker(self._queue, self._lock, self._end, self._dispatch)
         self._live: dict[int, Ticket] = {}
         self._given: dict[int, Ticket] = {}
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._counters = Counters()
         self._executor: Executor | None = None
-        #: Slots of the executor when last looked at. Callers never ask it: it has locks, which the thread that a
-        #: signal handler interrupts may hold.
+        #: The executor's, when last looked at: callers never ask it, a signal handler may interrupt its locks.
         self.slots = 0
         self._shut: PoolError | None = None
         self._dispatching = False
@@ -120,6 +121,7 @@ class Dispatcher:
         cancels = len(self._cancels)
         with self._lock:
             self._take_arrivals()
+        self.checker.work()
         for _ in range(cancels):
             ticket, why = self._cancels[0]
             if ticket.job.id in self._live:

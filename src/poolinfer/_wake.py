@@ -17,6 +17,13 @@ import anyio.lowlevel
 Wake: TypeAlias = Callable[[], None]
 
 
+def runs_event_loop() -> bool:
+    """Whether asyncio or trio runs in this thread; a library that was never imported does not."""
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    in_asyncio = asyncio is not None and asyncio._get_running_loop() is not None
+    return in_asyncio or (trio is not None and bool(trio.lowlevel.in_trio_run()))
+
+
 def thread_waker() -> tuple[threading.Event, Wake]:
     """An event to wait for in a thread, and what sets it."""
     event = threading.Event()
@@ -53,13 +60,6 @@ def warn_in_event_loop(instead: str) -> None:
         RuntimeWarning,
         stacklevel=_level_of_caller(),
     )
-
-
-def runs_event_loop() -> bool:
-    """Whether asyncio or trio runs in this thread; a library that was never imported does not."""
-    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
-    in_asyncio = asyncio is not None and asyncio._get_running_loop() is not None
-    return in_asyncio or (trio is not None and bool(trio.lowlevel.in_trio_run()))
 
 
 def _is_kernel() -> bool:
