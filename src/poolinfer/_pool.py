@@ -32,6 +32,9 @@ from ._spec import LaneSpec
 from ._stats import PoolStats
 
 _SLOTS = 16
+_BATCH = 512
+# Pieces of one slot's prompts are never shorter, however slow the model: its worker must not seem to hang.
+_EXACT_BATCH = 128
 _MEMORY_SHARE = 0.25
 # Longer calls spend more on attention while decoding than llama.cpp's fused one saves while prompts are computed.
 _FLASH_N_CTX = 512
@@ -53,12 +56,13 @@ class Pool(Calls):
         workers: lanes; None for 1.
         min_workers: worker processes that are always there, where their number follows the load; None for 1.
         max_workers: worker processes while calls wait for room; None for a fixed number.
-        slots: calls decoded together in a lane; None for 16. ``slots=1`` gives output that never depends on the
-            neighbours.
+        slots: calls decoded together in a lane; None for 16. With ``slots=1`` a result depends on nothing but
+            the request, the model, these options and the machine, to the last bit.
         threads: threads that compute, per lane; None for the cores this process may use, divided by workers,
             or fewer for a model so small that sharing its work costs more than it saves.
         n_ctx: tokens that one call may use, prompt and output together; None for the model's `n_ctx`.
-        n_batch: most prompt tokens of one engine step.
+        n_batch: most prompt tokens of one engine step; with ``slots=1`` each prompt is cut into pieces of exactly
+            so many. None for 512, or 128 with ``slots=1`` on a CPU.
         kv_memory: bytes that the context of a lane may take; None for as much as `slots` calls of `n_ctx` tokens
             need, or a quarter of the free memory divided by the number of lanes, if that is less. It is taken as
             calls need it. When they need more, the youngest wait until others have ended.
@@ -68,9 +72,12 @@ class Pool(Calls):
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
         latency_target: seconds that an engine step may take while somebody is decoding, or four times as long as
             it takes without prompts if that is more (longer where several prompts wait); bounds how much of a
-            long prompt is computed in one go, and how late a cancel can be.
+            long prompt is computed in one go, and how late a cancel can be. Means nothing with ``slots=1``, where
+            nobody shares a step and a cancel stops it half way.
         prefix_cache: whether a prompt reuses what it has in common with earlier ones of its lane and `cache_key`;
-            None for wherever there are several slots. Models with recurrent layers or sliding windows never do.
+            None for wherever there are several slots. With ``slots=1``, only what gives the very same result is
+            reused: whole pieces of `n_batch` tokens of prompts, and no answers. Models with recurrent layers or
+            sliding windows never do.
         idle_timeout: seconds without work after which a worker process beyond `min_workers` ends.
         share: of worker processes: ``"mmap"`` keeps all weights in the mapped file, which they share; ``"repack"``
             copies part of them into a layout made for the processor, which `prefork` shares as well, while each
@@ -97,7 +104,7 @@ class Pool(Calls):
         slots: int | None = None,
         threads: int | None = None,
         n_ctx: int | None = None,
-        n_batch: int = 512,
+        n_batch: int | None = None,
         kv_memory: int | None = None,
         flash_attention: bool | None = None,
         max_queue: int = 1000,
@@ -112,11 +119,10 @@ class Pool(Calls):
     ) -> None:
         for name, value in (
             *(("slots", slots), ("threads", threads)),
-            *(("n_ctx", n_ctx), ("kv_memory", kv_memory)),
+            *(("n_ctx", n_ctx), ("n_batch", n_batch), ("kv_memory", kv_memory)),
         ):
             if value is not None:
                 check_option(name, value)
-        check_option("n_batch", n_batch)
         check_option("max_queue", max_queue)
         check_option("latency_target", latency_target)
         for name, value in (("prefix_cache", prefix_cache), ("flash_attention", flash_attention)):
@@ -283,7 +289,7 @@ def _lane(
     slots: int,
     threads: int | None,
     n_ctx: int,
-    n_batch: int,
+    n_batch: int | None,
     kv_memory: int | None,
     flash_attention: bool | None,
     latency_target: float,
@@ -296,7 +302,7 @@ def _lane(
         slots=slots,
         n_ctx=n_ctx,
         threads=threads or _default_threads(model, lanes),
-        n_batch=n_batch,
+        n_batch=n_batch or _default_batch(model, slots),
         latency_target=latency_target,
         prefix_cache=slots > 1 if prefix_cache is None else prefix_cache,
         kv_tokens=_kv_tokens(model, n_ctx, kv_memory, lanes),
@@ -317,6 +323,10 @@ def _kv_tokens(model: Model, n_ctx: int, memory: int | None, lanes: int) -> int 
             field="kv_memory",
         )
     return memory // each
+
+
+def _default_batch(model: Model, slots: int) -> int:
+    return _EXACT_BATCH if slots == 1 and not model.spec.n_gpu_layers else _BATCH
 
 
 def _default_threads(model: Model, lanes: int) -> int:

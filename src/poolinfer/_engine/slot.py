@@ -106,6 +106,11 @@ class Slot(Task):
         return len(self._tokens) - self.computed
 
     @property
+    def n_entering(self) -> int:
+        """How many of them are to be computed like a prompt."""
+        return self._n_prefill - self.computed
+
+    @property
     def decoding(self) -> bool:
         """Whether the prompt is computed."""
         return self.computed >= self._n_prefill
@@ -156,15 +161,19 @@ class Slot(Task):
         self.sequence = None
         return ids
 
-    def pause(self) -> None:
-        """Wait for another sequence; everything so far goes into it like a prompt."""
-        self.sequence = self.wait = None
-        self.ids = pack(self._tokens)
-        self._n_prefill = len(self._tokens)
+    def pause(self, *, exact: bool = False) -> None:
+        """Wait for another sequence; everything so far goes into it like a prompt.
 
-    def rewind(self) -> None:
-        """Forget what the context holds; everything so far is computed again."""
-        self.pause()
+        If `exact`, only the prompt does, and the answer row by row, which gives the very bits that it had before.
+        """
+        self.sequence = self.wait = None
+        if not exact:
+            self._n_prefill = len(self._tokens)
+        self.ids = pack(self._tokens[: self._n_prefill])
+
+    def rewind(self, *, exact: bool) -> None:
+        """Forget what the context holds; everything so far is computed again, as `pause` says."""
+        self.pause(exact=exact)
         self._n_cached = None
 
     def close(self) -> None:
