@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import urandom
 from random import SystemRandom
 from typing import TypeAlias
 
@@ -89,6 +90,8 @@ class Slot(Task):
         self._unsaid = 0
         self._began = self._first = self._last = 0.0
         self._sampler = engine.sampler(request, _new_seed(32) if request.seed is None else request.seed)
+        # The same seed makes the same response, ids of tool calls included.
+        self._nonce = urandom(16) if request.seed is None else b"%d:%b" % (request.seed, self.ids)
 
     @property
     def computed(self) -> int:
@@ -196,7 +199,7 @@ class Slot(Task):
             last = Chunk()
         self._say(last)
         self.close()
-        stream, calls = self._stream, self._stream.tool_calls()
+        stream, calls = self._stream, self._stream.tool_calls(self._nonce)
         usage = Usage(self._n_prompt, self._n_cached or 0, len(self._tokens) - self._n_prompt)
         timings = Timings(prefill=self._first - self._began, decode=self._last - self._first)
         self.emit(
@@ -222,8 +225,12 @@ class Slot(Task):
         logits -= peak + numpy.log(numpy.exp(logits - peak).sum())
         best = numpy.argpartition(-logits, self._n_top)[: self._n_top]
         ranked = sorted(((int(i), float(logits[i])) for i in best), key=lambda pair: -pair[1])
-        top = tuple((i, self._show(i), value) for i, value in ranked)
-        return TokenLogprob(token, self._show(token), float(logits[token]), top)
-
-    def _show(self, token: int) -> str:
-        return self._engine.piece(token).decode(errors="replace")
+        pieces = {i: self._engine.piece(i) for i in (token, *(i for i, _ in ranked))}
+        texts = {i: piece.decode(errors="replace") for i, piece in pieces.items()}
+        return TokenLogprob(
+            token,
+            texts[token],
+            float(logits[token]),
+            top=tuple((i, texts[i], value) for i, value in ranked),
+            raw=tuple((i, piece) for i, piece in pieces.items() if piece != texts[i].encode()),
+        )
