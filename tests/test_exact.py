@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +93,18 @@ def lane_of(model: Model, slots: int, **options: Any) -> Any:
     """What a pool of these options makes its lanes of."""
     rest = dict.fromkeys(("threads", "n_batch", "kv_memory", "flash_attention", "prefix_cache"))
     return _lane(model, 1, slots=slots, n_ctx=512, latency_target=0.25, **{**rest, **options})
+
+
+@pytest.mark.parametrize(
+    ("experts", "slots", "wanted", "expected"),
+    [(0, 4, None, True), (8, 4, None, False), (8, 4, True, True), (0, 1, None, False), (0, 4, False, False)],
+)
+def test_flash_attention_rounds_no_mixture_of_experts_unasked(
+    tmp_path: Path, experts: int, slots: int, wanted: bool | None, expected: bool
+) -> None:
+    model = Model.load(write_llama(tmp_path / "model.gguf", expert_count=experts))
+    assert model.n_expert == experts
+    assert lane_of(model, slots, flash_attention=wanted).flash_attention is expected
 
 
 # The real engine.

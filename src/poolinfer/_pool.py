@@ -67,8 +67,9 @@ class Pool(Calls):
             need, or a quarter of the free memory divided by the number of lanes, if that is less. It is taken as
             calls need it. When they need more, the youngest wait until others have ended.
         flash_attention: whether llama.cpp computes attention in one fused operation, which makes prompts faster
-            and, on a CPU, decoding slower the longer the context is; None for llama.cpp's choice on a GPU, and on
-            a CPU for yes where there are several slots of at most 512 tokens (`n_ctx`).
+            and, on a CPU, decoding slower the longer the context is, and results less precise, above all those of
+            mixtures of experts (see Performance). None for llama.cpp's choice on a GPU, and on a CPU for yes where
+            a dense model has several slots of at most 512 tokens (`n_ctx`).
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
         latency_target: seconds that an engine step may take while somebody is decoding, or four times as long as
             it takes without prompts if that is more (longer where several prompts wait); bounds how much of a
@@ -297,7 +298,8 @@ def _lane(
 ) -> LaneSpec:
     """What each of the `lanes` is made of; what was left open is chosen here."""
     if flash_attention is None and not model.spec.n_gpu_layers:
-        flash_attention = slots > 1 and n_ctx <= _FLASH_N_CTX
+        # A mixture of experts may take other experts for its rounding, which changes what it says.
+        flash_attention = slots > 1 and n_ctx <= _FLASH_N_CTX and not model.n_expert
     return LaneSpec(
         slots=slots,
         n_ctx=n_ctx,
