@@ -9,11 +9,12 @@ import pytest
 from gguf_models import write_llama
 from rides import CostedEngine, Ride, raw
 
-from poolinfer import Model, Pool, Raw, Response, demo_model
+from poolinfer import Embed, Model, Pool, Raw, Response, demo_model
 from poolinfer._engine.base import EngineFault
 from poolinfer._engine.llama_context import LlamaContext
 from poolinfer._place import PlaceName
 from poolinfer._pool import _lane
+from poolinfer.testing import FakeEngine, wait_until
 from poolinfer.testing._fake_context import FakeContext
 
 # Rows of a last piece that is one long are computed by other kernels than rows of a longer one.
@@ -76,6 +77,18 @@ def test_P7_a_prefix_of_a_prompt_that_was_cancelled_is_whole_pieces() -> None:
     ride.ask(1, raw("x" * 1100, max_tokens=1))
     assert ride.usage(1).cached_tokens == 1024
     assert rows(ride) == [76]
+
+
+def test_F35_a_lone_call_ends_within_its_piece() -> None:
+    """The pieces of one slot last as long as they last, and a cancel does not wait for their end."""
+    engine = FakeEngine(step_delay=600)
+    with Pool(executor=engine.executor(slots=1, n_ctx=100_000)) as pool:
+        for call in (pool.submit(Raw("x" * 90_000)), pool.submit(Embed("text " * 100))):
+            began = engine.steps
+            wait_until(lambda began=began: engine.steps > began, "a step")
+            call.cancel()
+            wait_until(lambda: pool.stats().stopping == 0, "the slot")
+    assert engine.leaks() == []
 
 
 @pytest.mark.parametrize(
@@ -183,3 +196,12 @@ def test_P7_a_growing_context_changes_no_bit(
     with Pool(model, slots=1, threads=1, n_ctx=2048) as pool:
         found.append(said(pool.submit(asked).result()))
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("texts", [["x" * LETTERS], ["x" * LETTERS, "a short one", "y" * 200]])
+def test_P7_the_same_texts_have_the_same_vectors(model: Model, texts: list[str]) -> None:
+    with Pool(model, slots=1, threads=1, n_ctx=256) as pool:
+        first = pool.embed(texts, pooling="last")
+        for other in ("z" * 130, "another"):
+            pool.embed(other)
+        assert pool.embed(texts, pooling="last") == first

@@ -68,7 +68,7 @@ class Pool(Calls):
             calls need it. When they need more, the youngest wait until others have ended.
         flash_attention: whether llama.cpp computes attention in one fused operation, which makes prompts faster
             and, on a CPU, decoding slower the longer the context is, and results less precise, above all those of
-            mixtures of experts (see Performance). None for llama.cpp's choice on a GPU, and on a CPU for yes where
+            mixtures of experts (see Concepts). None for llama.cpp's choice on a GPU, and on a CPU for yes where
             a dense model has several slots of at most 512 tokens (`n_ctx`).
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
         latency_target: seconds that an engine step may take while somebody is decoding, or four times as long as
