@@ -12,8 +12,8 @@ from rides import CostedEngine, Ride, raw
 from poolinfer import Embed, Model, Pool, Raw, Response, demo_model
 from poolinfer._engine.base import EngineFault
 from poolinfer._engine.llama_context import LlamaContext
+from poolinfer._lane_spec import lane_spec
 from poolinfer._place import PlaceName
-from poolinfer._pool import _lane
 from poolinfer.testing import FakeEngine, wait_until
 from poolinfer.testing._fake_context import FakeContext
 
@@ -105,7 +105,7 @@ def test_the_pieces_of_one_slot_are_small_on_a_cpu(
 def lane_of(model: Model, slots: int, **options: Any) -> Any:
     """What a pool of these options makes its lanes of."""
     rest = dict.fromkeys(("threads", "n_batch", "kv_memory", "flash_attention", "prefix_cache"))
-    return _lane(model, 1, slots=slots, n_ctx=512, latency_target=0.25, **{**rest, **options})
+    return lane_spec(model, 1, slots=slots, n_ctx=512, latency_target=0.25, **{**rest, **options})
 
 
 @pytest.mark.parametrize(

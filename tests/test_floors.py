@@ -18,7 +18,8 @@ FLOORS = (
     " _environment _logs",
     "_engine",
     "_executors _worker _zygote",
-    "_wake _ticket _pool_log _admission _checker _stats _dispatch _core _call _calls _model _place _pool",
+    "_wake _ticket _pool_log _admission _checker _stats _dispatch _core _call _calls _model"
+    " _place _lane_spec _pool",
     "__init__ __main__ _bench _demo testing",
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

@@ -21,30 +21,20 @@ from ._call import Call
 from ._calls import Calls
 from ._checker import finish_check
 from ._core import Core
-from ._engine.capacity import padded
 from ._errors import InvalidRequest, PoolinferError
 from ._executor import Executor
+from ._lane_spec import lane_spec
 from ._limits import check_option, flag
-from ._machine import available_memory, cores
 from ._model import Model
 from ._normalize import normalize_at_once
 from ._options import options_of
 from ._place import Place, PlaceName, Share
 from ._pool_log import describe
 from ._requests import Chat, Embed, Raw
-from ._spec import LaneSpec
 from ._stats import PoolStats
 from ._wake import runs_event_loop
 
 _SLOTS = 16
-_BATCH = 512
-# Pieces of one slot's prompts are never shorter, however slow the model: its worker must not seem to hang.
-_EXACT_BATCH = 128
-_MEMORY_SHARE = 0.25
-# Longer calls spend more on attention while decoding than llama.cpp's fused one saves while prompts are computed.
-_FLASH_N_CTX = 512
-# Threads meet at a barrier after every operation: with less than this to read, waiting outweighs the work.
-_BYTES_PER_THREAD = 64 * 2**20
 
 
 class Pool(Calls):
@@ -156,7 +146,7 @@ class Pool(Calls):
         self._executor = place.name
         self._model = used = _as_model(model)
         place.check(used.spec)
-        lane = _lane(
+        lane = lane_spec(
             used,
             place.most,
             slots=slots or _SLOTS,
@@ -301,56 +291,3 @@ def _as_model(model: Model | str | os.PathLike[str] | None) -> Model:
     if model is None:
         raise InvalidRequest("model: give a Model or the path of a GGUF file", field="model")
     return model if isinstance(model, Model) else Model.load(model)
-
-
-def _lane(
-    model: Model,
-    lanes: int,
-    *,
-    slots: int,
-    threads: int | None,
-    n_ctx: int,
-    n_batch: int | None,
-    kv_memory: int | None,
-    flash_attention: bool | None,
-    latency_target: float,
-    prefix_cache: bool | None,
-) -> LaneSpec:
-    """What each of the `lanes` is made of; what was left open is chosen here."""
-    if flash_attention is None and not model.spec.n_gpu_layers:
-        # A mixture of experts may take other experts for its rounding, which changes what it says.
-        flash_attention = slots > 1 and n_ctx <= _FLASH_N_CTX and not model.n_expert
-    return LaneSpec(
-        slots=slots,
-        n_ctx=n_ctx,
-        threads=threads or _default_threads(model, lanes),
-        n_batch=n_batch or _default_batch(model, slots),
-        latency_target=latency_target,
-        prefix_cache=slots > 1 if prefix_cache is None else prefix_cache,
-        kv_tokens=_kv_tokens(model, n_ctx, kv_memory, lanes),
-        flash_attention=flash_attention,
-    )
-
-
-def _kv_tokens(model: Model, n_ctx: int, memory: int | None, lanes: int) -> int | None:
-    """Tokens that the calls of a lane may use together; one call always fits."""
-    each, least = max(1, model.kv_bytes_per_token), padded(n_ctx)
-    if memory is None:
-        free = available_memory()
-        return None if free is None else max(least, int(free * _MEMORY_SHARE) // lanes // each)
-    if memory < each * least:
-        raise InvalidRequest(
-            f"kv_memory: one call of n_ctx={n_ctx} tokens takes {each * least} bytes with this model, got {memory};"
-            " give more, or lower n_ctx",
-            field="kv_memory",
-        )
-    return memory // each
-
-
-def _default_batch(model: Model, slots: int) -> int:
-    return _EXACT_BATCH if slots == 1 and not model.spec.n_gpu_layers else _BATCH
-
-
-def _default_threads(model: Model, lanes: int) -> int:
-    useful = 1 + model.size // _BYTES_PER_THREAD
-    return max(1, min(cores() // lanes, useful))
