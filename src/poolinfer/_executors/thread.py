@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import TypeAlias
 
@@ -24,6 +25,7 @@ from .._errors import CallCancelled, EngineError, ForkedPool, PoolClosed, Poolin
 from .._events import Done, Event, Failed, Job
 from .._executor import Emit, ExecutorStats
 from .._spec import LaneSpec
+from .._threads import OwnThread
 from .routing import Trail, choose, path
 
 #: Loads an engine; the argument says whether loading has been given up.
@@ -72,7 +74,7 @@ class ThreadExecutor:
         self._closed = threading.Event()
         self._jobs: dict[int, _Running] = {}
         self._berths: list[_Berth] = []
-        self._threads: list[threading.Thread] = []
+        self._threads: list[OwnThread] = []
         self._queue: SimpleQueue[_Running | None] = SimpleQueue()
         self._engine: Engine | None = None
 
@@ -104,16 +106,13 @@ class ThreadExecutor:
 
     def _launch(self, engine: Engine, lanes: list[Lane]) -> None:
         prompter = Prompter(engine)
-        threads = [
-            threading.Thread(target=lane.run, name=f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)
-        ]
-        threads.append(threading.Thread(target=self._prepare_all, args=(prompter,), name="poolinfer-prepare"))
+        threads = [OwnThread(lane.run, f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)]
+        threads.append(OwnThread(partial(self._prepare_all, prompter), "poolinfer-prepare"))
         with self._lock:
             if self._closing:
                 raise PoolClosed("the pool was closed while it was starting")
             self._engine, self._berths, self._threads = engine, list(map(_Berth, lanes)), threads
             for thread in threads:
-                thread.daemon = True
                 thread.start()
 
     def submit(self, job: Job, emit: Emit) -> bool:
