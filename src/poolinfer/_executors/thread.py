@@ -105,7 +105,7 @@ class ThreadExecutor:
         engine.close()
 
     def _launch(self, engine: Engine, lanes: list[Lane]) -> None:
-        prompter = Prompter(engine)
+        prompter = Prompter(engine, n_ctx=self._spec.n_ctx)
         threads = [OwnThread(lane.run, f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)]
         threads.append(OwnThread(partial(self._prepare_all, prompter), "poolinfer-prepare"))
         with self._lock:
