@@ -52,7 +52,18 @@ PRES = (
     ),
     *("bailingmoe", "seed-coder", "ufakzeka", "afmoe", "whitespace"),
 )
-OTHERS = ("llama-bpe", "gpt-2", "starcoder", "qwen2", "qwen35", "kimi-k2", "laguna", "superbpe", "chameleon")
+OTHERS = (
+    "llama-bpe",
+    "gpt-2",
+    "starcoder",
+    "qwen2",
+    "qwen35",
+    "kimi-k2",
+    "laguna",
+    "superbpe",
+    "chameleon",
+    "gemma4",
+)
 
 
 def _deep(folder, *, pres, units, length):

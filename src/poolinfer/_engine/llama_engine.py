@@ -88,8 +88,12 @@ class LlamaEngine:
             return ""
         return (self._api.llama_vocab_get_text(self._vocab, token) or b"").decode(errors="replace")
 
-    @cached_property
+    @property
     def token_bytes(self) -> int | None:
+        return self._token_bytes
+
+    @cached_property
+    def _token_bytes(self) -> int | None:
         api, vocab = self._api, self._vocab
         whole = (api.LLAMA_VOCAB_TYPE_SPM, api.LLAMA_VOCAB_TYPE_BPE, api.LLAMA_VOCAB_TYPE_RWKV)
         if api.llama_vocab_type(vocab) not in whole:
@@ -101,7 +105,7 @@ class LlamaEngine:
         )
         return max(1, max(pieces, default=1))
 
-    @cached_property
+    @property
     def pre_tokenizer(self) -> str:
         buffer = ctypes.create_string_buffer(64)
         n = self._api.llama_model_meta_val_str(self._model, b"tokenizer.ggml.pre", buffer, len(buffer))
