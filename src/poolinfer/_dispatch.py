@@ -34,6 +34,7 @@ from ._errors import (
 )
 from ._events import Done, Event, Failed, Job, Started
 from ._executor import Executor, ExecutorStats
+from ._pool_log import log_ended
 from ._requests import Chat, Embed, Raw
 from ._results import Chunk, Embedding, Response
 from ._stats import Counters, PoolStats
@@ -231,6 +232,8 @@ class Dispatcher:
         if self._shut is not None and not self._live:
             self.wake()
         self._wake(ticket, wakes)
+        if _log.isEnabledFor(logging.DEBUG):
+            log_ended(ticket, outcome, now)
         return True
 
     def _wake(self, ticket: Ticket, wakes: list[Wake]) -> None:

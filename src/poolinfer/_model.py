@@ -151,7 +151,11 @@ class Model(Calls):
         return self._implicit().max_queue
 
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
-        """See `Calls.submit`; also raises PoolClosed after `close`."""
+        """Submit a request to the implicit pool: see `Pool.submit`.
+
+        Raises:
+            PoolClosed: the model was closed.
+        """
         return self._implicit().submit(request)
 
     def stats(self) -> PoolStats:

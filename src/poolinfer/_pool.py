@@ -27,6 +27,7 @@ from ._machine import available_memory, cores
 from ._model import Model
 from ._normalize import normalize
 from ._place import Place, PlaceName, Share
+from ._pool_log import describe
 from ._requests import Chat, Embed, Raw
 from ._spec import LaneSpec
 from ._stats import PoolStats
@@ -126,7 +127,7 @@ class Pool(Calls):
         self._model: Model | None = None
         if not isinstance(executor, str):
             self._executor = type(executor).__name__
-            self._core = Core(lambda: executor, max_queue)
+            self._core = Core(lambda: executor, max_queue, title=self._executor)
             return
         place = Place(
             executor,
@@ -155,7 +156,9 @@ class Pool(Calls):
             latency_target=latency_target,
             prefix_cache=prefix_cache,
         )
-        self._core = Core(lambda: place.make(used.spec, lane), max_queue)
+        self._core = Core(
+            lambda: place.make(used.spec, lane), max_queue, title=describe(used.name, place, lane)
+        )
 
     @property
     def model(self) -> Model:
@@ -184,7 +187,15 @@ class Pool(Calls):
         self._core.start()
 
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
-        """See `Calls.submit`."""
+        """Check a request, accept it, and return at once with its `Call`; never blocks.
+
+        Raises:
+            InvalidRequest: a field is out of bounds; the message names it.
+            PoolFull: the queue is full.
+            PoolClosed: the pool is closing or closed.
+            PoolBroken: the pool's executor cannot go on.
+            ForkedPool: this process was forked from the pool's owner.
+        """
         checked = normalize(request)
         if self._model is not None:
             self._model.check(checked)
