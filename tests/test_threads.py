@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -20,6 +21,43 @@ def test_threads_have_a_stack_of_their_own_whatever_the_host_has_set(run_script)
             pool.embed("a text")
             assert len(answers) == 8 and all(answer.text for answer in answers)
         assert threading.stack_size() == 64 * 1024, threading.stack_size()
+        print("alive")
+        """
+    )
+    assert ended.stdout == "alive\n", (ended.returncode, ended.stderr[-2000:])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_while_threads_start_finds_the_hosts_setting_and_can_start_threads(run_script):
+    ended = run_script(
+        """
+        import os, signal, threading, warnings
+        from poolinfer._threads import OwnThread
+
+        warnings.simplefilter("ignore")
+        threading.stack_size(128 * 1024)
+        over = threading.Event()
+
+        def churn():
+            while not over.is_set():
+                thread = OwnThread(int, "short")
+                thread.start()
+                thread.join()
+
+        churner = threading.Thread(target=churn)
+        churner.start()
+        for _ in range(40):
+            child = os.fork()
+            if not child:
+                signal.alarm(20)
+                fine = threading.stack_size() == 128 * 1024
+                thread = OwnThread(int, "child's")
+                thread.start()
+                thread.join()
+                os._exit(0 if fine else 3)
+            assert os.waitpid(child, 0)[1] == 0
+        over.set()
+        churner.join()
         print("alive")
         """
     )

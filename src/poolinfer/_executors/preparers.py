@@ -14,7 +14,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from .._requests import Chat, Embed, Raw
@@ -32,6 +34,7 @@ class Preparers(Generic[_T]):
         self._ordinary: _Queue[_T] = _Queue()
         self._large: _Queue[_T] = _Queue()
         self._refused: _Queue[_T] = _Queue()
+        self._moving = threading.Lock()
 
     def threads(self, prepare: Callable[[_T], None], refuse: Callable[[_T], None]) -> list[OwnThread]:
         """The threads, to be started.
@@ -52,15 +55,18 @@ class Preparers(Generic[_T]):
 
     def withdraw(self, item: _T) -> None:
         """Have an item refused, unless it is being prepared, or was."""
-        if self._ordinary.remove(item) or self._large.remove(item):
-            self._refused.put(item)
+        # Under a lock, so that nothing is on its way from one queue to the other when they are closed.
+        with self._moving:
+            if self._ordinary.remove(item) or self._large.remove(item):
+                self._refused.put(item)
 
     def close(self) -> None:
         """Refuse what waits, and let the threads end. Nothing may be put any more."""
-        for queue in (self._ordinary, self._large):
-            for item in queue.close():
+        with self._moving:
+            for item in [*self._ordinary.drain(), *self._large.drain()]:
                 self._refused.put(item)
-        self._refused.close(drop=False)
+            for queue in (self._ordinary, self._large, self._refused):
+                queue.close()
 
 
 class _Queue(Generic[_T]):
@@ -68,40 +74,45 @@ class _Queue(Generic[_T]):
 
     def __init__(self) -> None:
         self._items: deque[_T] = deque()
-        self._changed = threading.Condition()
+        # Rings once for each item, and once more at the end.
+        self._bell: SimpleQueue[None] = SimpleQueue()
         self._closed = False
 
     def put(self, item: _T) -> None:
-        with self._changed:
-            self._items.append(item)
-            self._changed.notify()
+        self._items.append(item)
+        self._bell.put(None)
 
     def remove(self, item: _T) -> bool:
         """Take an item back; False when it has been taken."""
-        with self._changed:
-            if item not in self._items:
-                return False
+        try:
             self._items.remove(item)
-            return True
+        except ValueError:
+            return False
+        return True
 
-    def close(self, *, drop: bool = True) -> list[_T]:
-        """Let `serve` return, after what waits, or at once; what waits is returned then."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            left = list(self._items) if drop else []
-            if drop:
-                self._items.clear()
-            return left
+    def drain(self) -> list[_T]:
+        """Take all items back."""
+        found: list[_T] = []
+        with suppress(IndexError):
+            while True:
+                found.append(self._items.popleft())
+        return found
+
+    def close(self) -> None:
+        """Let `serve` return, after what waits."""
+        self._closed = True
+        self._bell.put(None)
 
     def serve(self, work: Callable[[_T], None]) -> None:
         """Work on one item after the other, until closed."""
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._items or self._closed)
-                if not self._items:
-                    return
+            self._bell.get()
+            try:
                 item = self._items.popleft()
+            except IndexError:
+                if self._closed:
+                    return
+                continue
             work(item)
             # Not kept while this waits for the next one.
             del item
