@@ -261,6 +261,7 @@ class Core:
     def _finish(self) -> None:
         self._dispatcher.shut(PoolClosed("the pool is closed; make a new one"))
         self._dispatcher.fail_all(_closed)
+        self._dispatcher.checker.join()
         try:
             if self._executor is not None:
                 self._executor.close(max(0.0, (self._close_by or 0.0) - time.monotonic()))

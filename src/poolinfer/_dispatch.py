@@ -24,6 +24,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from ._admission import Admission
+from ._checker import Checker
 from ._errors import (
     CallCancelled,
     DeadlineExceeded,
@@ -58,6 +59,7 @@ class Dispatcher:
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._ids = itertools.count(1)
         self._queue = Admission(max_queue)
+        self.checker = Checker(self._queue, self._lock, self._end, self._dispatch)
         self._live: dict[int, Ticket] = {}
         self._given: dict[int, Ticket] = {}
         self._deadlines: list[tuple[float, int, Ticket]] = []
@@ -115,6 +117,7 @@ class Dispatcher:
         cancels = len(self._cancels)
         with self._lock:
             self._take_arrivals()
+        self.checker.work()
         for _ in range(cancels):
             ticket, why = self._cancels[0]
             if ticket.job.id in self._live:

@@ -15,6 +15,7 @@ from ._calls import Calls
 from ._errors import InvalidRequest, ModelError, PoolClosed
 from ._gguf import ModelFile, read_model_file
 from ._limits import check_option, check_tokens
+from ._options import options_of
 from ._requests import Chat, Embed, Pooling, Raw
 from ._spec import ModelSpec
 from ._stats import PoolStats
@@ -48,6 +49,7 @@ class Model(Calls):
         self._closed = False
 
     @classmethod
+    @options_of("Model.load")
     def load(
         cls,
         path: str | os.PathLike[str],

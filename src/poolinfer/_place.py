@@ -64,9 +64,10 @@ class Place:
         if self.min_workers is None and self.max_workers is None:
             return
         if self.name == "thread":
+            given = "max_workers" if self.min_workers is None else "min_workers"
             raise InvalidRequest(
-                "max_workers: lanes in threads cannot come and go; give workers, or use 'process' or 'prefork'",
-                field="max_workers",
+                f"{given}: lanes in threads cannot come and go; give workers, or use 'process' or 'prefork'",
+                field=given,
             )
         if self.workers is not None:
             raise InvalidRequest(

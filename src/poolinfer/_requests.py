@@ -2,7 +2,8 @@
 
 The ``*Options`` typed dicts name the same fields for ``**options`` of the calls, and each class explains all of
 its fields, inherited ones too, where ``help(Chat)`` looks (tests hold all of these together). Values are checked,
-with every bound, in `poolinfer._limits` when a request is submitted.
+with every bound, in `poolinfer._limits` when a request is submitted. None stands for the default in every
+field that has one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from typing_extensions import TypedDict
 
+from ._options import options_of_class
 from ._prompt import Prompt
 
 #: A chat prompt: one user turn, OpenAI-shaped messages, or a `Prompt`.
@@ -49,6 +51,7 @@ class Generation(Request):
     cache_key: str | None = None
 
 
+@options_of_class
 @dataclass(frozen=True, slots=True)
 class Chat(Generation):
     """A chat turn to answer, through the model's chat template. Sampling defaults are llama.cpp's.
@@ -81,6 +84,7 @@ class Chat(Generation):
     tool_choice: Literal["auto", "none"] = "auto"
 
 
+@options_of_class
 @dataclass(frozen=True, slots=True)
 class Raw(Generation):
     """A text to continue, as it is, without a template. Sampling defaults are llama.cpp's.
@@ -112,6 +116,7 @@ class Raw(Generation):
     parse_special: bool = False
 
 
+@options_of_class
 @dataclass(frozen=True, slots=True)
 class Embed(Request):
     """A text or several to turn into vectors.
