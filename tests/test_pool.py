@@ -56,7 +56,7 @@ _RESPONSE = Response(
     "tool_calls",
     Usage(3, 1, 2),
     Timings(0.1, 0.2, 0.3, 0.4, 0.5),
-    (TokenLogprob(7, "b", -0.5, ((7, "b", -0.5), (8, "c", -1.0))),),
+    (TokenLogprob(7, "b", -0.5, ((7, "b", -0.5), (8, "\ufffd", -1.0)), ((8, b"\xc3"),)),),
 )
 DATA_EXAMPLES = [
     _RESPONSE,
@@ -146,7 +146,7 @@ def test_f66_reprs_show_no_vector_and_no_prompt(tiny):
         ({"threads": 1.5}, "threads"),
         ({"n_ctx": -1}, "n_ctx"),
         ({"n_batch": 0}, "n_batch"),
-        ({"n_batch": None}, "n_batch"),
+        ({"latency_target": None}, "latency_target"),
         ({"max_queue": -1}, "max_queue"),
         ({"latency_target": float("nan")}, "latency_target"),
         ({"executor": "threads"}, "executor"),

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from ._errors import PoolBroken
-from ._executor import OwnThread
+from ._threads import OwnThread
 
 _log = logging.getLogger("poolinfer")
 
@@ -72,7 +72,7 @@ def _run(callback: Callback) -> None:
 
 
 def _started(target: Callable[[], None]) -> OwnThread:
-    thread = OwnThread(target=target, name="poolinfer-callbacks", daemon=True)
+    thread = OwnThread(target, "poolinfer-callbacks")
     try:
         thread.start()
     except RuntimeError as error:

@@ -15,7 +15,6 @@ The laws (each is a test in `poolinfer.testing.ExecutorContract`):
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -24,10 +23,6 @@ from ._events import Event, Job
 
 #: Takes one event of one job. Called on the executor's threads; must not block.
 Emit: TypeAlias = Callable[[Event], None]
-
-
-class OwnThread(threading.Thread):
-    """A thread of a pool or of its executor. `Pool.close` refuses to run in one: it would wait for itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ class Place:
 def check_lane(options: Mapping[str, Any]) -> None:
     """Refuse options of a lane that are out of bounds; None is for what the pool chooses, where it does."""
     for name, value in options.items():
-        if value is None and name not in ("n_batch", "latency_target"):
+        if value is None and name != "latency_target":
             continue
         if name in ("prefix_cache", "flash_attention"):
             flag(name, value)

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from .._errors import InvalidRequest
+from .._errors import CallCancelled, InvalidRequest
 from .._events import Job
 from .._limits import check_fit, check_text_fit, check_tokens
 from .._requests import Chat, Embed, Raw
 from .base import Engine
 from .embedder import EmbedTask
 from .prompts import Prepared, Prompter
+from .size import check_size, check_stretches, shortened
 from .slot import Emit, Slot, Task
 
 
-def prepare(job: Job, emit: Emit, prompter: Prompter, n_ctx: int) -> Task:
+def prepare(
+    job: Job, emit: Emit, prompter: Prompter, n_ctx: int, cancelled: Callable[[], bool] = lambda: False
+) -> Task:
     """A job's task.
 
     Raises:
         InvalidRequest: the job does not fit this model (no chat template, embedding only, token ids, no tokens).
         ContextOverflow: its prompt and output do not fit `n_ctx` tokens.
+        CallCancelled: `cancelled` said True at the beginning, or between two texts to embed.
     """
     request = job.request
+    _check(cancelled)
     if isinstance(request, Embed):
-        return _prepare_embed(job.id, emit, request, prompter.engine, n_ctx)
+        texts = _texts(request, prompter.engine, n_ctx, cancelled)
+        return EmbedTask(job.id, emit, request, texts, request.pooling or prompter.engine.info.pooling)
     engine = prompter.engine
     if not engine.info.generates:
         raise InvalidRequest("prompt: this model only embeds; use embed", field="prompt")
@@ -45,20 +51,29 @@ def _prompt(request: Chat | Raw, prompter: Prompter) -> Prepared:
     return prompter.chat(cast("Sequence[Mapping[str, Any]]", request.prompt), tools)
 
 
-def _prepare_embed(job_id: int, emit: Emit, request: Embed, engine: Engine, n_ctx: int) -> EmbedTask:
-    one = isinstance(request.input, str)
+def _texts(request: Embed, engine: Engine, n_ctx: int, cancelled: Callable[[], bool]) -> list[list[int]]:
+    if isinstance(request.input, str):
+        return [_text("input", request.input, request.truncate, engine, n_ctx)]
     texts: list[list[int]] = []
-    for i, text in enumerate((request.input,) if one else request.input):
-        field = "input" if one else f"input[{i}]"
-        tokens = engine.tokenize(text, add_special=True, parse_special=False)
-        if not tokens:
-            raise InvalidRequest(f"{field} has no tokens: give some text", field=field)
-        if request.truncate and len(tokens) > n_ctx:
-            tokens = _cut(tokens, n_ctx, engine)
-        check_text_fit(field, len(tokens), n_ctx)
-        texts.append(tokens)
-    pooling = request.pooling or engine.info.pooling
-    return EmbedTask(job_id, emit, request, texts, pooling)
+    for i, text in enumerate(request.input):
+        _check(cancelled)
+        texts.append(_text(f"input[{i}]", text, request.truncate, engine, n_ctx))
+    return texts
+
+
+def _text(field: str, text: str, truncate: bool, engine: Engine, n_ctx: int) -> list[int]:
+    if truncate:
+        text = shortened(text, engine, n_ctx)
+        check_stretches(field, text, engine.pre_tokenizer)
+    else:
+        check_size(field, text, engine, n_ctx)
+    tokens = engine.tokenize(text, add_special=True, parse_special=False)
+    if not tokens:
+        raise InvalidRequest(f"{field} has no tokens: give some text", field=field)
+    if truncate and len(tokens) > n_ctx:
+        tokens = _cut(tokens, n_ctx, engine)
+    check_text_fit(field, len(tokens), n_ctx)
+    return tokens
 
 
 def _cut(tokens: list[int], n_ctx: int, engine: Engine) -> list[int]:
@@ -67,3 +82,8 @@ def _cut(tokens: list[int], n_ctx: int, engine: Engine) -> list[int]:
     before = next((i for i, token in enumerate(around) if token != tokens[i]), len(around))
     after = around[before:]
     return tokens[: n_ctx - len(after)] + after
+
+
+def _check(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise CallCancelled("the call was cancelled")

@@ -17,9 +17,9 @@ from subprocess import SubprocessError
 from typing import Literal, TypeAlias
 
 from .._errors import ModelError, PoolClosed, PoolError, PoolinferError
-from .._executor import OwnThread
 from .._frames import BootFailed, Logged, Ping, Stop, Up, frame, read_from_worker
 from .._logs import repeat
+from .._threads import OwnThread
 from .._wire import WireError
 from .child import Exit
 from .ladder import Death, Patience, PatientClock, Worker
@@ -58,7 +58,7 @@ class Supervisor:
         self._spawned = 0
         self._spawn_at: list[float] = []
         self._next_tick = 0.0
-        self._thread = OwnThread(target=self._run, name="poolinfer-supervisor", daemon=True)
+        self._thread = OwnThread(target=self._run, name="poolinfer-supervisor")
 
     @property
     def now(self) -> float:
