@@ -252,6 +252,27 @@ def write_bert(path: str | Path, *, pooling: int = 1, seed: int = 0, **overrides
     return model.write(path, overrides)
 
 
+def write_gpt2(path: str | Path, *, chat_template: bool = True, seed: int = 0, **overrides: object) -> Path:
+    """A causal one that has learned a vector for each of 512 positions."""
+    model = Model("gpt2", seed)
+    model.bpe(chat_template)
+    model.say(**{"attention.layer_norm_epsilon": 1e-5})
+    model.embed_tokens()
+    model.weight("position_embd", _WIDTH, 512)
+    model.norm("output_norm")
+    model.bias("output_norm")
+    for i in range(_LAYERS):
+        at = f"blk.{i}"
+        model.norm(f"{at}.attn_norm", f"{at}.ffn_norm")
+        model.bias(f"{at}.attn_norm", f"{at}.ffn_norm", f"{at}.attn_output", f"{at}.ffn_down")
+        model.weight(f"{at}.attn_qkv", _WIDTH, 3 * _WIDTH)
+        model.bias(f"{at}.attn_qkv", size=3 * _WIDTH)
+        model.weight(f"{at}.attn_output", _WIDTH, _WIDTH)
+        model.feed_forward(at, gate=False)
+        model.bias(f"{at}.ffn_up", size=_FF)
+    return model.write(path, overrides)
+
+
 def write_t5(path: str | Path, *, seed: int = 0, **overrides: object) -> Path:
     """An encoder and a decoder."""
     model = Model("t5", seed)
@@ -277,6 +298,7 @@ WRITERS: Mapping[str, Callable[..., Path]] = {
     "mamba": write_mamba,
     "jamba": write_jamba,
     "gemma2": write_gemma2,
+    "gpt2": write_gpt2,
     "bert": write_bert,
     "t5": write_t5,
 }

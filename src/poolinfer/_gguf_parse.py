@@ -5,6 +5,7 @@ llama.cpp aborts the process on some malformed files, so what it asserts is chec
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Mapping
@@ -65,8 +66,8 @@ class ArrayInfo:
     length: int
 
 
-def parse(fd: int, size: int) -> tuple[dict[str, object], int]:
-    """Metadata and number of tensors of an open GGUF file.
+def parse(fd: int, size: int) -> tuple[dict[str, object], dict[str, tuple[int, ...]]]:
+    """Metadata of an open GGUF file, and its tensors' dimensions by their names.
 
     Raises:
         Unsound: it is no GGUF file, or breaks the format, or claims more than it holds.
@@ -78,8 +79,8 @@ def parse(fd: int, size: int) -> tuple[dict[str, object], int]:
     if n_tensors == 0 and "split.count" not in metadata:
         raise Unsound("holds no tensors")
     alignment = metadata.get(_ALIGNMENT, 32)
-    _tensors(reader, n_tensors, alignment if isinstance(alignment, int) else 32)
-    return metadata, n_tensors
+    tensors = _tensors(reader, n_tensors, alignment if isinstance(alignment, int) else 32)
+    return metadata, tensors
 
 
 class _Reader:
@@ -280,16 +281,17 @@ def _tokens(reader: _Reader, count: int, what: str) -> None:
         raise Unsound("holds the same token twice in its vocabulary")
 
 
-def _tensors(reader: _Reader, count: int, alignment: int) -> None:
-    names: set[bytes] = set()
+def _tensors(reader: _Reader, count: int, alignment: int) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
     end = 0
     for i in range(count):
-        name = reader.text(_NAME_MAX, f"the name of tensor {i}")
-        what = f"tensor {name[:_NAME_MAX].decode(errors='replace')!r}"
-        if name in names:
+        # Names that are not UTF-8 stay different from each other.
+        name = reader.text(_NAME_MAX, f"the name of tensor {i}").decode(errors="backslashreplace")
+        what = f"tensor {name!r}"
+        if name in found:
             raise Unsound(f"holds {what} twice")
-        names.add(name)
-        size = _tensor_bytes(reader, what)
+        found[name] = dims = _dimensions(reader, what)
+        size = _tensor_bytes(reader.u32(what), dims, what)
         offset = reader.u64(what)
         # llama.cpp wants tensors packed, in order: no gaps, no overlaps, all aligned.
         if offset != _pad(end, alignment):
@@ -298,26 +300,30 @@ def _tensors(reader: _Reader, count: int, alignment: int) -> None:
     needed = _pad(reader.pos, alignment) + end
     if count and needed > reader.size:
         raise Unsound(f"is truncated: it needs {needed:,} bytes, it has {reader.size:,}")
+    return found
 
 
-def _tensor_bytes(reader: _Reader, what: str) -> int:
+def _dimensions(reader: _Reader, what: str) -> tuple[int, ...]:
     n_dims = reader.u32(what)
     if n_dims > _DIMS_MAX:
         raise Unsound(f"is malformed: {what} has {n_dims} dimensions; at most {_DIMS_MAX} are allowed")
-    dims = [reader.u64(what) for _ in range(n_dims)]
+    dims = tuple(reader.u64(what) for _ in range(n_dims))
     elements = 1
     for dim in dims:
         elements *= dim
         if not 0 < dim <= _INT64_MAX or elements > _INT64_MAX:
-            raise Unsound(f"is malformed: {what} has impossible dimensions {dims}")
-    kind = reader.u32(what)
+            raise Unsound(f"is malformed: {what} has impossible dimensions {list(dims)}")
+    return dims
+
+
+def _tensor_bytes(kind: int, dims: tuple[int, ...], what: str) -> int:
     block = _BLOCKS.get(kind)
     if block is None:
         raise Unsound(f"cannot be read: {what} has the unknown type {kind}")
     per_block, block_bytes = block
     if (dims[0] if dims else 1) % per_block:
         raise Unsound(f"is malformed: rows of {what} are not whole blocks of {per_block}")
-    return elements // per_block * block_bytes
+    return math.prod(dims) // per_block * block_bytes
 
 
 def _pad(n: int, alignment: int) -> int:

@@ -34,7 +34,7 @@ def prepare(job: Job, emit: Emit, prompter: Prompter, n_ctx: int) -> Task:
         raise InvalidRequest(
             "prompt: it has no tokens; say something, or use another template", field="prompt"
         )
-    check_fit(len(prepared.tokens), request.max_tokens, n_ctx)
+    check_fit(len(prepared.tokens), request.max_tokens, n_ctx, engine.info.n_positions)
     return Slot(job.id, emit, request, prepared, engine, n_ctx)
 
 
@@ -52,6 +52,6 @@ def _prepare_embed(job_id: int, emit: Emit, request: Embed, engine: Engine, n_ct
         if not tokens:
             raise InvalidRequest("input: a text has no tokens", field="input")
         # An embedding generates nothing, so a text may fill the context to its last token.
-        check_fit(len(tokens) - 1, 1, n_ctx)
+        check_fit(len(tokens) - 1, 1, n_ctx, engine.info.n_positions)
     pooling = request.pooling or engine.info.pooling
     return EmbedTask(job_id, emit, request, texts, pooling)
