@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from ._errors import ModelError
-from ._gguf_parse import ArrayInfo, Unsound, parse
+from ._gguf_parse import ArrayInfo, parse
+from ._gguf_reader import Unsound
 
 __all__ = ["ArrayInfo", "FilePooling", "ModelFile", "read_model_file"]
 
