@@ -5,254 +5,53 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
-from gguf_bytes import ALIGNMENT, text, u32, u64
+from gguf_header import ARRAY, BLOCKS, CODES, STRING, Header, Pair, Tensor, read
 
-_STRING, _ARRAY = 8, 9
-_CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
-# Bytes of a block and its elements, by type; the ones that ggml knows, and a few that it does not.
-_BLOCKS = {
-    **dict.fromkeys((24, 31), (1, 1)),
-    **dict.fromkeys((1, 25, 30), (2, 1)),
-    **dict.fromkeys((0, 26, 36, 43), (4, 1)),
-    **dict.fromkeys((27, 28), (8, 1)),
-    **dict.fromkeys((2, 20), (18, 32)),
-    **dict.fromkeys((3, 4), (20, 32)),
-}
-_BLOCKS.update({6: (22, 32), 7: (24, 32), 8: (34, 32), 9: (36, 32), 39: (17, 32), 40: (36, 64), 42: (18, 64)})
-_BLOCKS.update({10: (84, 256), 12: (144, 256), 14: (210, 256), 15: (292, 256), 41: (18, 128)})
-_MODELS = (
-    "llama",
-    "gpt2",
-    "bert",
-    "t5",
-    "rwkv",
-    "plamo2",
-    "gemma4",
-    "hybriddna",
-    "whitespace",
-    "no_vocab",
-    "test",
-    "x",
-)
-_PRE = (
-    "default",
-    "gpt-2",
-    "llama-bpe",
-    "deepseek-llm",
-    "tekken",
-    "qwen2",
-    "gpt-4o",
-    "falcon",
-    "jina-v2-de",
-    "x",
-    "",
-)
+_MODELS = "llama gpt2 bert t5 rwkv plamo2 gemma4 hybriddna whitespace no_vocab test x"
+_PRE = "default gpt-2 llama-bpe deepseek-llm tekken qwen2 gpt-4o falcon jina-v2-de x"
 _ARCHITECTURES = (
-    *(
-        "llama",
-        "llama4",
-        "falcon",
-        "grok",
-        "gpt2",
-        "mpt",
-        "starcoder",
-        "bert",
-        "nomic-bert",
-        "jina-bert-v2",
-        "neo-bert",
-    ),
-    *(
-        "bloom",
-        "qwen2",
-        "qwen3",
-        "qwen2moe",
-        "phi2",
-        "phi3",
-        "gemma",
-        "gemma2",
-        "gemma3",
-        "mamba",
-        "mamba2",
-        "jamba",
-    ),
-    *(
-        "command-r",
-        "olmo2",
-        "deepseek2",
-        "t5",
-        "t5encoder",
-        "rwkv7",
-        "granite",
-        "minicpm",
-        "modern-bert",
-        "eurobert",
-    ),
-    *(
-        "mistral3",
-        "seed_oss",
-        "arcee",
-        "smollm3",
-        "refact",
-        "baichuan",
-        "orion",
-        "llama-embed",
-        "gemma-embedding",
-        "x",
-    ),
+    "llama llama4 falcon grok gpt2 mpt starcoder bert nomic-bert jina-bert-v2 neo-bert bloom qwen2 qwen3 "
+    "qwen2moe phi2 phi3 gemma gemma2 gemma3 mamba mamba2 jamba command-r olmo2 deepseek2 t5 t5encoder rwkv7 "
+    "granite minicpm modern-bert eurobert mistral3 seed_oss arcee smollm3 refact baichuan orion llama-embed "
+    "gemma-embedding x"
 )
-#: Keys below the architecture's name that a header may lack: their type, where it is known.
-_OPTIONAL = {
-    **dict.fromkeys(
-        ("expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count"), 4
+#: Keys below the architecture's name that a header may lack, by the type that llama.cpp wants.
+_OPTIONAL: dict[int, str] = {
+    4: (
+        "expert_count expert_used_count expert_group_count expert_group_used_count expert_shared_count "
+        "expert_gating_func leading_dense_block_count vocab_size nextn_predict_layers embedding_length_out "
+        "interleave_moe_layer_step num_loops attention.key_length attention.value_length attention.sliding_window "
+        "attention.sliding_window_pattern attention.shared_kv_layers attention.kv_lora_rank "
+        "attention.head_count_kv attention.group_norm_groups pooling_type rope.dimension_count "
+        "rope.scaling.original_context_length ssm.group_count ssm.conv_kernel ssm.state_size ssm.inner_size "
+        "ssm.time_step_rank"
     ),
-    **dict.fromkeys(
-        ("expert_shared_count", "expert_gating_func", "leading_dense_block_count", "vocab_size"), 4
+    7: (
+        "attention.causal use_parallel_residual swin_norm rope.scaling.finetuned ssm.dt_b_c_rms "
+        "expert_weights_norm"
     ),
-    **dict.fromkeys(
-        ("nextn_predict_layers", "embedding_length_out", "interleave_moe_layer_step", "num_loops"), 4
+    6: (
+        "attention.layer_norm_epsilon attention.layer_norm_rms_epsilon logit_scale attention.group_norm_epsilon "
+        "attention.clamp_kqv attention.max_alibi_bias attention.scale attn_logit_softcapping "
+        "final_logit_softcapping rope.freq_base rope.scaling.factor rope.scale_linear rope.scaling.attn_factor "
+        "residual_scale embedding_scale expert_weights_scale rope.freq_base_swa"
     ),
-    **dict.fromkeys(("attention.key_length", "attention.value_length", "attention.sliding_window"), 4),
-    **dict.fromkeys(
-        ("attention.sliding_window_pattern", "attention.shared_kv_layers", "attention.kv_lora_rank"), 4
-    ),
-    **dict.fromkeys(("attention.head_count_kv", "attention.group_norm_groups", "pooling_type"), 4),
-    **dict.fromkeys(("rope.dimension_count", "rope.scaling.original_context_length", "ssm.group_count"), 4),
-    **dict.fromkeys(("ssm.conv_kernel", "ssm.state_size", "ssm.inner_size", "ssm.time_step_rank"), 4),
-    **dict.fromkeys(("attention.causal", "use_parallel_residual", "swin_norm", "rope.scaling.finetuned"), 7),
-    **dict.fromkeys(("ssm.dt_b_c_rms", "expert_weights_norm"), 7),
-    **dict.fromkeys(("attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon", "logit_scale"), 6),
-    **dict.fromkeys(("attention.group_norm_epsilon", "attention.clamp_kqv", "attention.max_alibi_bias"), 6),
-    **dict.fromkeys(
-        ("attention.scale", "attn_logit_softcapping", "final_logit_softcapping", "rope.freq_base"), 6
-    ),
-    **dict.fromkeys(
-        ("rope.scaling.factor", "rope.scale_linear", "rope.scaling.attn_factor", "residual_scale"), 6
-    ),
-    **dict.fromkeys(("embedding_scale", "expert_weights_scale", "rope.freq_base_swa"), 6),
-    "rope.scaling.type": _STRING,
+    8: "rope.scaling.type",
 }
-_TOKENIZER = {
-    **dict.fromkeys((f"{name}_token_id" for name in ("bos", "eos", "eot", "eom", "unknown", "padding")), 4),
-    **dict.fromkeys((f"{name}_token_id" for name in ("cls", "seperator", "mask", "fim_pre", "prefix")), 4),
-    **dict.fromkeys(("add_bos_token", "add_eos_token", "add_sep_token", "add_space_prefix"), 7),
-    **dict.fromkeys(("remove_extra_whitespaces", "normalizer.lowercase", "normalizer.strip_accents"), 7),
-    "token_type_count": 4,
-    "pre": _STRING,
+#: The same for keys of the tokenizer.
+_TOKENIZER: dict[int, str] = {
+    4: (
+        "bos_token_id eos_token_id eot_token_id eom_token_id unknown_token_id padding_token_id cls_token_id "
+        "seperator_token_id mask_token_id fim_pre_token_id prefix_token_id token_type_count"
+    ),
+    7: (
+        "add_bos_token add_eos_token add_sep_token add_space_prefix remove_extra_whitespaces normalizer.lowercase "
+        "normalizer.strip_accents"
+    ),
+    8: "pre",
 }
-
-
-@dataclass
-class Pair:
-    """One key and its value: packed, a text, or an item type and a list of packed items or texts."""
-
-    key: bytes
-    kind: int
-    value: Any
-    items: int = 0
-
-    def pack(self) -> bytes:
-        if self.kind == _STRING:
-            value = text(self.value)
-        elif self.kind == _ARRAY:
-            parts = [text(item) if self.items == _STRING else item for item in self.value]
-            value = u32(self.items) + u64(len(parts)) + b"".join(parts)
-        else:
-            value = self.value
-        return text(self.key) + u32(self.kind) + value
-
-
-@dataclass
-class Tensor:
-    """One entry of the tensor directory."""
-
-    name: bytes
-    dims: list[int]
-    kind: int
-    offset: int
-
-    @property
-    def size(self) -> int:
-        size, elements = _BLOCKS.get(self.kind, (4, 1))
-        return math.prod(self.dims) // elements * size
-
-    def pack(self) -> bytes:
-        dims = b"".join(map(u64, self.dims))
-        return text(self.name) + u32(len(self.dims)) + dims + u32(self.kind) + u64(self.offset)
-
-
-@dataclass
-class Header:
-    """A whole model file, taken apart.
-
-    Attributes:
-        notes: what was changed.
-        repaired: whether the tensors' offsets follow from their sizes.
-    """
-
-    pairs: list[Pair]
-    tensors: list[Tensor]
-    data: bytes
-    notes: list[str] = field(default_factory=list)
-    repaired: bool = True
-
-    @property
-    def architecture(self) -> bytes:
-        return next(
-            (p.value for p in self.pairs if p.key == b"general.architecture" and p.kind == _STRING), b"llama"
-        )
-
-    def pack(self) -> bytes:
-        if self.repaired:
-            end = 0
-            for tensor in self.tensors:
-                tensor.offset = -(-end // ALIGNMENT) * ALIGNMENT
-                end = tensor.offset + tensor.size
-        head = b"GGUF" + u32(3) + u64(len(self.tensors)) + u64(len(self.pairs))
-        head += b"".join(pair.pack() for pair in self.pairs)
-        head += b"".join(tensor.pack() for tensor in self.tensors)
-        last = max((t.offset + t.size for t in self.tensors), default=0) if self.repaired else 0
-        missing = last - len(self.data) if 0 < last < 1 << 24 else 0
-        return (
-            head + b"\0" * (-len(head) % ALIGNMENT) + self.data + self.data[:64] * -(-max(0, missing) // 64)
-        )
-
-
-def read(data: bytes) -> Header:
-    """A sound file, taken apart."""
-    at = 8
-
-    def take(code: str) -> int:
-        nonlocal at
-        (value,) = struct.unpack_from(f"<{code}", data, at)
-        at += struct.calcsize(code)
-        return int(value)
-
-    def raw(n: int) -> bytes:
-        nonlocal at
-        at += n
-        return data[at - n : at]
-
-    def value(kind: int) -> bytes:
-        return raw(take("Q")) if kind == _STRING else raw(struct.calcsize(_CODES[kind]))
-
-    n_tensors, n_pairs = take("Q"), take("Q")
-    pairs, tensors = [], []
-    for _ in range(n_pairs):
-        key, kind = raw(take("Q")), take("I")
-        if kind == _ARRAY:
-            items, count = take("I"), take("Q")
-            pairs.append(Pair(key, kind, [value(items) for _ in range(count)], items))
-        else:
-            pairs.append(Pair(key, kind, value(kind)))
-    for _ in range(n_tensors):
-        name = raw(take("Q"))
-        dims = [take("Q") for _ in range(take("I"))]
-        tensors.append(Tensor(name, dims, take("I"), take("Q")))
-    return Header(pairs, tensors, data[-(-at // ALIGNMENT) * ALIGNMENT :])
 
 
 def mutant(sound: bytes, chance: Random) -> tuple[bytes, list[str]]:
@@ -271,7 +70,7 @@ def mutant(sound: bytes, chance: Random) -> tuple[bytes, list[str]]:
 
 def _number(kind: int, old: bytes, chance: Random) -> bytes:
     """Another number of a type: an edge, a neighbour, or a bit."""
-    code = _CODES[kind]
+    code = CODES[kind]
     (value,) = struct.unpack(f"<{code}", old)
     if code in "fd":
         picks = [math.nan, math.inf, -math.inf, -value, 0.0, -1.0, 1.0, 1e-40, 1e38, value * 1e6, value / 1e6]
@@ -302,9 +101,9 @@ def _words(key: bytes, old: bytes, chance: Random) -> bytes:
         b"general.architecture": _ARCHITECTURES,
     }.get(key)
     if key.endswith(b"rope.scaling.type"):
-        known = ("none", "linear", "yarn", "longrope", "x")
+        known = "none linear yarn longrope x"
     if known and chance.random() < 0.8:
-        return chance.choice(known).encode()
+        return chance.choice(known.split()).encode()
     return _mangled(old, chance)
 
 
@@ -331,27 +130,27 @@ def _mangled(old: bytes, chance: Random) -> bytes:
 
 
 def _change_number(header: Header, chance: Random) -> None:
-    own = [p for p in header.pairs if p.kind in _CODES]
+    own = [p for p in header.pairs if p.kind in CODES]
     pair = chance.choice(own)
     pair.value = _number(pair.kind, pair.value, chance)
     header.notes.append(f"{pair.key!r} = {pair.value.hex()} (type {pair.kind})")
 
 
 def _change_text(header: Header, chance: Random) -> None:
-    pair = chance.choice([p for p in header.pairs if p.kind == _STRING])
+    pair = chance.choice([p for p in header.pairs if p.kind == STRING])
     pair.value = _words(pair.key, pair.value, chance)
     header.notes.append(f"{pair.key!r} = {pair.value[:40]!r}")
 
 
 def _change_items(header: Header, chance: Random) -> None:
     """Items of an array: tokens, their types and scores, merges, numbers of heads by layer."""
-    arrays = [p for p in header.pairs if p.kind == _ARRAY and p.value]
+    arrays = [p for p in header.pairs if p.kind == ARRAY and p.value]
     if not arrays:
         return
     pair = chance.choice(arrays)
     for _ in range(chance.choice((1, 1, 4, 40))):
         at = chance.randrange(len(pair.value))
-        if pair.items == _STRING:
+        if pair.items == STRING:
             pair.value[at] = _mangled(pair.value[at], chance)
         else:
             pair.value[at] = _number(pair.items, pair.value[at], chance)
@@ -360,7 +159,7 @@ def _change_items(header: Header, chance: Random) -> None:
 
 def _change_length(header: Header, chance: Random) -> None:
     """The length of an array, or its order."""
-    arrays = [p for p in header.pairs if p.kind == _ARRAY and p.value]
+    arrays = [p for p in header.pairs if p.kind == ARRAY and p.value]
     if not arrays:
         return
     pair = chance.choice(arrays)
@@ -383,13 +182,13 @@ def _change_kind(header: Header, chance: Random) -> None:
     """The type of a value, with or without its bytes."""
     pair = chance.choice(header.pairs)
     old = pair.kind
-    pair.kind = chance.choice((*_CODES, _STRING, _ARRAY, 13))
-    if pair.kind in _CODES:
-        size = struct.calcsize(_CODES[pair.kind])
+    pair.kind = chance.choice((*CODES, STRING, ARRAY, 13))
+    if pair.kind in CODES:
+        size = struct.calcsize(CODES[pair.kind])
         raw = pair.value if isinstance(pair.value, bytes) else b""
         pair.value = raw[:size].ljust(size, b"\0")
-    elif pair.kind == _ARRAY:
-        pair.items = old if old in _CODES or old == _STRING else pair.items
+    elif pair.kind == ARRAY:
+        pair.items = old if old in CODES or old == STRING else pair.items
         pair.value = (
             pair.value if isinstance(pair.value, list) else [pair.value] * chance.choice((0, 1, 2, 3))
         )
@@ -411,39 +210,38 @@ def _change_key(header: Header, chance: Random) -> None:
 
 def _add_key(header: Header, chance: Random) -> None:
     """A key that llama.cpp reads where it is there."""
-    if chance.random() < 0.7:
-        name, kind = chance.choice(list(_OPTIONAL.items()))
-        key = header.architecture + b"." + name.encode()
-    else:
-        name, kind = chance.choice(list(_TOKENIZER.items()))
-        key = b"tokenizer.ggml." + name.encode()
+    table, prefix = _OPTIONAL, header.architecture
+    if chance.random() < 0.3:
+        table, prefix = _TOKENIZER, b"tokenizer.ggml"
+    kind, name = chance.choice([(kind, name) for kind, names in table.items() for name in names.split()])
+    key = prefix + b"." + name.encode()
     header.pairs = [p for p in header.pairs if p.key != key]
     value = (
         _words(key, b"", chance)
-        if kind == _STRING
-        else _number(kind, bytes(struct.calcsize(_CODES[kind])), chance)
+        if kind == STRING
+        else _number(kind, bytes(struct.calcsize(CODES[kind])), chance)
     )
     pair = Pair(key, kind, value)
     if kind == 4 and chance.random() < 0.2:
-        pair = Pair(key, _ARRAY, [value, *(_number(4, value, chance) for _ in range(chance.randrange(4)))], 4)
+        pair = Pair(key, ARRAY, [value, *(_number(4, value, chance) for _ in range(chance.randrange(4)))], 4)
     header.pairs.append(pair)
     header.notes.append(f"with {key!r} = {value[:20]!r}")
 
 
 def _change_architecture(header: Header, chance: Random) -> None:
     """Another architecture, its keys renamed: its own tensors are missing, or not."""
-    old, new = header.architecture, chance.choice(_ARCHITECTURES).encode()
+    old, new = header.architecture, chance.choice(_ARCHITECTURES.split()).encode()
     for pair in header.pairs:
         if pair.key.startswith(old + b"."):
             pair.key = new + pair.key[len(old) :]
-        elif pair.key == b"general.architecture" and pair.kind == _STRING:
+        elif pair.key == b"general.architecture" and pair.kind == STRING:
             pair.value = new
     header.notes.append(f"architecture {new!r}")
 
 
 def _change_tensor_kind(header: Header, chance: Random) -> None:
     tensor = chance.choice(header.tensors)
-    tensor.kind = chance.choice(list(_BLOCKS))
+    tensor.kind = chance.choice(list(BLOCKS))
     header.notes.append(f"{tensor.name!r} of type {tensor.kind}")
 
 

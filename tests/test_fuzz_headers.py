@@ -5,6 +5,7 @@ POOLINFER_FUZZ_HEADERS is how many there are. A failure names seed and number, w
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import subprocess
@@ -15,8 +16,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from gguf_header import read
 from gguf_models import VARIANTS, WRITERS
-from gguf_mutants import mutant, read
+from gguf_mutants import mutant
 
 HERE = Path(__file__).parent
 COUNT = int(os.environ.get("POOLINFER_FUZZ_HEADERS", "300"))
@@ -58,6 +60,7 @@ def test_a_seed_makes_the_same_lies(bank: Path) -> None:
 @pytest.mark.timeout(60 + COUNT)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_F57_no_damaged_header_ends_a_host(bank: Path) -> None:
+    faulthandler.cancel_dump_traceback_later()  # of the fixture, which takes more than a minute for a hang
     command = [sys.executable, str(HERE / "gguf_host.py"), SEED]
     hosts = [
         subprocess.Popen(

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf_header import read
 from gguf_models import VARIANTS, WRITERS, write_llama
 from gguf_models import Model as Vocabulary
-from gguf_mutants import read
 
 from poolinfer import Model, ModelError, Pool, PoolClosed, demo_model
 from poolinfer._engine import probe
