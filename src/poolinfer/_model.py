@@ -69,7 +69,8 @@ class Model(Calls):
                 a fixed number of positions.
             chat_template: Jinja source to use instead of the file's own.
             pooling: how embeddings are pooled; None for what the file says, else ``"mean"``.
-            n_gpu_layers: layers to put on a GPU, with a GPU build of llama-cpp-python; -1 for all.
+            n_gpu_layers: layers to put on a GPU, with a GPU build of llama-cpp-python; -1 for all. Where there is
+                none, they stay on the CPU, and a warning is logged.
             mmap: map the file, shared with other processes, instead of reading it into memory. With a mapped
                 file, replace it by renaming, never in place.
             mlock: keep the weights from being swapped out.
