@@ -74,7 +74,9 @@ def _number(kind: int, old: bytes, chance: Random) -> bytes:
     (value,) = struct.unpack(f"<{code}", old)
     if code in "fd":
         picks = [math.nan, math.inf, -math.inf, -value, 0.0, -1.0, 1.0, 1e-40, 1e38, value * 1e6, value / 1e6]
-        return struct.pack(f"<{code}", chance.choice(picks))
+        chosen = chance.choice(picks)
+        most = 3e38 if code == "f" else 1e308
+        return struct.pack(f"<{code}", max(-most, min(most, chosen)) if math.isfinite(chosen) else chosen)
     bits = 8 * struct.calcsize(code)
     picks = [
         0,
