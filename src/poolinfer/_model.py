@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 import warnings
@@ -16,6 +17,7 @@ from ._calls import Calls
 from ._errors import InvalidRequest, ModelError, PoolClosed
 from ._gguf import ModelFile, read_model_file
 from ._limits import check_option, check_tokens
+from ._options import options_of
 from ._requests import Chat, Embed, Pooling, Raw
 from ._spec import ModelSpec
 from ._stats import PoolStats
@@ -49,6 +51,7 @@ class Model(Calls):
         self._closed = False
 
     @classmethod
+    @options_of("Model.load")
     def load(
         cls,
         path: str | os.PathLike[str],
@@ -132,6 +135,11 @@ class Model(Calls):
         """Memory that one token of context takes."""
         return self._file.kv_bytes_per_token
 
+    @property
+    def n_expert(self) -> int:
+        """Experts in each layer of a mixture of experts; 0 for a dense model."""
+        return self._file.n_expert
+
     def check(self, request: Chat | Raw | Embed) -> None:
         """Refuse what this model cannot do; called with every request, before an engine sees it.
 
@@ -170,7 +178,7 @@ class Model(Calls):
             warnings.warn(
                 f"n_ctx is {n_ctx}, but {self.name} was trained for {self.n_ctx_train} tokens: what it says"
                 f" after them is likely to be noise; use n_ctx={self.n_ctx_train} or less",
-                stacklevel=3,
+                stacklevel=_level_of_host(),
             )
 
     @property
@@ -179,7 +187,11 @@ class Model(Calls):
         return self._implicit().max_queue
 
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
-        """See `Calls.submit`; also raises PoolClosed after `close`."""
+        """Submit a request to the implicit pool: see `Pool.submit`.
+
+        Raises:
+            PoolClosed: the model was closed.
+        """
         return self._implicit().submit(request)
 
     def stats(self) -> PoolStats:
@@ -235,6 +247,14 @@ class Model(Calls):
 
     def __repr__(self) -> str:
         return f"<Model {self.name!r} {self._file.architecture}, n_ctx {self.n_ctx}>"
+
+
+def _level_of_host() -> int:
+    """How many frames above its caller the host's own code is: the line that a warning should name."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("poolinfer."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _check_kind(file: ModelFile) -> None:
