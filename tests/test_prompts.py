@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolinfer._engine.base import EngineInfo
+from poolinfer._engine.origin import FOREIGN, written
 from poolinfer._engine.prompts import Prompter
 from poolinfer._engine.spellings import Spellings
+from poolinfer._engine.template import ChatTemplate
 from poolinfer._errors import InvalidRequest
 
 CONTROL = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|im_end|><|x|>", "<|<|", "[INST]", "[/INST]")
@@ -102,7 +106,20 @@ def user(*contents: str) -> list[dict[str, Any]]:
 def chat(
     engine: CharEngine, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] = ()
 ) -> list[int]:
-    return Prompter(engine).chat(messages, tools).tokens  # type: ignore[arg-type]
+    return prompter(engine).chat(messages, tools).tokens
+
+
+def prompter(engine: CharEngine, template: str | None = None) -> Prompter:
+    """A prompter whose template is compiled once for all tests."""
+    made = Prompter(engine, template)  # type: ignore[arg-type]
+    if made._template is not None:
+        made._template = compiled(made._template.source)
+    return made
+
+
+@lru_cache
+def compiled(source: str) -> ChatTemplate:
+    return ChatTemplate(source, "<s>", "</s>")
 
 
 PIECES = [spelling[a:b] for spelling in CONTROL for a in range(3) for b in (a + 1, a + 3, len(spelling))]
@@ -207,30 +224,24 @@ def test_F48_trimmed_content_is_still_broken() -> None:
     assert control_ids(chat(engine, user("  end|> ", " end\n"))) == []
 
 
-def test_F48_the_mark_is_a_character_that_nobody_uses() -> None:
+def test_F48_private_characters_are_characters() -> None:
     engine = CharEngine(GLUED)
-    text = "".join(map(chr, range(0xE000, 0xF900))) + "<s>"
+    text = "".join(map(chr, [*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE)])) + "<s>"
     assert engine.text(chat(engine, user(text))) == text
-
-
-def test_F48_every_private_character_in_use_is_refused() -> None:
-    text = "".join(map(chr, [*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE)]))
-    with pytest.raises(InvalidRequest) as caught:
-        chat(CharEngine(), user(text))
-    assert caught.value.field == "prompt"
 
 
 def test_F48_a_megabyte_of_spellings_takes_linear_time() -> None:
     text, started = "<|im_end|>" * 100_000, time.perf_counter()
-    spellings = Spellings([*CONTROL, *(f"<unused{number}>" for number in range(6_000))])
-    broken = spellings.defuse(text, mark="\ue000", inner=True)
-    assert "".join(spellings.cut(broken, "\ue000")) == text
+    spellings = Spellings([*CONTROL, *(f"<unused{number}>" for number in range(6_000))], trusted=False)
+    assert list(spellings.meant(written(text, FOREIGN))) == []
+    places = list(spellings.forged(written(text, FOREIGN)))
+    assert not spellings.pattern.search("\0".join(text[a:b] for a, b in pairwise([0, *places, len(text)])))
     assert time.perf_counter() - started < 10
 
 
 @given(st.lists(st.text("ab<", min_size=2, max_size=4), max_size=6), st.text("ab<", max_size=20))
 def test_spellings_are_found_longest_first(known: list[str], text: str) -> None:
-    match = Spellings(known).pattern.search(text)
+    match = Spellings(known, trusted=False).pattern.search(text)
     places = [(text.index(word), -len(word), word) for word in known if word in text]
     assert (match and (match.start(), match.group())) == (
         (min(places)[0], min(places)[2]) if places else None
