@@ -78,7 +78,7 @@ class ChatTemplate:
             **self._tokens,
         }
         try:
-            return _render(compiled.template, variables, Fuel(turns.size, stop))
+            return _render(compiled.template, variables, Fuel(turns.size, len(messages), stop))
         except (InvalidRequest, CallCancelled):
             raise
         # Whatever a template's own code raises is about these messages, not about us.

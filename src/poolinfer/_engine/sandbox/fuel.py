@@ -9,7 +9,8 @@ from ..._errors import CallCancelled, InvalidRequest
 
 #: Units that any rendering has. A unit is a character or a byte that is made or read, or a node that is run.
 BASE = 4 * 1024 * 1024
-#: Units that it has for each one of its messages and tools.
+#: Units that it has for each one of its messages and tools, and one more for each message: some templates look at
+#: all messages, or copy all that they have made, once for each of them.
 PER_UNIT = 64
 #: Most units of any rendering.
 MOST = 192 * 1024 * 1024
@@ -30,9 +31,9 @@ class Fuel:
     long, and a look at the clock every few thousand units bounds the time of loops that make nothing.
     """
 
-    def __init__(self, size: int, stop: Callable[[], bool] | None = None) -> None:
-        """Fuel for messages and tools of so many units; `stop` says whether the call was given up."""
-        self._rest = min(BASE + PER_UNIT * size, MOST)
+    def __init__(self, size: int, turns: int, stop: Callable[[], bool] | None = None) -> None:
+        """Fuel for so many messages, and units of them and the tools; `stop` says whether the call was given up."""
+        self._rest = min(BASE + (PER_UNIT + turns) * size, MOST)
         self._tranche = 0
         self._stop = stop or _never
         self._end = time.thread_time() + SECONDS

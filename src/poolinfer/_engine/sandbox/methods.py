@@ -66,11 +66,11 @@ def _copy(runtime: Runtime, value: Any) -> Any:
 
 
 def _count(runtime: Runtime, value: Sequence[Any], wanted: Any) -> int:
-    return sum(item is wanted or runtime.eq(item, wanted) for item in runtime.each(1, value))
+    return sum(item is wanted or runtime.eq(item, wanted) for item in runtime.each(4, value))
 
 
 def _index(runtime: Runtime, value: Sequence[Any], wanted: Any) -> int:
-    for place, item in enumerate(runtime.each(1, value)):
+    for place, item in enumerate(runtime.each(4, value)):
         if item is wanted or runtime.eq(item, wanted):
             return place
     raise ValueError("it is not in the list")

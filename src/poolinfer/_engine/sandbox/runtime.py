@@ -144,7 +144,7 @@ class Runtime(Context):
     def isin(self, a: Any, b: Any) -> bool:
         """``a in b``."""
         if isinstance(b, list | tuple):
-            return any(item is a or self.eq(item, a) for item in self.each(1, b))
+            return any(item is a or self.eq(item, a) for item in self.each(4, b))
         if isinstance(b, dict):
             return self.key(a) in b
         if isinstance(b, str):
@@ -169,7 +169,7 @@ class Runtime(Context):
     def _same(self, a: Any, b: Any, depth: int) -> bool:
         if depth > MAX_DEPTH:
             raise RecursionError("it is nested too deeply")
-        self.pay(1)
+        self.pay(8)
         if isinstance(a, dict) and isinstance(b, dict):
             return len(a) == len(b) and all(
                 key in b and self._same(item, b[key], depth + 1) for key, item in a.items()
@@ -258,6 +258,7 @@ class Runtime(Context):
 
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """``function(...)``."""
+        self.pay(8 * len(args))
         if isinstance(function, Function):
             return function.code(*args, **kwargs)
         if isinstance(function, Joiner):
