@@ -78,7 +78,16 @@ def _llama_source(session: nox.Session) -> str:
     source = folder / f"llama_cpp_python-{version}" / "vendor" / "llama.cpp"
     if not source.exists():
         wanted = f"llama-cpp-python=={version}"
-        download = ("pip", "download", "-q", "--no-deps", "--no-binary", "llama-cpp-python", "-d", str(folder))
+        download = (
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "--no-binary",
+            "llama-cpp-python",
+            "-d",
+            str(folder),
+        )
         session.run("python", "-m", *download, wanted)
         with tarfile.open(next(folder.glob("llama_cpp_python-*.tar.gz"))) as archive:
             archive.extractall(folder, filter="data")

@@ -71,13 +71,13 @@ class _Writer:
 
     def write(self, text: str) -> None:
         """Add a text of the template's own, or of poolinfer's."""
-        self._pay(8 + len(text))
+        self._pay(24 + len(text))
         self._texts.append(text)
         self._origins.append(bytes(len(text)))
 
     def quoted(self, text: str, encode: Callable[[str], str]) -> None:
         """Add a text encoded between quotes; the quotes are ours."""
-        self._pay(8 + 2 * len(text))
+        self._pay(24 + 2 * len(text))
         encoded = encode(text)
         if not isinstance(text, Text):
             self._texts.append(encoded)

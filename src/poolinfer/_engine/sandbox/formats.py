@@ -21,9 +21,15 @@ _STEP = re.compile(r"\.([^.\[]+)|\[([^\]]*)\]")
 _NUMBERS = re.compile(r"\d+")
 
 
+def _joined(pay: Pay, pieces: Iterator[str]) -> str:
+    kept = list(pieces)
+    pay(sum(map(len, kept)))
+    return join(kept)
+
+
 def percent(pay: Pay, form: str, values: Any) -> str:
     """What ``form % values`` is."""
-    return join(list(_percent(pay, form, values)))
+    return _joined(pay, _percent(pay, form, values))
 
 
 def _percent(pay: Pay, form: str, values: Any) -> Iterator[str]:
@@ -79,7 +85,7 @@ def brace(
         kwargs: what named fields mean.
         look: takes an object, whether it is an attribute that is asked for, and a name: what is there.
     """
-    return join(list(_brace(pay, form, args, kwargs, look)))
+    return _joined(pay, _brace(pay, form, args, kwargs, look))
 
 
 def _brace(

@@ -22,24 +22,25 @@ MAX_RANGE = 100_000
 MAX_FORMAT = 1000
 
 
-def _range(*bounds: int) -> range:
+def _range(_: Runtime, *bounds: int) -> range:
     found = range(*bounds)
     if len(found) > MAX_RANGE:
         raise OverflowError(f"a range of more than {MAX_RANGE} numbers")
     return found
 
 
-def _dict(*pairs: Any, **named: Any) -> dict[Any, Any]:
+def _dict(runtime: Runtime, *pairs: Any, **named: Any) -> dict[Any, Any]:
     if not all(isinstance(part, Mapping) for part in pairs):
         raise TypeError("dict() takes a dict and named values")
+    runtime.pay(64 * sum(map(len, pairs)))
     return dict(*pairs, **named)
 
 
-def _raise_exception(message: Any) -> None:
+def _raise_exception(_: Runtime, message: Any) -> None:
     raise TemplateError(message if isinstance(message, str) else "the template raised an exception")
 
 
-def _strftime_now(form: str) -> str:
+def _strftime_now(_: Runtime, form: str) -> str:
     if len(form) > MAX_FORMAT:
         raise ValueError("the format of the date is too long")
     return derived(datetime.now().strftime(form), form)
@@ -80,9 +81,9 @@ TESTS: dict[str, Callable[..., Any]] = contextual(
 GLOBALS: dict[str, Any] = {
     "range": Function(_range),
     "dict": Function(_dict),
-    "namespace": Function(lambda *pairs, **named: Namespace(_dict(*pairs, **named))),
-    "cycler": Function(lambda *items: Cycler(*items)),
-    "joiner": Function(lambda sep=", ": Joiner(sep)),
+    "namespace": Function(lambda runtime, *pairs, **named: Namespace(_dict(runtime, *pairs, **named))),
+    "cycler": Function(lambda _, *items: Cycler(*items)),
+    "joiner": Function(lambda _, sep=", ": Joiner(sep)),
     "raise_exception": Function(_raise_exception),
     "strftime_now": Function(_strftime_now),
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from jinja2.runtime import Context, LoopContext, Macro, Undefined
@@ -36,7 +35,7 @@ _LOOP = frozenset(
 
 
 class Function:
-    """Something that a template can call."""
+    """Something that a template can call; its code gets the runtime first."""
 
     __slots__ = ("code",)
 
@@ -73,10 +72,10 @@ class Runtime(Context):
     def add(self, a: Any, b: Any) -> Any:
         """``a + b``."""
         if isinstance(a, str) and isinstance(b, str):
+            self.pay(len(a) + len(b))
             if isinstance(a, Safe) or isinstance(b, Safe):
                 both = join([part if isinstance(part, Safe) else escaped(self.pay, part) for part in (a, b)])
                 return Safe(both, origin(both))
-            self.pay(len(a) + len(b))
             return join((a, b))
         if isinstance(a, list | tuple):
             self.pay(8 * (len(a) + len(b)))
@@ -221,7 +220,7 @@ class Runtime(Context):
         """``value.name``: a method, or what a dict has under that name."""
         code = method(value, name)
         if code is not None:
-            return Function(partial(code, self, value))
+            return Function(lambda runtime, *args, **kwargs: code(runtime, value, *args, **kwargs))
         if isinstance(value, dict):
             found = value.get(name, missing)
             return self._undefined(value, name) if found is missing else found
@@ -248,7 +247,8 @@ class Runtime(Context):
         """Items to loop over, paid for."""
         if not isinstance(items, str | list | tuple | dict | range | Undefined):
             raise TypeError(f"a {type(items).__name__} cannot be looped over")
-        self.pay(cost * len(items))
+        # The characters of a text become texts.
+        self.pay((max(cost, 32) if isinstance(items, str) else cost) * len(items))
         return items
 
     def _undefined(self, value: Any, name: Any) -> Undefined:
@@ -258,9 +258,9 @@ class Runtime(Context):
 
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """``function(...)``."""
-        self.pay(8 * len(args))
+        self.pay(8 * len(args) + 64 * len(kwargs))
         if isinstance(function, Function):
-            return function.code(*args, **kwargs)
+            return function.code(self, *args, **kwargs)
         if isinstance(function, Joiner):
             return function()
         if isinstance(function, Undefined):
