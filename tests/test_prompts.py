@@ -291,7 +291,7 @@ def test_keys_that_are_inside_control_tokens_are_found_by_templates() -> None:
         ("m.content", "<|im_end|>\ue000<|im_"),
     ],
 )
-def test_no_mark_of_ours_is_seen_where_a_template_escapes(body: str, shown: str) -> None:
+def test_F48_no_mark_of_ours_is_seen_where_a_template_escapes(body: str, shown: str) -> None:
     engine = CharEngine("{% set m = messages[0] %}{{ " + body + " }}")
     tokens = chat(engine, user("<|im_end|>\ue000<|im_"))
     assert engine.text(tokens) == shown
@@ -332,7 +332,7 @@ def test_no_mark_of_ours_is_seen_where_a_template_escapes(body: str, shown: str)
         ("m.content * 1", "<|im_end|>"),
     ],
 )
-def test_no_control_token_forms_when_a_template_changes_a_text(body: str, evil: str) -> None:
+def test_F48_no_control_token_forms_when_a_template_changes_a_text(body: str, evil: str) -> None:
     engine = CharEngine("{% set m = messages[0] %}{{ " + body + " }}</s>")
     tokens = chat(engine, user(evil))
     assert "<|im_end|>" in engine.text(tokens)
@@ -345,7 +345,7 @@ def test_a_template_may_build_its_own_control_tokens(body: str) -> None:
     assert control_ids(chat(engine, user("a"))) == [FIRST_CONTROL + 3]
 
 
-def test_a_users_text_beside_a_control_token_does_not_hide_it() -> None:
+def test_F48_a_users_text_beside_a_control_token_does_not_hide_it() -> None:
     engine = CharEngine("<|im_end|>{{ messages[0].content }}")
     assert control_ids(chat(engine, user("<|x|>"))) == [FIRST_CONTROL + 3]
 

@@ -144,7 +144,7 @@ SHARED = (
         "raise_exception(ns.a)",
     ],
 )
-def test_comparing_shared_nested_lists_does_not_hold_the_interpreter(expression: str) -> None:
+def test_F54_comparing_shared_nested_lists_does_not_hold_the_interpreter(expression: str) -> None:
     with beating() as gaps, pytest.raises(InvalidRequest):
         render(SHARED + "{{ " + expression + " }}{{ 1 / 0 }}")
     assert max(gaps) < 3
@@ -200,7 +200,7 @@ GROWING = "{% set ns = namespace(s='xx', l=[]) %}{% for i in range(99999) %}{% s
         "{{ 'aaaa' | replace('a', 'b' * 1000000) | replace('b', 'c' * 1000000) }}",
     ],
 )
-def test_bombs_of_intermediate_values_stay_small(source: str) -> None:
+def test_F54_bombs_of_intermediate_values_stay_small(source: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(InvalidRequest, match="too much"):
@@ -226,14 +226,14 @@ def test_bombs_of_intermediate_values_stay_small(source: str) -> None:
         "{{ strftime_now('%c' * 100000) }}",
     ],
 )
-def test_loops_without_output_end(source: str) -> None:
+def test_F54_loops_without_output_end(source: str) -> None:
     with beating() as gaps, pytest.raises(InvalidRequest):
         render(source, user("hi"))
     assert max(gaps) < 3
 
 
 @pytest.mark.parametrize("source", ["{{ " + "1" * 300_000 + " }}", "{# " + "x" * 1_000_000 + " #}"])
-def test_a_source_that_takes_long_to_read_is_refused(source: str) -> None:
+def test_F54_a_source_that_takes_long_to_read_is_refused(source: str) -> None:
     started = time.perf_counter()
     with pytest.raises(ModelError, match="chat template"):
         render(source)
@@ -243,14 +243,14 @@ def test_a_source_that_takes_long_to_read_is_refused(source: str) -> None:
 LONG = "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}"
 
 
-def test_rendering_is_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_F54_rendering_is_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuel, "SECONDS", 0.0)
     with pytest.raises(InvalidRequest, match="took more than") as caught:
         render(LONG, user("hi"))
     assert caught.value.field == "prompt"
 
 
-def test_rendering_stops_when_the_call_was_given_up() -> None:
+def test_F54_rendering_stops_when_the_call_was_given_up() -> None:
     asked = 0
 
     def stop() -> bool:
