@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from ._dispatch import Dispatcher
@@ -26,8 +27,10 @@ from ._errors import (
     PoolinferError,
 )
 from ._executor import Executor
+from ._pool_log import log_closed, log_started
 from ._requests import Chat, Embed, Raw
 from ._stats import PoolStats
+from ._threads import OwnThread
 from ._ticket import Ticket
 
 _log = logging.getLogger("poolinfer")
@@ -40,12 +43,21 @@ Make: TypeAlias = Callable[[], Executor]
 class Core:
     """A pool without its public face, which may be garbage-collected while this still works.
 
+    Args:
+        make: makes the executor when the pool starts.
+        max_queue: most calls that may wait.
+        clock: monotonic seconds.
+        title: what the pool is made of, for its log.
+
     Attributes:
         state: ``"new"``, ``"starting"``, ``"running"``, ``"closing"``, ``"closed"`` or ``"broken"``.
     """
 
-    def __init__(self, make: Make, max_queue: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, make: Make, max_queue: int, clock: Callable[[], float] = time.monotonic, title: str = ""
+    ) -> None:
         self.state: str = "new"
+        self._title = title
         self._make: Make | None = make
         self._pid = 0
         self._changed = threading.Condition()
@@ -79,7 +91,7 @@ class Core:
         # Before there is a thread: a fork at this moment must not find a pool that looks new, with a call in it.
         self._pid = os.getpid()
         try:
-            threading.Thread(target=self._conduct, name="poolinfer-conductor", daemon=True).start()
+            OwnThread(target=self._conduct, name="poolinfer-conductor").start()
         except RuntimeError as error:
             raise PoolBroken(f"the pool cannot start a thread: {error}") from error
 
@@ -197,15 +209,14 @@ class Core:
     def _start_loader(self, make: Make) -> None:
         try:
             self._executor = make()
-            self._loader = threading.Thread(
-                target=self._load, args=(self._executor,), name="poolinfer-start", daemon=True
-            )
+            self._loader = OwnThread(partial(self._load, self._executor), name="poolinfer-start")
             self._loader.start()
         except Exception as error:
             self._loader = None
             self._break(PoolBroken(f"the pool cannot start: {error!r}"))
 
     def _load(self, executor: Executor) -> None:
+        began = time.monotonic()
         try:
             executor.start(self._dispatcher.ready)
         except PoolinferError as error:
@@ -216,6 +227,7 @@ class Core:
         else:
             self._dispatcher.open(executor)
             self._become("running")
+            log_started(self._title, time.monotonic() - began)
 
     def _break(self, error: PoolinferError) -> None:
         self._dispatcher.shut(PoolBroken(f"the pool cannot go on ({error}); make a new one"))
@@ -249,11 +261,13 @@ class Core:
     def _finish(self) -> None:
         self._dispatcher.shut(PoolClosed("the pool is closed; make a new one"))
         self._dispatcher.fail_all(_closed)
+        self._dispatcher.checker.join()
         try:
             if self._executor is not None:
                 self._executor.close(max(0.0, (self._close_by or 0.0) - time.monotonic()))
             if self._loader is not None:
                 self._loader.join()
+            log_closed(self._title, self._dispatcher.stats("closed"))
         except Exception:
             _log.exception("the executor failed to close")
         _running.discard(self)

@@ -39,6 +39,7 @@ from ._frames import (
     Cancel,
     FrameReader,
     FromWorker,
+    Logged,
     Ping,
     Pong,
     Stop,
@@ -48,6 +49,8 @@ from ._frames import (
     frame,
     read_to_worker,
 )
+from ._logs import LLAMA, Forwarder, forward
+from ._threads import OwnThread
 from ._wire import WireError
 
 #: What is still to be said: an event with its job's id, or a message.
@@ -63,19 +66,24 @@ _PONG_SECONDS = 0.1
 
 
 class Link:
-    """The worker's end of its socket. What is said goes out in the order it was said."""
+    """The worker's end of its socket. What is said goes out in the order it was said, after what was logged."""
 
     def __init__(self, sock: socket.socket) -> None:
+        self._log: Forwarder | None = None
         self._sock = sock
         self._outbox: deque[_Saying] = deque()
         self._bell = threading.Semaphore(0)
         self._sending = threading.Lock()
         self._frames = FrameReader()
-        threading.Thread(target=self._send_all, name="worker-sender", daemon=True).start()
+        OwnThread(target=self._send_all, name="worker-sender").start()
 
     def say(self, what: _Saying) -> None:
         """Have a message, or an event, sent by the next `flush`."""
         self._outbox.append(what)
+
+    def listen_to_log(self, levels: tuple[int, int]) -> None:
+        """Have what is logged from now on sent, too."""
+        self._log = forward(levels, self._bell.release)
 
     def flush_soon(self) -> None:
         """Send all that was said, on another thread."""
@@ -85,7 +93,7 @@ class Link:
     def flush(self) -> None:
         """Send all that was said."""
         with self._sending:
-            said: list[_Saying] = []
+            said: list[_Saying] = [*logged(self._log)]
             with suppress(IndexError):
                 while True:
                     said.append(self._outbox.popleft())
@@ -112,6 +120,12 @@ class Link:
         except Exception:
             logging.getLogger("poolinfer").exception("the worker cannot say what it has to say")
             os._exit(BROKEN)
+
+
+def logged(log: Forwarder | None) -> list[Logged]:
+    """The message with what was logged and not sent yet, if there is any."""
+    lines, lost = log.take() if log is not None else ((), 0)
+    return [Logged(lines, lost)] if lines else []
 
 
 def pack(said: list[_Saying]) -> bytes:
@@ -184,6 +198,7 @@ class Worker:
         boot = self._todo.get()
         if isinstance(boot, Stop):
             return 0
+        self._link.listen_to_log(boot.levels)
         try:
             inner = ThreadExecutor(
                 lambda cancelled: self._engine or load_engine(boot, cancelled),
@@ -248,7 +263,10 @@ def settle_in() -> None:
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     faulthandler.enable()
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    printing = logging.StreamHandler()
+    printing.setLevel(logging.WARNING)
+    logging.basicConfig(format="%(name)s: %(message)s", handlers=[printing])
+    logging.getLogger(LLAMA).setLevel(logging.WARNING)
 
 
 def serve(sock: socket.socket, engine: Engine | None) -> NoReturn:
@@ -256,7 +274,7 @@ def serve(sock: socket.socket, engine: Engine | None) -> NoReturn:
     sock.set_inheritable(False)
     link = Link(sock)
     worker = Worker(link, engine)
-    threading.Thread(target=_listen, args=(link, worker), name="worker-reader", daemon=True).start()
+    OwnThread(target=partial(_listen, link, worker), name="worker-reader").start()
     status = worker.work()
     link.flush()
     # Nothing is left to do, and unloading libraries beside live threads can crash.

@@ -16,6 +16,7 @@ from typing import Any
 from .._errors import InvalidRequest
 from .base import Engine
 from .origin import FOREIGN, cut, origin
+from .size import check_size
 from .spellings import Spellings
 from .template import ChatTemplate
 
@@ -42,9 +43,10 @@ class Prompter:
         engine: what tokenizes.
     """
 
-    def __init__(self, engine: Engine, template: str | None = None) -> None:
-        """A template given here is used instead of the model's own."""
+    def __init__(self, engine: Engine, template: str | None = None, *, n_ctx: int | None = None) -> None:
+        """A template given here is used instead of the model's own; what cannot fit `n_ctx` tokens is refused."""
         self.engine = engine
+        self._n_ctx = n_ctx
         info = engine.info
         source = info.chat_template if template is None else template
         self._template = None if source is None else ChatTemplate(source, info.bos, info.eos)
@@ -64,7 +66,8 @@ class Prompter:
         `stop` is asked every few milliseconds whether the call was given up.
 
         Raises:
-            InvalidRequest: there is no chat template, or it refuses these messages, or does too much with them.
+            InvalidRequest: there is no chat template, or it refuses these messages, or does too much with them,
+                or they are too long.
             CallCancelled: `stop` said so.
         """
         if self._template is None:
@@ -73,14 +76,24 @@ class Prompter:
                 field="prompt",
             )
         rendered = self._template.render(messages, tools, stop=stop)
+        self._check_size(rendered)
         tokens = self._assemble(rendered)
         if tokens[: len(self._bos)] != self._bos:
             tokens = self._bos + tokens
         return Prepared(tokens, _opens_reasoning(rendered))
 
     def raw(self, text: str, parse_special: bool) -> Prepared:
-        """Tokens of a text as it is, with what the model wants around it."""
+        """Tokens of a text as it is, with what the model wants around it.
+
+        Raises:
+            InvalidRequest: it is too long.
+        """
+        self._check_size(text)
         return Prepared(self.engine.tokenize(text, add_special=True, parse_special=parse_special))
+
+    def _check_size(self, text: str) -> None:
+        if self._n_ctx is not None:
+            check_size("prompt", text, self.engine, self._n_ctx)
 
     @cached_property
     def _bos(self) -> list[int]:

@@ -17,7 +17,9 @@ from subprocess import SubprocessError
 from typing import Literal, TypeAlias
 
 from .._errors import ModelError, PoolClosed, PoolError, PoolinferError
-from .._frames import BootFailed, Ping, Stop, Up, frame, read_from_worker
+from .._frames import BootFailed, Logged, Ping, Stop, Up, frame, read_from_worker
+from .._logs import repeat
+from .._threads import OwnThread
 from .._wire import WireError
 from .child import Exit
 from .ladder import Death, Patience, PatientClock, Worker
@@ -56,7 +58,7 @@ class Supervisor:
         self._spawned = 0
         self._spawn_at: list[float] = []
         self._next_tick = 0.0
-        self._thread = threading.Thread(target=self._run, name="poolinfer-supervisor", daemon=True)
+        self._thread = OwnThread(target=self._run, name="poolinfer-supervisor")
 
     @property
     def now(self) -> float:
@@ -248,7 +250,9 @@ class Supervisor:
 
     def _hear(self, worker: Worker, data: bytes) -> None:
         message = read_from_worker(data)
-        if isinstance(message, Up | BootFailed):
+        if isinstance(message, Logged):
+            repeat(message.lines, message.lost, f"worker {worker.pid}")
+        elif isinstance(message, Up | BootFailed):
             if worker.state != "booting":
                 raise WireError("a worker boots only once")
             if isinstance(message, Up):
