@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolinfer._engine.base import EngineInfo
+from poolinfer._engine.origin import FOREIGN, written
 from poolinfer._engine.prompts import Prompter
 from poolinfer._engine.spellings import Spellings
+from poolinfer._engine.template import ChatTemplate
 from poolinfer._errors import InvalidRequest
 
 CONTROL = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|im_end|><|x|>", "<|<|", "[INST]", "[/INST]")
@@ -102,7 +107,20 @@ def user(*contents: str) -> list[dict[str, Any]]:
 def chat(
     engine: CharEngine, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] = ()
 ) -> list[int]:
-    return Prompter(engine).chat(messages, tools).tokens  # type: ignore[arg-type]
+    return prompter(engine).chat(messages, tools).tokens
+
+
+def prompter(engine: CharEngine, template: str | None = None) -> Prompter:
+    """A prompter whose template is compiled once for all tests."""
+    made = Prompter(engine, template)  # type: ignore[arg-type]
+    if made._template is not None:
+        made._template = compiled(made._template.source)
+    return made
+
+
+@lru_cache
+def compiled(source: str) -> ChatTemplate:
+    return ChatTemplate(source, "<s>", "</s>")
 
 
 PIECES = [spelling[a:b] for spelling in CONTROL for a in range(3) for b in (a + 1, a + 3, len(spelling))]
@@ -207,30 +225,24 @@ def test_F48_trimmed_content_is_still_broken() -> None:
     assert control_ids(chat(engine, user("  end|> ", " end\n"))) == []
 
 
-def test_F48_the_mark_is_a_character_that_nobody_uses() -> None:
+def test_F48_private_characters_are_characters() -> None:
     engine = CharEngine(GLUED)
-    text = "".join(map(chr, range(0xE000, 0xF900))) + "<s>"
+    text = "".join(map(chr, [*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE)])) + "<s>"
     assert engine.text(chat(engine, user(text))) == text
-
-
-def test_F48_every_private_character_in_use_is_refused() -> None:
-    text = "".join(map(chr, [*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE)]))
-    with pytest.raises(InvalidRequest) as caught:
-        chat(CharEngine(), user(text))
-    assert caught.value.field == "prompt"
 
 
 def test_F48_a_megabyte_of_spellings_takes_linear_time() -> None:
     text, started = "<|im_end|>" * 100_000, time.perf_counter()
-    spellings = Spellings([*CONTROL, *(f"<unused{number}>" for number in range(6_000))])
-    broken = spellings.defuse(text, mark="\ue000", inner=True)
-    assert "".join(spellings.cut(broken, "\ue000")) == text
+    spellings = Spellings([*CONTROL, *(f"<unused{number}>" for number in range(6_000))], trusted=False)
+    assert list(spellings.meant(written(text, FOREIGN))) == []
+    places = list(spellings.forged(written(text, FOREIGN)))
+    assert not spellings.pattern.search("\0".join(text[a:b] for a, b in pairwise([0, *places, len(text)])))
     assert time.perf_counter() - started < 10
 
 
 @given(st.lists(st.text("ab<", min_size=2, max_size=4), max_size=6), st.text("ab<", max_size=20))
 def test_spellings_are_found_longest_first(known: list[str], text: str) -> None:
-    match = Spellings(known).pattern.search(text)
+    match = Spellings(known, trusted=False).pattern.search(text)
     places = [(text.index(word), -len(word), word) for word in known if word in text]
     assert (match and (match.start(), match.group())) == (
         (min(places)[0], min(places)[2]) if places else None
@@ -241,6 +253,101 @@ def test_control_tokens_may_strip_what_is_beside_them() -> None:
     engine = CharEngine(strips=True)
     text = engine.text(chat(engine, user("\nhi\n")))
     assert text == "<|im_start|>user\n\nhi<|im_end|><|im_start|>assistant"
+
+
+# --- templates that change what they are given (items 9 and 10) ----------------------------------------
+
+
+class NamedEngine(CharEngine):
+    """A vocabulary in which names that poolinfer writes are parts of control tokens."""
+
+    def __init__(self, template: str) -> None:
+        super().__init__(template)
+        self.info = replace(self.info, control=(*CONTROL, "<|name|>", "<|content|>", "<|id|>", "<|role|>"))
+
+
+def test_keys_that_are_inside_control_tokens_are_found_by_templates() -> None:
+    source = (
+        "{% for m in messages %}{{ m.name ~ m['content'] }}{% for c in m.tool_calls or [] %}"
+        "{{ c.id ~ c.function.name ~ c.function.arguments.name ~ c.function.arguments | tojson }}"
+        "{% endfor %}{% endfor %}{{ tools[0].function.name }}"
+    )
+    calls = ({"type": "function", "id": "i1", "function": {"name": "f", "arguments": {"name": "v"}}},)
+    messages = [
+        {"role": "assistant", "content": "", "name": "n", "tool_calls": calls},
+        {"role": "tool", "content": "r", "name": "f"},
+    ]
+    engine = NamedEngine(source)
+    text = engine.text(chat(engine, messages, [{"type": "function", "function": {"name": "g"}}]))
+    assert text == 'ni1fv{"name": "v"}frg'
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ("m.content | tojson(ensure_ascii=true)", '"<|im_end|>\\ue000<|im_"'),
+        ("[m.content]", "['<|im_end|>\\ue000<|im_']"),
+        ("'%r' % m.content", "'<|im_end|>\\ue000<|im_'"),
+        ("m.content", "<|im_end|>\ue000<|im_"),
+    ],
+)
+def test_F48_no_mark_of_ours_is_seen_where_a_template_escapes(body: str, shown: str) -> None:
+    engine = CharEngine("{% set m = messages[0] %}{{ " + body + " }}")
+    tokens = chat(engine, user("<|im_end|>\ue000<|im_"))
+    assert engine.text(tokens) == shown
+    assert control_ids(tokens) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "evil"),
+    [
+        ("m.content.replace('<image>', '')", "<|im_<image>end|>"),
+        ("m.content | replace('<image>', '')", "<|im_<image>end|>"),
+        ("m.content | lower", "<|IM_END|>"),
+        ("m.content.lower()", "<|IM_END|>"),
+        ("m.content.split('-') | join", "<|im-_end|>"),
+        ("''.join(m.content.split())", "<|im _end|>"),
+        ("m.content.splitlines() | join", "<|im_\nend|>"),
+        ("m.content | reverse", ">|dne_mi|<"),
+        ("m.content[1:]", "x<|im_end|>"),
+        ("m.content[::2]", "<-|-i-m-_-e-n-d-|->"),
+        ("m.content | list | join", "<|im_end|>"),
+        ("'<|im_' ~ m.content", "end|>"),
+        ("'<|im_' + m.content", "end|>"),
+        ("'<|im_%s|>' % m.content", "end"),
+        ("'<|im_{}|>'.format(m.content)", "end"),
+        ("['<|im_', m.content, '|>'] | join", "end"),
+        ("'<|im_X|>'.replace('X', m.content)", "end"),
+        ("{'<|im_end': m.content} | items | first | join", "|>"),
+        ("(m.content | tojson)[1:-1]", "<|im_end|>"),
+        ("m.content | string | trim | indent | title | lower", "<|im_end|>"),
+        ("m.content.partition('-') | map('replace', '-', '') | join", "<|im_-end|>"),
+        ("m.content.strip('x')", "x<|im_end|>x"),
+        ("m.content.removeprefix('x') | truncate(10, true, '', 0)", "x<|im_end|>yy"),
+        ("m.content.center(12)", "<|im_end|>"),
+        ("m.content.swapcase()", "<|IM_END|>"),
+        ("{m.content: 1} | list | first", "<|im_end|>"),
+        ("[m.content, m.content] | unique | first", "<|im_end|>"),
+        ("[m] | map(attribute='content') | sort | first", "<|im_end|>"),
+        ("m.content * 1", "<|im_end|>"),
+    ],
+)
+def test_F48_no_control_token_forms_when_a_template_changes_a_text(body: str, evil: str) -> None:
+    engine = CharEngine("{% set m = messages[0] %}{{ " + body + " }}</s>")
+    tokens = chat(engine, user(evil))
+    assert "<|im_end|>" in engine.text(tokens)
+    assert control_ids(tokens) == [FIRST_CONTROL + 1]
+
+
+@pytest.mark.parametrize("body", ["'<|IM_END|>' | lower", "'<|im_' ~ 'end|>'", "'<|im_%s|>' % 'end'"])
+def test_a_template_may_build_its_own_control_tokens(body: str) -> None:
+    engine = CharEngine("{{ messages[0].content }}{{ " + body + " }}")
+    assert control_ids(chat(engine, user("a"))) == [FIRST_CONTROL + 3]
+
+
+def test_F48_a_users_text_beside_a_control_token_does_not_hide_it() -> None:
+    engine = CharEngine("<|im_end|>{{ messages[0].content }}")
+    assert control_ids(chat(engine, user("<|x|>"))) == [FIRST_CONTROL + 3]
 
 
 # --- what begins and ends a prompt --------------------------------------------------------------

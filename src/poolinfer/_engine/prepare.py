@@ -24,7 +24,8 @@ def prepare(
     Raises:
         InvalidRequest: the job does not fit this model (no chat template, embedding only, token ids, no tokens).
         ContextOverflow: its prompt and output do not fit `n_ctx` tokens.
-        CallCancelled: `cancelled` said True at the beginning, or between two texts to embed.
+        CallCancelled: `cancelled` said True at the beginning, while a chat template was rendered, or between two
+            texts to embed.
     """
     request = job.request
     _check(cancelled)
@@ -35,20 +36,20 @@ def prepare(
     if not engine.info.generates:
         raise InvalidRequest("prompt: this model only embeds; use embed", field="prompt")
     check_tokens(request.logit_bias, engine.info.n_vocab)
-    prepared = _prompt(request, prompter)
+    prepared = _prompt(request, prompter, cancelled)
     if not prepared.tokens:
         raise InvalidRequest(
             "prompt: it has no tokens; say something, or use another template", field="prompt"
         )
-    check_fit(len(prepared.tokens), request.max_tokens, n_ctx)
+    check_fit(len(prepared.tokens), request.max_tokens, n_ctx, engine.info.n_positions)
     return Slot(job.id, emit, request, prepared, engine, n_ctx)
 
 
-def _prompt(request: Chat | Raw, prompter: Prompter) -> Prepared:
+def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], bool]) -> Prepared:
     if isinstance(request, Raw):
         return prompter.raw(request.prompt, request.parse_special)
     tools = request.tools if request.tool_choice != "none" else ()
-    return prompter.chat(cast("Sequence[Mapping[str, Any]]", request.prompt), tools)
+    return prompter.chat(cast("Sequence[Mapping[str, Any]]", request.prompt), tools, stop=cancelled)
 
 
 def _texts(request: Embed, engine: Engine, n_ctx: int, cancelled: Callable[[], bool]) -> list[list[int]]:
@@ -72,7 +73,7 @@ def _text(field: str, text: str, truncate: bool, engine: Engine, n_ctx: int) -> 
         raise InvalidRequest(f"{field} has no tokens: give some text", field=field)
     if truncate and len(tokens) > n_ctx:
         tokens = _cut(tokens, n_ctx, engine)
-    check_text_fit(field, len(tokens), n_ctx)
+    check_text_fit(field, len(tokens), n_ctx, engine.info.n_positions)
     return tokens
 
 

@@ -1,32 +1,26 @@
 """From messages to tokens: the chat template, and tokens that no text of a user can forge.
 
-A template glues trusted text (``<|im_start|>``) and strings from anywhere into one string. So before
-rendering, each string is *defused*: a private-use character, the mark, is put into every spelling of a
-control token, and where the string could become one together with its neighbours. Spellings found after
-rendering are then the template's own; the text is cut at the marks that do break a spelling, and all
-marks vanish.
+A template glues trusted text (``<|im_start|>``) and strings from anywhere into one string. Of each character of
+that string it is known who wrote it (see `origin`), so a control token is one only where the template itself
+wrote its whole spelling. All other text is tokenized as text, cut where it spells a token that it may not be.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import chain
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from .._errors import InvalidRequest
 from .base import Engine
+from .origin import FOREIGN, cut, origin
 from .size import check_size
 from .spellings import Spellings
-from .template import ChatTemplate, thaw
+from .template import ChatTemplate
 
-#: Roles that a template may build into control tokens, and of these the ones whose markers count.
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function", "ipython"})
-TRUSTED = frozenset({"system", "developer", "assistant"})
-
-_PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U000ffffd]")
+_THINK = "<think>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +50,37 @@ class Prompter:
         info = engine.info
         source = info.chat_template if template is None else template
         self._template = None if source is None else ChatTemplate(source, info.bos, info.eos)
-        self._control = Spellings(info.control)
-        self._markers = Spellings((*info.control, *info.markers))
-        self._private = set(_PRIVATE.findall("".join((source or "", *info.control, *info.markers))))
+        self._control = Spellings(info.control, trusted=False)
+        self._markers = Spellings(info.markers, trusted=True)
         self._ids: dict[str, _Special] = {}
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Prepared:
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]],
+        *,
+        stop: Callable[[], bool] | None = None,
+    ) -> Prepared:
         """Tokens of a chat, in which control tokens come from the template only.
 
+        `stop` is asked every few milliseconds whether the call was given up.
+
         Raises:
-            InvalidRequest: there is no chat template, or it refuses these messages, or they are too long.
+            InvalidRequest: there is no chat template, or it refuses these messages, or does too much with them,
+                or they are too long.
+            CallCancelled: `stop` said so.
         """
         if self._template is None:
             raise InvalidRequest(
                 "this model has no chat template; pass chat_template= to Model.load, or use raw",
                 field="prompt",
             )
-        mark = self._mark(messages, tools)
-        safe_tools = thaw(tools, partial(self._markers.defuse, mark=mark))
-        rendered = self._template.render([self._message(m, mark) for m in messages], safe_tools)
+        rendered = self._template.render(messages, tools, stop=stop)
         self._check_size(rendered)
-        tokens = self._assemble(rendered, mark)
+        tokens = self._assemble(rendered)
         if tokens[: len(self._bos)] != self._bos:
             tokens = self._bos + tokens
-        return Prepared(tokens, rendered.rstrip().endswith("<think>"))
+        return Prepared(tokens, _opens_reasoning(rendered))
 
     def raw(self, text: str, parse_special: bool) -> Prepared:
         """Tokens of a text as it is, with what the model wants around it.
@@ -102,59 +103,42 @@ class Prompter:
         around = self.engine.tokenize("", add_special=True, parse_special=False)
         return bos if bos == around[: len(bos)] else []
 
-    def _mark(self, *data: object) -> str:
-        """A character that occurs nowhere in the data, the template or the tokens."""
-        used = set(self._private)
-
-        def note(text: str) -> str:
-            used.update(_PRIVATE.findall(text))
-            return text
-
-        thaw(data, note)
-        for code in chain(range(0xE000, 0xF900), range(0xF0000, 0xFFFFE)):
-            if chr(code) not in used:
-                return chr(code)
-        raise InvalidRequest("the messages use every private-use character there is", field="prompt")
-
-    def _message(self, message: Mapping[str, Any], mark: str) -> dict[str, Any]:
-        """A message with its strings defused; only a known role stays as it is."""
-        role = message.get("role")
-        spellings = self._control if role in TRUSTED else self._markers
-        fields = {key: value for key, value in message.items() if key != "role" or role not in ROLES}
-        safe = thaw(fields, partial(spellings.defuse, mark=mark, inner=True))
-        return {**({"role": role} if role in ROLES else {}), **safe}
-
-    def _assemble(self, rendered: str, mark: str) -> list[int]:
+    def _assemble(self, rendered: str) -> list[int]:
         tokens: list[int] = []
         end, strip = 0, False
-        for match in self._control.pattern.finditer(rendered):
+        for match in self._control.meant(rendered):
             special = self._special(match.group())
-            tokens += self._plain(rendered[end : match.start()], mark, strip, special.strips_before)
+            tokens += self._plain(cut(rendered, end, match.start()), strip, special.strips_before)
             tokens += special.ids
             end, strip = match.end(), special.strips_after
-        return tokens + self._plain(rendered[end:], mark, strip, False)
+        return tokens + self._plain(cut(rendered, end, None), strip, False)
 
-    def _plain(self, text: str, mark: str, strip_start: bool, strip_end: bool) -> list[int]:
+    def _plain(self, text: str, strip_start: bool, strip_end: bool) -> list[int]:
         """Tokens of a text between control tokens."""
         # Tokenizers that put a space before a text (SentencePiece) do so after each control token, as
-        # they do in one piece; a text cut at a mark gets one there as well, which changes nothing else.
-        parts = self._markers.cut(text, mark)
+        # they do in one piece; a text that is cut gets one there as well, which changes nothing else.
+        places = {*self._control.forged(text), *self._markers.forged(text)}
+        parts = [text[a:b] for a, b in pairwise((0, *sorted(places), len(text)))]
         if strip_start:
             parts[0] = parts[0].lstrip()
         if strip_end:
             parts[-1] = parts[-1].rstrip()
-        tokenize = partial(self.engine.tokenize, add_special=False, parse_special=False)
-        return [token for part in parts if part for token in tokenize(part)]
+        tokens: list[int] = []
+        for part in filter(None, parts):
+            tokens += self.engine.tokenize(part, add_special=False, parse_special=False)
+        return tokens
 
     def _special(self, spelling: str) -> _Special:
         known = self._ids.get(spelling)
         if known is None:
-            tokenize = partial(self.engine.tokenize, add_special=False, parse_special=True)
-            ids = tokenize(spelling)
+            ids = self._parsed(spelling)
             # Some models' control tokens swallow the whitespace beside them (Phi-3).
-            before, after = tokenize("\n" + spelling) == ids, tokenize(spelling + "\n") == ids
+            before, after = self._parsed("\n" + spelling) == ids, self._parsed(spelling + "\n") == ids
             known = self._ids[spelling] = _Special(ids, before, after)
         return known
+
+    def _parsed(self, spelling: str) -> list[int]:
+        return self.engine.tokenize(spelling, add_special=False, parse_special=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,3 +148,9 @@ class _Special:
     ids: list[int]
     strips_before: bool
     strips_after: bool
+
+
+def _opens_reasoning(rendered: str) -> bool:
+    end = len(rendered.rstrip())
+    start = max(0, end - len(_THINK))
+    return rendered[start:end] == _THINK and FOREIGN not in origin(rendered)[start:end]

@@ -1,88 +1,59 @@
-"""Where texts spell tokens, or could together with their neighbours; and how marks break that."""
+"""Where texts spell tokens: as tokens that a template meant, or as text that only looks like one."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+
+from .origin import FOREIGN, OWN, TRUSTED, origin
 
 #: Longest spelling of a token that is looked for; a longer one is always plain text.
 MAX_SPELLING = 128
 
+_OWN_RUNS = re.compile(b"\0+")
+_TRUSTED_AS_FOREIGN = bytes.maketrans(bytes((TRUSTED,)), bytes((FOREIGN,)))
+_TRUSTED_AS_OWN = bytes.maketrans(bytes((TRUSTED,)), bytes((OWN,)))
+
 
 class Spellings:
-    """Spellings of tokens, to be found in texts and broken by marks.
+    """Spellings of tokens, to be found in texts.
 
     Attributes:
         pattern: finds spellings, at each place the longest.
     """
 
-    def __init__(self, spellings: Iterable[str]) -> None:
+    def __init__(self, spellings: Iterable[str], *, trusted: bool) -> None:
+        """`trusted` says whether trusted turns may spell these, or the template alone."""
         # Whitespace runs are user-defined tokens in some models, and harmless.
         known = {s for s in spellings if 1 < len(s) <= MAX_SPELLING and s.strip(" \t\r\n\u2581")}
         regex = _regex(sorted(known)) or "(?!)"
         self.pattern = re.compile(regex)
         self._overlapping = re.compile(f"(?=({regex}))")
-        self._firsts = {spelling[0] for spelling in known}
-        self._lasts = {spelling[-1] for spelling in known}
-        self._longest = max(map(len, known), default=0)
-        self._joined = "\0".join(("", *sorted(known), ""))
+        self._table = _TRUSTED_AS_OWN if trusted else _TRUSTED_AS_FOREIGN
 
-    def defuse(self, text: str, *, mark: str, inner: bool = False) -> str:
-        """The text with a mark wherever it spells a token, or could with what comes beside it.
+    def meant(self, text: str) -> Iterator[re.Match[str]]:
+        """The spellings that are tokens: whoever wrote them may, and wrote each character."""
+        plain, by = str.__str__(text), self._authors(text)
+        if FOREIGN not in by:
+            yield from self.pattern.finditer(plain)
+            return
+        for run in _OWN_RUNS.finditer(by):
+            yield from self.pattern.finditer(plain, *run.span())
 
-        Args:
-            text: the text.
-            mark: the mark.
-            inner: whether also a text that could be the inside of a spelling gets one.
-        """
-        places = {start + 1 for start, _ in self._spans(text)}
-        places.update(self._borders(text, inner))
-        if not places:
-            return text
-        edges = [0, *sorted(places), len(text)]
-        return mark.join(text[a:b] for a, b in pairwise(edges))
+    def forged(self, text: str) -> Iterator[int]:
+        """Places at which a text must be cut, so that no piece spells a token that was not meant."""
+        plain, by = str.__str__(text), self._authors(text)
+        if FOREIGN not in by or not self.pattern.search(plain):
+            return
+        for match in self._overlapping.finditer(plain):
+            start, end = match.span(1)
+            foreign = by.find(FOREIGN, start, end)
+            if foreign >= 0:
+                # What is before the first foreign character may be a token that was meant.
+                yield max(foreign, start + 1)
 
-    def cut(self, text: str, mark: str) -> list[str]:
-        """The text without its marks, in pieces: cut at those marks that break a spelling.
-
-        A mark that breaks nothing leaves no trace, so that ordinary text is tokenized as in training.
-        """
-        parts = text.split(mark)
-        if len(parts) == 1:
-            return parts
-        text = "".join(parts)
-        inside = {place for start, end in self._spans(text) for place in range(start + 1, end)}
-        edges = [0, *sorted(inside.intersection(accumulate(map(len, parts)))), len(text)]
-        return [text[a:b] for a, b in pairwise(edges)]
-
-    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        if self.pattern.search(text):
-            for match in self._overlapping.finditer(text):
-                yield match.span(1)
-
-    def _borders(self, text: str, inner: bool) -> Iterator[int]:
-        # Inside the outer whitespace, because templates trim.
-        body = text.strip()
-        start = len(text) - len(text.lstrip())
-        if self._ends_a_spelling(body) or (inner and body and body in self._joined):
-            yield start
-        if self._begins_a_spelling(body):
-            yield start + len(body)
-
-    def _ends_a_spelling(self, body: str) -> bool:
-        """Whether the body's first characters are the last ones of a spelling."""
-        head = body[: self._longest]
-        return any(
-            char in self._lasts and head[:end] + "\0" in self._joined for end, char in enumerate(head, 1)
-        )
-
-    def _begins_a_spelling(self, body: str) -> bool:
-        """Whether the body's last characters are the first ones of a spelling."""
-        tail = body[-self._longest :] if self._longest else ""
-        return any(
-            char in self._firsts and "\0" + tail[start:] in self._joined for start, char in enumerate(tail)
-        )
+    def _authors(self, text: str) -> bytes:
+        return origin(text).translate(self._table)
 
 
 def _regex(words: Sequence[str]) -> str:

@@ -1,0 +1,237 @@
+"""From a chat template to Python: Jinja's syntax and control flow, with every operation a method of `Runtime`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from .filters import FILTERS
+from .library import GLOBALS, TESTS
+from .runtime import Runtime
+
+_OPERATIONS = (
+    *("add", "sub", "mul", "mod", "pow", "eq", "ne", "lt", "lteq", "gt", "gteq", "isin", "notin", "chain"),
+    *("text", "concat", "key", "item", "attribute", "slice", "each", "call", "pay"),
+)
+
+# What a template may be made of; anything else (include, import, extends, block) is refused.
+_KNOWN = frozenset(
+    [
+        *(
+            nodes.Template,
+            nodes.Output,
+            nodes.TemplateData,
+            nodes.For,
+            nodes.If,
+            nodes.Macro,
+            nodes.CallBlock,
+        ),
+        *(nodes.FilterBlock, nodes.With, nodes.Assign, nodes.AssignBlock, nodes.ExprStmt, nodes.Scope),
+        *(nodes.Continue, nodes.Break, nodes.Name, nodes.NSRef, nodes.Const, nodes.Tuple, nodes.List),
+        *(nodes.Dict, nodes.CondExpr, nodes.Filter, nodes.Test, nodes.Call, nodes.Getitem, nodes.Getattr),
+        *(nodes.Slice, nodes.Concat, nodes.Compare, nodes.Operand, nodes.Add, nodes.Sub, nodes.Mul),
+        *(
+            nodes.Div,
+            nodes.FloorDiv,
+            nodes.Mod,
+            nodes.Pow,
+            nodes.Not,
+            nodes.And,
+            nodes.Or,
+            nodes.Neg,
+            nodes.Pos,
+        ),
+        nodes.Keyword,
+    ]
+)
+
+# What running a node once costs, where that is more than one: it makes something, or keeps some output.
+_COSTS = {nodes.List: 64, nodes.Tuple: 64, nodes.Dict: 128, nodes.Pair: 64, nodes.Output: 8, nodes.Call: 32}
+
+
+def _binary(name: str) -> Callable[[Generator, nodes.BinExpr, Frame], None]:
+    def visit(self: Generator, node: nodes.BinExpr, frame: Frame) -> None:
+        self.operation(name, frame, node.left, node.right)
+
+    return visit
+
+
+class Generator(CodeGenerator):
+    """Generates the Python code of a template, in which only `Runtime` touches values."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sources: dict[int, int] = {}
+        self._bodies: dict[int, int] = {}
+
+    def operation(self, name: str, frame: Frame, *values: nodes.Expr | None) -> None:
+        """Generate a call of a method of `Runtime`."""
+        self.write(f"op_{name}(")
+        for value in values:
+            if value is None:
+                self.write("None")
+            else:
+                self.visit(value, frame)
+            self.write(", ")
+        self.write(")")
+
+    def write_commons(self) -> None:
+        """Give the code its operations."""
+        super().write_commons()
+        for name in _OPERATIONS:
+            self.writeline(f"op_{name} = context.{name}")
+        self.writeline("concat = op_concat")
+
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        """Generate the code of a node."""
+        if type(node) not in _KNOWN:
+            self.fail(f"a chat template cannot use {type(node).__name__}", node.lineno)
+        cost = self._sources.pop(id(node), 0)
+        if not cost:
+            return super().visit(node, *args, **kwargs)
+        self.write(f"op_each({cost}, ")
+        super().visit(node, *args, **kwargs)
+        self.write(")")
+
+    def blockvisit(self, nodes: Iterable[nodes.Node], frame: Frame) -> None:
+        """Generate the code of some statements; those that may run often pay each time."""
+        cost = self._bodies.pop(id(nodes), 0)
+        if cost:
+            self.writeline(f"op_pay({cost})")
+        super().blockvisit(nodes, frame)
+
+    # --- what may run often
+
+    def visit_For(self, node: nodes.For, frame: Frame) -> None:  # noqa: N802
+        self._bodies[id(node.body)] = _cost(node.body)
+        self._sources[id(node.iter)] = 1 + (_cost([node.test]) if node.test else 0)
+        super().visit_For(node, frame)
+
+    def macro_body(self, node: Any, frame: Frame) -> Any:
+        """Generate the code of a macro."""
+        self._bodies[id(node.body)] = _cost([*node.body, *node.defaults])
+        return super().macro_body(node, frame)
+
+    # --- output
+
+    def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: Any) -> str:  # noqa: ARG002
+        # Nothing is computed while a template is compiled.
+        if isinstance(node, nodes.TemplateData):
+            return node.data
+        if isinstance(node, nodes.Const) and isinstance(node.value, str):
+            return node.value
+        raise nodes.Impossible
+
+    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:  # noqa: ARG002
+        self.write("op_text(")
+
+    def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:  # noqa: ARG002
+        self.write(")")
+
+    # --- operations
+
+    visit_Add = _binary("add")  # noqa: N815
+    visit_Sub = _binary("sub")  # noqa: N815
+    visit_Mul = _binary("mul")  # noqa: N815
+    visit_Mod = _binary("mod")  # noqa: N815
+    visit_Pow = _binary("pow")  # noqa: N815
+
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
+        self.write("op_concat((")
+        for part in node.nodes:
+            self.visit(part, frame)
+            self.write(", ")
+        self.write("))")
+
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802
+        if len(node.ops) == 1:
+            self.operation(_comparison(node.ops[0]), frame, node.expr, node.ops[0].expr)
+            return
+        self.write("op_chain(")
+        self.visit(node.expr, frame)
+        for operand in node.ops:
+            self.write(f", ({_comparison(operand)!r}, lambda: ")
+            self.visit(operand.expr, frame)
+            self.write(")")
+        self.write(")")
+
+    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802
+        self.write("op_attribute(")
+        self.visit(node.node, frame)
+        self.write(f", {node.attr!r})")
+
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802
+        if isinstance(node.arg, nodes.Slice):
+            self.operation("slice", frame, node.node, node.arg.start, node.arg.stop, node.arg.step)
+        else:
+            self.operation("item", frame, node.node, node.arg)
+
+    def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:  # noqa: N802
+        self.write("op_call(")
+        self.visit(node.node, frame)
+        self.signature(node, frame, {"caller": "caller"} if forward_caller else None)
+        self.write(")")
+
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:  # noqa: N802
+        self.write("{")
+        for pair in node.items:
+            self.operation("key", frame, pair.key)
+            self.write(": ")
+            self.visit(pair.value, frame)
+            self.write(", ")
+        self.write("}")
+
+
+def _comparison(operand: nodes.Operand) -> str:
+    return {"in": "isin"}.get(operand.op, operand.op)
+
+
+def _cost(body: Iterable[nodes.Node]) -> int:
+    """What running some nodes once costs at most (loops in them pay for each further time)."""
+    inner = [node for part in body for node in (part, *part.find_all(nodes.Node))]
+    return sum(_COSTS.get(type(node), 1) for node in inner)
+
+
+class Generation(Extension):
+    """``{% generation %}``: what the model says, marked for training. It is rendered like any other part."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        """The block as a scope of its own."""
+        lineno = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body, lineno=lineno)
+
+
+def names(sandbox: Sandbox, source: str) -> frozenset[str]:
+    """All names and texts by which a template may read something of a message."""
+    tree = sandbox.parse(source)
+    attributes = {node.attr for node in tree.find_all(nodes.Getattr)}
+    texts = {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
+    return frozenset(attributes | texts)
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja with the syntax and the globals that Hugging Face's libraries give chat templates."""
+
+    code_generator_class = Generator
+    context_class = Runtime
+
+    def __init__(self) -> None:
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            # Constants are not computed ahead of time, where nothing is bounded.
+            optimized=False,
+            extensions=["jinja2.ext.loopcontrols", Generation],
+        )
+        self.filters = dict(FILTERS)
+        self.tests = dict(TESTS)
+        self.globals = dict(GLOBALS)

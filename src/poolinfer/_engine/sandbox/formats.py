@@ -1,0 +1,137 @@
+"""``"%s" % x`` and ``"{}".format(x)`` in chat templates: Python's, one field at a time, with origins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from string import Formatter
+from typing import Any
+
+from ..origin import Text, cut, derived, join
+from . import dump
+from .strings import PIECE, Pay, narrow
+
+_PERCENT = re.compile(
+    r"%(?:\((?P<key>[^()]*)\))?(?P<flags>[-#0 +]*)(?P<width>\d*)(?:\.(?P<digits>\d*))?[hlL]?(?P<kind>.?)",
+    re.S,
+)
+# A field is a name or a number, and then attributes and keys: ``0.name[key]``.
+_NAME = re.compile(r"[.\[]")
+_STEP = re.compile(r"\.([^.\[]+)|\[([^\]]*)\]")
+_NUMBERS = re.compile(r"\d+")
+
+
+def _joined(pay: Pay, pieces: Iterator[str]) -> str:
+    kept = list(pieces)
+    pay(sum(map(len, kept)))
+    return join(kept)
+
+
+def percent(pay: Pay, form: str, values: Any) -> str:
+    """What ``form % values`` is."""
+    return _joined(pay, _percent(pay, form, values))
+
+
+def _percent(pay: Pay, form: str, values: Any) -> Iterator[str]:
+    named: Any = values
+    ordered: Iterator[Any] = iter(values if isinstance(values, tuple) else (values,))
+    end = 0
+    for match in _PERCENT.finditer(form):
+        pay(PIECE + match.end() - end)
+        yield cut(form, end, match.start())
+        end = match.end()
+        key, kind = match["key"], match["kind"]
+        if kind == "%":
+            yield cut(form, match.start(), match.start() + 1)
+            continue
+        try:
+            value = named[key] if key is not None else next(ordered)
+        except StopIteration:
+            raise TypeError("not enough arguments for format string") from None
+        digits = "" if match["digits"] is None else f".{match['digits'] or 0}"
+        field = f"%{match['flags']}{match['width']}{digits}{kind}"
+        yield _one(pay, field, value, kind, cut(form, *match.span()))
+    pay(len(form) - end)
+    yield cut(form, end, None)
+    if not isinstance(values, dict) and next(ordered, ordered) is not ordered:
+        raise TypeError("not all arguments converted during string formatting")
+
+
+def _one(pay: Pay, form: str, value: Any, kind: str, source: str) -> str:
+    for number in _NUMBERS.findall(form):
+        narrow(int(number[:9]))
+    if kind in ("s", "r"):
+        shown = dump.text(pay, value) if kind == "s" else dump.python(pay, value)
+        if form in ("%s", "%r"):
+            return shown
+        pay(len(shown) + len(form))
+        return derived(f"{form[:-1]}s" % str.__str__(shown), shown, source)
+    return _number(pay, lambda: form % value, value, source)
+
+
+def brace(
+    pay: Pay,
+    form: str,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    look: Callable[[Any, bool, Any], Any],
+) -> str:
+    """What ``form.format(*args, **kwargs)`` is.
+
+    Args:
+        pay: pays for it.
+        form: the text with fields.
+        args: what numbered fields mean.
+        kwargs: what named fields mean.
+        look: takes an object, whether it is an attribute that is asked for, and a name: what is there.
+    """
+    return _joined(pay, _brace(pay, form, args, kwargs, look))
+
+
+def _brace(
+    pay: Pay,
+    form: str,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    look: Callable[[Any, bool, Any], Any],
+) -> Iterator[str]:
+    pay(len(form))
+    automatic = 0
+    for literal, field, spec, conversion in Formatter().parse(str.__str__(form)):
+        pay(PIECE + len(literal))
+        yield derived(literal, form)
+        if field is None:
+            continue
+        name = _NAME.split(field, 1)[0]
+        if not name:
+            name, automatic = str(automatic), automatic + 1
+        value = args[int(name)] if name.isdecimal() else kwargs[name]
+        for step in _STEP.finditer(field):
+            key = step[1] or step[2]
+            value = look(value, step[1] is not None, int(key) if key.isdecimal() else key)
+        yield _field(pay, form, value, spec or "", conversion)
+
+
+def _field(pay: Pay, form: str, value: Any, spec: str, conversion: str | None) -> str:
+    if "{" in spec:
+        raise ValueError("a format that is computed")
+    for number in _NUMBERS.findall(spec):
+        narrow(int(number[:9]))
+    if conversion is not None:
+        if conversion not in ("s", "r"):
+            raise ValueError(f"Unknown conversion specifier {conversion}")
+        value = dump.text(pay, value) if conversion == "s" else dump.python(pay, value)
+    if not spec:
+        return dump.text(pay, value)
+    if isinstance(value, str):
+        pay(len(value) + sum(int(number) for number in _NUMBERS.findall(spec)))
+        return derived(format(str.__str__(value), spec), value, form)
+    return _number(pay, lambda: format(value, spec), value, form)
+
+
+def _number(pay: Pay, form: Callable[[], str], value: Any, source: str) -> str:
+    if not isinstance(value, bool | int | float | Text | str):
+        raise TypeError(f"a number is needed, not {type(value).__name__}")
+    result = form()
+    pay(len(result))
+    return derived(result, source, value) if isinstance(value, str) else derived(result, source)

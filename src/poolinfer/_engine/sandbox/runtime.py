@@ -1,0 +1,294 @@
+"""What the code of a chat template may do with values, and what each operation costs.
+
+The code that `compiler` generates does nothing to values but by a method of `Runtime`. All values are plain data
+(None, numbers, texts, lists, tuples, dicts, ranges) or one of the few kinds of objects below, and only what stands
+here is known of them: a template never touches an attribute of a Python object.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from jinja2.runtime import Context, LoopContext, Macro, Undefined
+from jinja2.utils import Cycler, Joiner, Namespace, missing
+
+from ..origin import Safe, cut, join, origin
+from . import dump, formats
+from .methods import method
+from .strings import escaped, repeat
+
+#: Most bits of a number that a template may compute.
+MAX_BITS = 4096
+#: Deepest nesting of calls and of comparisons.
+MAX_DEPTH = 100
+
+_KEYS = (str, int, float, type(None))
+_SHORT = 64
+_LOOP = frozenset(
+    {
+        *("index", "index0", "revindex", "revindex0", "first", "last", "length"),
+        *("previtem", "nextitem", "depth", "depth0"),
+    }
+)
+
+
+class Function:
+    """Something that a template can call; its code gets the runtime first."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: Callable[..., Any]) -> None:
+        self.code = code
+
+
+class Runtime(Context):
+    """One rendering's variables, operations and fuel.
+
+    Attributes:
+        pay: pays for so many units.
+    """
+
+    pay: Callable[[int], None]
+    _calls = 0
+
+    # --- texts
+
+    def text(self, value: Any) -> str:
+        """A value as text, as ``str`` has it."""
+        if isinstance(value, str):
+            return value
+        return "" if isinstance(value, Undefined) else dump.text(self.pay, value)
+
+    def concat(self, parts: Iterable[Any]) -> str:
+        """Values as one text (``~``, and whatever collects output)."""
+        texts = [part if isinstance(part, str) else self.text(part) for part in parts]
+        self.pay(sum(map(len, texts)))
+        return join(texts)
+
+    # --- operators
+
+    def add(self, a: Any, b: Any) -> Any:
+        """``a + b``."""
+        if isinstance(a, str) and isinstance(b, str):
+            self.pay(len(a) + len(b))
+            if isinstance(a, Safe) or isinstance(b, Safe):
+                both = join([part if isinstance(part, Safe) else escaped(self.pay, part) for part in (a, b)])
+                return Safe(both, origin(both))
+            return join((a, b))
+        if isinstance(a, list | tuple):
+            self.pay(8 * (len(a) + len(b)))
+        return _number(a + b)
+
+    def sub(self, a: Any, b: Any) -> Any:
+        """``a - b``."""
+        return _number(a - b)
+
+    def mul(self, a: Any, b: Any) -> Any:
+        """``a * b``."""
+        if isinstance(a, int) and isinstance(b, str | list | tuple):
+            a, b = b, a
+        if isinstance(a, str | list | tuple) and isinstance(b, int):
+            self.pay(max(0, b) * len(a) * (1 if isinstance(a, str) else 8))
+            return repeat(a, b) if isinstance(a, str) else a * b
+        if isinstance(a, int) and isinstance(b, int):
+            _check_bits(a.bit_length() + b.bit_length())
+        return a * b
+
+    def pow(self, a: Any, b: Any) -> Any:
+        """``a ** b``."""
+        if isinstance(a, int) and isinstance(b, int):
+            _check_bits(a.bit_length() * abs(b))
+        return a**b
+
+    def mod(self, a: Any, b: Any) -> Any:
+        """``a % b``."""
+        return formats.percent(self.pay, a, b) if isinstance(a, str) else a % b
+
+    # --- comparisons
+
+    def eq(self, a: Any, b: Any) -> bool:
+        """``a == b``; never by Python's own comparison of lists and dicts, which takes as long as it likes."""
+        if isinstance(a, list | tuple | dict) and isinstance(b, list | tuple | dict):
+            return self._same(a, b, 0)
+        if isinstance(a, str) and isinstance(b, str) and len(a) == len(b) > _SHORT:
+            self.pay(len(a))
+        return bool(a == b)
+
+    def ne(self, a: Any, b: Any) -> bool:
+        """``a != b``."""
+        return not self.eq(a, b)
+
+    def lt(self, a: Any, b: Any) -> bool:
+        """``a < b``."""
+        self._check_order(a, b)
+        return bool(a < b)
+
+    def lteq(self, a: Any, b: Any) -> bool:
+        """``a <= b``."""
+        self._check_order(a, b)
+        return bool(a <= b)
+
+    def gt(self, a: Any, b: Any) -> bool:
+        """``a > b``."""
+        self._check_order(a, b)
+        return bool(a > b)
+
+    def gteq(self, a: Any, b: Any) -> bool:
+        """``a >= b``."""
+        self._check_order(a, b)
+        return bool(a >= b)
+
+    def isin(self, a: Any, b: Any) -> bool:
+        """``a in b``."""
+        if isinstance(b, list | tuple):
+            return any(item is a or self.eq(item, a) for item in self.each(4, b))
+        if isinstance(b, dict):
+            return self.key(a) in b
+        if isinstance(b, str):
+            self.pay(len(b))
+        elif isinstance(b, range) and not isinstance(a, int):
+            return False
+        return bool(operator.contains(b, a))
+
+    def notin(self, a: Any, b: Any) -> bool:
+        """``a not in b``."""
+        return not self.isin(a, b)
+
+    def chain(self, a: Any, *rest: tuple[str, Callable[[], Any]]) -> bool:
+        """``a < b < c``: names of comparisons and what comes after them."""
+        for name, operand in rest:
+            b = operand()
+            if not getattr(self, name)(a, b):
+                return False
+            a = b
+        return True
+
+    def _same(self, a: Any, b: Any, depth: int) -> bool:
+        if depth > MAX_DEPTH:
+            raise RecursionError("it is nested too deeply")
+        self.pay(8)
+        if isinstance(a, dict) and isinstance(b, dict):
+            return len(a) == len(b) and all(
+                key in b and self._same(item, b[key], depth + 1) for key, item in a.items()
+            )
+        if (isinstance(a, list) and isinstance(b, list)) or (isinstance(a, tuple) and isinstance(b, tuple)):
+            return len(a) == len(b) and all(self._same(x, y, depth + 1) for x, y in zip(a, b, strict=True))
+        if isinstance(a, list | tuple | dict) or isinstance(b, list | tuple | dict):
+            return False
+        return a is b or self.eq(a, b)
+
+    def _check_order(self, a: Any, b: Any) -> None:
+        if isinstance(a, list | tuple | dict) or isinstance(b, list | tuple | dict):
+            raise TypeError(f"{type(a).__name__} and {type(b).__name__} have no order")
+        if isinstance(a, str) and isinstance(b, str):
+            self.pay(min(len(a), len(b)))
+
+    def truth(self, value: Any) -> bool:
+        """Whether a value counts as true."""
+        return bool(value)
+
+    # --- what is in values
+
+    def key(self, key: Any) -> Any:
+        """A key of a dict, if it may be one (a nested tuple is hashed for as long as it likes)."""
+        if isinstance(key, _KEYS):
+            return key
+        if isinstance(key, Undefined):
+            return type(key)
+        raise TypeError(f"a {type(key).__name__} cannot be a key")
+
+    def item(self, value: Any, key: Any) -> Any:
+        """``value[key]``."""
+        if isinstance(value, dict):
+            if isinstance(key, _KEYS):
+                found = value.get(key, missing)
+                if found is not missing:
+                    return found
+        elif isinstance(value, str | list | tuple | range) and isinstance(key, int):
+            if -len(value) <= key < len(value):
+                return cut(value, key, key + 1 or None) if isinstance(value, str) else value[key]
+            return self._undefined(value, key)
+        elif isinstance(value, Undefined):
+            return value[0]
+        if isinstance(key, str):
+            return self.attribute(value, key)
+        return self._undefined(value, key if isinstance(key, _KEYS) else type(key).__name__)
+
+    def attribute(self, value: Any, name: str) -> Any:
+        """``value.name``: a method, or what a dict has under that name."""
+        code = method(value, name)
+        if code is not None:
+            return Function(lambda runtime, *args, **kwargs: code(runtime, value, *args, **kwargs))
+        if isinstance(value, dict):
+            found = value.get(name, missing)
+            return self._undefined(value, name) if found is missing else found
+        if isinstance(value, Namespace):
+            return self._undefined(value, name) if name[:1] == "_" else _read(self, value, name)
+        if (isinstance(value, LoopContext) and name in _LOOP) or (
+            isinstance(value, Cycler) and name == "current"
+        ):
+            return getattr(value, name)
+        if isinstance(value, Undefined):
+            return value[0]
+        return self._undefined(value, name)
+
+    def slice(self, value: Any, start: Any, stop: Any, step: Any) -> Any:
+        """``value[start:stop:step]``."""
+        if isinstance(value, str):
+            self.pay(len(value))
+            return cut(value, start, stop, step)
+        if isinstance(value, list | tuple):
+            self.pay(8 * len(range(len(value))[start:stop:step]))
+        return value[start:stop:step]
+
+    def each(self, cost: int, items: Any) -> Any:
+        """Items to loop over, paid for."""
+        if not isinstance(items, str | list | tuple | dict | range | Undefined):
+            raise TypeError(f"a {type(items).__name__} cannot be looped over")
+        # The characters of a text become texts.
+        self.pay((max(cost, 32) if isinstance(items, str) else cost) * len(items))
+        return items
+
+    def _undefined(self, value: Any, name: Any) -> Undefined:
+        return self.environment.undefined(obj=value, name=name)
+
+    # --- calls
+
+    def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """``function(...)``."""
+        self.pay(8 * len(args) + 64 * len(kwargs))
+        if isinstance(function, Function):
+            return function.code(self, *args, **kwargs)
+        if isinstance(function, Joiner):
+            return function()
+        if isinstance(function, Undefined):
+            return function()
+        if not isinstance(function, Macro | LoopContext):
+            raise TypeError(f"a {type(function).__name__} cannot be called")
+        self._calls += 1
+        if self._calls > MAX_DEPTH:
+            raise RecursionError("macros call each other too deeply")
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self._calls -= 1
+
+
+def _read(runtime: Runtime, value: Namespace, name: str) -> Any:
+    try:
+        return getattr(value, name)
+    except AttributeError:
+        return runtime._undefined(value, name)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, int):
+        _check_bits(value.bit_length())
+    return value
+
+
+def _check_bits(bits: int) -> None:
+    if bits > MAX_BITS:
+        raise OverflowError(f"a number of more than {MAX_BITS} bits")
