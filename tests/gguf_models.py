@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import gguf
@@ -19,7 +20,8 @@ CHATML = (
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MERGES = ("h e", "l l", "he ll", "hell o", "t h", "th e", "\u0120 t", "\u0120t h", "\u0120th e")
 _WIDTH, _HEADS, _FF, _LAYERS = 64, 4, 96, 2
-_NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3
+_NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"
 
 
 @dataclass
@@ -31,6 +33,7 @@ class Model:
     metadata: dict[str, object] = field(default_factory=dict)
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     vocabulary: int = 0
+    quantized: gguf.GGMLQuantizationType | None = None
 
     def __post_init__(self) -> None:
         self._random = np.random.default_rng(self.seed)
@@ -71,6 +74,14 @@ class Model:
             self.weight(f"{at}.ffn_gate", _WIDTH, _FF)
         self.weight(f"{at}.ffn_up", _WIDTH, _FF)
         self.weight(f"{at}.ffn_down", _FF, _WIDTH)
+
+    def experts(self, at: str, n: int) -> None:
+        """The matrices of feed-forward experts, of which a token takes two."""
+        self.weight(f"{at}.ffn_gate_inp", _WIDTH, n)
+        self.weight(f"{at}.ffn_gate_exps", _WIDTH, _FF, n)
+        self.weight(f"{at}.ffn_up_exps", _WIDTH, _FF, n)
+        self.weight(f"{at}.ffn_down_exps", _FF, _WIDTH, n)
+        self.say(expert_count=n, expert_used_count=2)
 
     def mamba(self, at: str, *, norms: bool) -> None:
         """A state-space layer."""
@@ -113,14 +124,48 @@ class Model:
     def wordpiece(self) -> None:
         """BERT's kind of vocabulary: words by letters."""
         special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"
-        tokens = [*special, *(f"\u2581{letter}" for letter in letters), *letters, "\u2581the", "\u2581hello"]
+        tokens = [
+            *special,
+            *(f"\u2581{letter}" for letter in _LETTERS),
+            *_LETTERS,
+            "\u2581the",
+            "\u2581hello",
+        ]
         kinds = [_UNKNOWN if token == "[UNK]" else _CONTROL for token in special]
         self._tokens("bert", tokens, kinds + [_NORMAL] * (len(tokens) - len(kinds)))
         names = ("padding", "unknown", "cls", "seperator", "mask")  # as llama.cpp spells it
         self.metadata.update({f"tokenizer.ggml.{name}_token_id": i for i, name in enumerate(names)})
         self.metadata.update({"tokenizer.ggml.bos_token_id": 2, "tokenizer.ggml.eos_token_id": 3})
-        self.metadata["tokenizer.ggml.token_type_count"] = 2
+
+    def sentencepiece(self, missing: int = -1) -> None:
+        """Words by letters, and everything else by tokens of bytes; without one of these, if asked for."""
+        special = ["<unk>", "<s>", "</s>"]
+        codes = [f"<0x{byte:02X}>" for byte in range(256) if byte != missing]
+        words = ["\u2581", *_LETTERS, "th", "he", "the", "\u2581the", "ll", "llo", "hello"]
+        kinds = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * len(codes), *[_NORMAL] * len(words)]
+        self._scored("llama", [*special, *codes, *words], kinds)
+        self.metadata.update({"tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2})
+        self.metadata.update({"tokenizer.ggml.unknown_token_id": 0, "tokenizer.ggml.add_bos_token": True})
+        self.metadata["tokenizer.chat_template"] = CHATML
+
+    def unigram(self) -> None:
+        """T5's kind of vocabulary: the likeliest pieces, and one token for all that is unknown."""
+        special = ["<s>", "<pad>", "</s>", "<unk>"]
+        words = ["\u2581", *_LETTERS, "th", "the", "\u2581the", "hello"]
+        kinds = [*[_CONTROL] * 3, _UNKNOWN, *[_NORMAL] * len(words)]
+        self._scored("t5", [*special, *words], kinds)
+        names = ("bos", "padding", "eos", "unknown")
+        self.metadata.update({f"tokenizer.ggml.{name}_token_id": i for i, name in enumerate(names)})
+        self.metadata.update({"tokenizer.ggml.add_space_prefix": True, "tokenizer.ggml.add_eos_token": True})
+
+    def rwkv(self) -> None:
+        """RWKV's kind of vocabulary: bytes and words, escaped as in Python."""
+        tokens = ["<s>", *(f"\\x{byte:02x}" for byte in range(256)), "the", " the", "hello"]
+        self._tokens("rwkv", tokens, [_CONTROL, *[_NORMAL] * (len(tokens) - 1)])
+
+    def _scored(self, model: str, tokens: list[str], kinds: list[int]) -> None:
+        self._tokens(model, tokens, kinds)
+        self.metadata["tokenizer.ggml.scores"] = [-float(i) for i in range(len(tokens))]
 
     def _tokens(self, model: str, tokens: list[str], kinds: list[int]) -> None:
         self.vocabulary = len(tokens)
@@ -141,7 +186,11 @@ class Model:
         for key, value in self.metadata.items():
             _add(writer, key, value)
         for name, data in self.tensors.items():
-            writer.add_tensor(name, np.ascontiguousarray(data))
+            if self.quantized is not None and data.ndim > 1 and "norm" not in name and "ssm" not in name:
+                packed = gguf.quants.quantize(data, self.quantized)
+                writer.add_tensor(name, packed, raw_dtype=self.quantized)
+            else:
+                writer.add_tensor(name, np.ascontiguousarray(data))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -171,10 +220,22 @@ def _add(writer: gguf.GGUFWriter, key: str, value: object) -> None:
         raise TypeError(f"{key}: {value!r}")
 
 
-def write_llama(path: str | Path, *, chat_template: bool = True, seed: int = 0, **overrides: object) -> Path:
-    """A plain causal transformer, two query heads to a KV head."""
-    model = Model("llama", seed)
-    model.bpe(chat_template)
+def write_llama(
+    path: str | Path,
+    *,
+    chat_template: bool = True,
+    seed: int = 0,
+    vocabulary: Callable[[Model], None] | None = None,
+    quantized: gguf.GGMLQuantizationType | None = None,
+    experts: int = 0,
+    **overrides: object,
+) -> Path:
+    """A plain causal transformer, two query heads to a KV head; with experts, a mixture of them."""
+    model = Model("llama", seed, quantized=quantized)
+    if vocabulary is None:
+        model.bpe(chat_template)
+    else:
+        vocabulary(model)
     model.say(**{"attention.head_count_kv": _HEADS // 2})
     model.embed_tokens()
     model.norm("output_norm")
@@ -182,7 +243,10 @@ def write_llama(path: str | Path, *, chat_template: bool = True, seed: int = 0, 
         at = f"blk.{i}"
         model.norm(f"{at}.attn_norm", f"{at}.ffn_norm")
         model.attention(at, _WIDTH // 2)
-        model.feed_forward(at)
+        if experts:
+            model.experts(at, experts)
+        else:
+            model.feed_forward(at)
     return model.write(path, overrides)
 
 
@@ -233,10 +297,18 @@ def write_gemma2(
     return model.write(path, overrides)
 
 
-def write_bert(path: str | Path, *, pooling: int = 1, seed: int = 0, **overrides: object) -> Path:
+def write_bert(
+    path: str | Path,
+    *,
+    pooling: int = 1,
+    seed: int = 0,
+    vocabulary: Callable[[Model], None] = Model.wordpiece,
+    **overrides: object,
+) -> Path:
     """An encoder that makes vectors only; `pooling` is 1 for mean, 2 for cls."""
     model = Model("bert", seed)
-    model.wordpiece()
+    vocabulary(model)
+    model.metadata["tokenizer.ggml.token_type_count"] = 2
     model.say(**{"attention.causal": False, "attention.layer_norm_epsilon": 1e-5, "pooling_type": pooling})
     model.embed_tokens()
     model.weight("token_types", _WIDTH, 2)
@@ -249,6 +321,27 @@ def write_bert(path: str | Path, *, pooling: int = 1, seed: int = 0, **overrides
         model.feed_forward(at, gate=False)
         model.norm(f"{at}.attn_output_norm", f"{at}.layer_output_norm")
         model.bias(f"{at}.attn_output_norm", f"{at}.layer_output_norm")
+    return model.write(path, overrides)
+
+
+def write_gpt2(path: str | Path, *, chat_template: bool = True, seed: int = 0, **overrides: object) -> Path:
+    """A causal one that has learned a vector for each of 512 positions."""
+    model = Model("gpt2", seed)
+    model.bpe(chat_template)
+    model.say(**{"attention.layer_norm_epsilon": 1e-5})
+    model.embed_tokens()
+    model.weight("position_embd", _WIDTH, 512)
+    model.norm("output_norm")
+    model.bias("output_norm")
+    for i in range(_LAYERS):
+        at = f"blk.{i}"
+        model.norm(f"{at}.attn_norm", f"{at}.ffn_norm")
+        model.bias(f"{at}.attn_norm", f"{at}.ffn_norm", f"{at}.attn_output", f"{at}.ffn_down")
+        model.weight(f"{at}.attn_qkv", _WIDTH, 3 * _WIDTH)
+        model.bias(f"{at}.attn_qkv", size=3 * _WIDTH)
+        model.weight(f"{at}.attn_output", _WIDTH, _WIDTH)
+        model.feed_forward(at, gate=False)
+        model.bias(f"{at}.ffn_up", size=_FF)
     return model.write(path, overrides)
 
 
@@ -271,12 +364,23 @@ def write_t5(path: str | Path, *, seed: int = 0, **overrides: object) -> Path:
     return model.write(path, overrides)
 
 
+#: Vocabularies, quantised weights and experts, by name; the architectures are in `WRITERS`.
+VARIANTS: Mapping[str, Callable[..., Path]] = {
+    "sentencepiece": partial(write_llama, vocabulary=Model.sentencepiece),
+    "rwkv": partial(write_llama, vocabulary=Model.rwkv),
+    "unigram": partial(write_bert, vocabulary=Model.unigram),
+    "q8_0": partial(write_llama, quantized=gguf.GGMLQuantizationType.Q8_0),
+    "q4_0": partial(write_llama, quantized=gguf.GGMLQuantizationType.Q4_0),
+    "experts": partial(write_llama, experts=4),
+}
+
 #: Every kind by name.
 WRITERS: Mapping[str, Callable[..., Path]] = {
     "llama": write_llama,
     "mamba": write_mamba,
     "jamba": write_jamba,
     "gemma2": write_gemma2,
+    "gpt2": write_gpt2,
     "bert": write_bert,
     "t5": write_t5,
 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
 from gguf_models import WRITERS
 
-from poolinfer import InvalidRequest, Model, ModelError, Pool, Raw
+from poolinfer import ContextOverflow, InvalidRequest, Model, ModelError, Pool, Raw
 
 PROMPTS = [f"{'word ' * (n % 5)}prompt {n}" for n in range(12)]
 
@@ -52,6 +53,42 @@ def test_F60_an_embedding_model_embeds_and_refuses_the_rest(tmp_path: Path) -> N
             pool.chat("hello")
         with pytest.raises(InvalidRequest, match="only embeds"):
             pool.raw("hello")
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_a_context_beyond_the_learned_positions_is_refused(tmp_path: Path, kind: str) -> None:
+    """llama.cpp aborts the process where it looks up a position that is not there."""
+    path = WRITERS[kind](tmp_path / "model.gguf", **{"general.name": "short"})
+    model = Model.load(path, n_ctx=512)
+    for attempt in (lambda: Model.load(path, n_ctx=513), lambda: Pool(model, n_ctx=100_000)):
+        with pytest.raises(InvalidRequest, match=r"n_ctx is \d+: short has learned 512 positions") as caught:
+            attempt()
+        assert caught.value.field == "n_ctx"
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_the_last_learned_position_is_used_and_none_after_it(tmp_path: Path, kind: str) -> None:
+    with Pool(Model.load(WRITERS[kind](tmp_path / "model.gguf")), slots=1, n_ctx=512) as pool:
+        if kind == "bert":
+            assert pool.embed("." * 510).prompt_tokens == 512
+        else:
+            usage = pool.raw("." * 500, temperature=0, max_tokens=12).usage
+            assert (usage.prompt_tokens, usage.completion_tokens) == (500, 12)
+        with pytest.raises(ContextOverflow, match="learned 512 positions") as caught:
+            pool.embed("." * 511) if kind == "bert" else pool.raw("." * 512)
+        assert "raise n_ctx" not in caught.value.message
+
+
+def test_a_context_longer_than_the_training_warns_once_where_positions_are_computed(tmp_path: Path) -> None:
+    model = Model.load(WRITERS["llama"](tmp_path / "model.gguf", **{"general.name": "plain"}))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")  # Python's own: once for each line
+        for _ in range(2):
+            pool = Pool(model, slots=1, n_ctx=4096)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert "n_ctx is 4096, but plain was trained for 512" in str(caught[0].message)
+    with pool:
+        assert pool.raw("." * 600, max_tokens=1).usage.prompt_tokens == 600
 
 
 def test_F60_an_encoder_decoder_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf_bytes import DATA, PAIRS, array, gguf, number, pair, refused, string, strings
+from gguf_bytes import DATA, PAIRS, array, gguf, number, pair, refused, string, strings, tensor
 
 import poolinfer._gguf
 from poolinfer._errors import ModelError
@@ -228,6 +228,21 @@ def test_a_large_vocabulary_is_quick(write: Callable[[bytes], Path]) -> None:
 
 def test_the_first_of_a_split_may_hold_no_tensors(write: Callable[[bytes], Path]) -> None:
     assert read_model_file(write(gguf([*PAIRS, pair("split.count", 2, b"\2\0")], [], data=0))).n_tensors == 0
+
+
+def test_what_is_no_weight_may_be_of_whole_numbers(write: Callable[[bytes], Path]) -> None:
+    table = tensor("blk.0.ffn_gate_tid2eid.weight", [6, 16], kind=26)
+    pairs = [*PAIRS, pair("llama.attention.layer_norm_rms_epsilon", 6, b"\0\0\0\0")]
+    assert read_model_file(write(gguf(pairs, [table]))).n_tensors == 1
+
+
+@pytest.mark.parametrize(("dims", "expected"), [([32, 3], 3), ([32], 1)])
+def test_learned_positions_are_counted(
+    write: Callable[[bytes], Path], dims: list[int], expected: int
+) -> None:
+    assert read_model_file(write(gguf())).n_positions is None
+    found = read_model_file(write(gguf(tensors=[tensor("position_embd.weight", dims)])))
+    assert found.n_positions == expected
 
 
 def test_no_descriptor_is_left(write: Callable[[bytes], Path]) -> None:

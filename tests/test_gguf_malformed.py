@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from struct import pack
 
 import pytest
 from gguf_bytes import (
@@ -39,6 +41,7 @@ def write(tmp_path: Path) -> Callable[[bytes], Path]:
     return write
 
 
+EPSILON = "llama.attention.layer_norm_rms_epsilon"
 MALFORMED: dict[str, tuple[bytes, str]] = {
     "magic": (gguf(magic=b"GGML"), "not a GGUF file"),
     "version 0": (gguf(version=0), "version 0"),
@@ -94,6 +97,19 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "tensor type unknown": (gguf(tensors=[tensor("a", [32], kind=43)]), "unknown type 43"),
     "tensor type removed": (gguf(tensors=[tensor("a", [32], kind=4)]), "unknown type 4"),
     "tensor type negative": (gguf(tensors=[tensor("a", [32], kind=-1)]), "unknown type"),
+    "tensor of Q8_1": (gguf(tensors=[tensor("a", [32], kind=9)]), "type Q8_1"),
+    "tensor of Q8_K": (gguf(tensors=[tensor("a", [256], kind=15)]), "type Q8_K"),
+    "tensor of I8": (gguf(tensors=[tensor("a", [32], kind=24)]), "type I8"),
+    "tensor of I16": (gguf(tensors=[tensor("a", [32], kind=25)]), "type I16"),
+    "tensor of I32": (gguf(tensors=[tensor("a", [32], kind=26)]), "type I32"),
+    "tensor of I64": (gguf(tensors=[tensor("a", [32], kind=27)]), "type I64"),
+    "tensor of F64": (gguf(tensors=[tensor("a", [32], kind=28)]), "type F64"),
+    "norm quantised": (gguf(tensors=[tensor("blk.0.attn_norm.weight", [32], kind=8)]), "quantised (type 8)"),
+    "bias quantised": (gguf(tensors=[tensor("blk.0.attn_q.bias", [32], kind=8)]), "quantised (type 8)"),
+    "epsilon negative": (gguf([*PAIRS, pair(EPSILON, 6, pack("<f", -0.5))]), "is -0.5"),
+    "epsilon NaN": (gguf([*PAIRS, pair(EPSILON, 6, pack("<f", math.nan))]), "is nan"),
+    "epsilon infinite": (gguf([*PAIRS, pair(EPSILON, 12, pack("<d", math.inf))]), "is inf"),
+    "epsilon of a list": (gguf([*PAIRS, array(EPSILON, 6, 2, pack("<2f", 1e-5, -1.0))]), "is -1.0"),
     "row not whole blocks": (gguf(tensors=[tensor("a", [33], kind=8)]), "whole blocks"),
     "row not whole superblocks": (gguf(tensors=[tensor("a", [32, 8], kind=12)]), "whole blocks"),
     "offset misaligned": (gguf(tensors=[tensor("a", [32], offset=1)]), "offset 1"),

@@ -27,6 +27,16 @@ def test_F44_boundary(n_prompt: int, max_tokens: int | None, fits: bool) -> None
     assert (caught.value.n_prompt, caught.value.n_ctx) == (n_prompt, 64)
 
 
+@pytest.mark.parametrize(("n_positions", "advice"), [(None, True), (65, True), (64, False)])
+def test_an_overflow_advises_a_larger_n_ctx_only_where_there_can_be_one(
+    n_positions: int | None, advice: bool
+) -> None:
+    with pytest.raises(ContextOverflow) as caught:
+        check_fit(65, None, 64, n_positions)
+    assert ("raise n_ctx" in caught.value.message) == advice
+    assert (f"{n_positions} positions" in caught.value.message) == (n_positions is not None)
+
+
 WRONG_INTS = (True, False, 1.0, 1.5, math.nan, math.inf, "1", [1], 10**400, -(10**5000), object())
 
 

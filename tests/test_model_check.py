@@ -11,15 +11,18 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf_models import WRITERS, write_llama
+from gguf_header import read
+from gguf_models import VARIANTS, WRITERS, write_llama
+from gguf_models import Model as Vocabulary
 
 from poolinfer import Model, ModelError, Pool, PoolClosed, demo_model
 from poolinfer._engine import probe
-from poolinfer._engine.llama import load
+from poolinfer._engine.llama import bindings, load
 from poolinfer._engine.probe import Trial
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer._spec import LaneSpec, ModelSpec
@@ -28,6 +31,7 @@ from poolinfer.testing import wait_until
 WAIT = 40.0
 SRC = str(Path(__file__).parent.parent / "src")
 LOGGER = "poolinfer"
+F16 = 1
 
 #: Metadata of a small llama with one lie in it, and what is said of it then.
 LIES: dict[str, tuple[dict[str, Any], str]] = {
@@ -68,9 +72,35 @@ def test_F57_a_file_that_the_native_code_does_not_survive(lie: str, tmp_path: Pa
     _refused(model, rf"(?s)model\.gguf: llama\.cpp cannot load.*{reason}")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind != "t5"])
+@pytest.mark.parametrize("byte", [0xCE, 0xD0, 0xE3])
+def test_F57_a_vocabulary_without_the_token_of_one_byte(byte: int, tmp_path: Path) -> None:
+    """llama.cpp ends the process at the first prompt that holds it."""
+    vocabulary = partial(Vocabulary.sentencepiece, missing=byte)
+    model = Model.load(write_llama(tmp_path / "model.gguf", vocabulary=vocabulary))
+    _refused(model, "(?s)llama\\.cpp cannot load.*signal 6.*unordered_map")
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensor", "type"),
+    [("llama", "blk.1.ffn_norm.weight", F16), ("bert", "token_embd_norm.bias", F16)],
+)
+def test_F57_a_file_that_only_computing_does_not_survive(
+    kind: str, tensor: str, type: int, tmp_path: Path
+) -> None:
+    path = WRITERS[kind](tmp_path / "model.gguf")
+    header = read(path.read_bytes())
+    (found,) = (item for item in header.tensors if item.name == tensor.encode())
+    found.kind = type
+    path.write_bytes(header.pack())
+    _refused(Model.load(path), "(?s)llama\\.cpp cannot load.*signal 6")
+
+
+ALL_KINDS = {**VARIANTS, **{kind: write for kind, write in WRITERS.items() if kind != "t5"}}
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_F57_sound_files_of_every_kind_pass(kind: str, tmp_path: Path) -> None:
-    spec = Model.load(WRITERS[kind](tmp_path / "model.gguf")).spec
+    spec = Model.load(ALL_KINDS[kind](tmp_path / "model.gguf")).spec
     with Trial(spec) as trial:
         trial.wait(lambda: False)
     trial.judge_file()
@@ -227,6 +257,18 @@ def test_a_file_is_tried_once(monkeypatch, tmp_path):
     with Pool(Model.load(tmp_path / "model.gguf"), n_ctx=64):
         pass
     assert len(tried) == 2
+
+
+def test_layers_for_a_gpu_that_is_not_there_are_warned_of(tmp_path, caplog):
+    if bindings().llama_supports_gpu_offload():
+        pytest.skip("there is a GPU")
+    for n_gpu_layers, warned in ((0, False), (-1, True)):
+        caplog.clear()
+        path = shutil.copyfile(demo_model(), tmp_path / f"model{n_gpu_layers}.gguf")
+        model = Model.load(path, n_gpu_layers=n_gpu_layers)
+        with caplog.at_level(logging.WARNING, logger=LOGGER), Pool(model, n_ctx=64) as pool:
+            assert pool.raw("a", max_tokens=1).usage.completion_tokens == 1
+        assert (f"n_gpu_layers is {n_gpu_layers}, but" in caplog.text) == warned
 
 
 def test_F58_a_file_that_changed_is_not_even_tried(monkeypatch, tmp_path):

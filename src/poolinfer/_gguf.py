@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -9,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from ._errors import ModelError
-from ._gguf_parse import ArrayInfo, Unsound, parse
+from ._gguf_parse import ArrayInfo, parse
+from ._gguf_reader import Unsound
 
 __all__ = ["ArrayInfo", "FilePooling", "ModelFile", "read_model_file"]
 
@@ -24,6 +26,8 @@ _EMBEDDING_ONLY = frozenset(
     )
 )
 _POOLINGS: Mapping[int, FilePooling] = {1: "mean", 2: "cls", 3: "last", 4: "rank"}
+#: A table of one row for each position: llama.cpp aborts the process at a row that is not there.
+_POSITIONS = "position_embd.weight"
 _REQUIRED = ("general.architecture", "tokenizer.ggml.model")
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "directory"),
@@ -46,6 +50,7 @@ class ModelFile:
         mtime_ns: when it was last changed.
         metadata: its key-value pairs; long arrays and texts are `ArrayInfo`.
         n_tensors: how many tensors it holds.
+        n_positions: positions that it has learned, or None where positions are computed and none is the last.
     """
 
     path: str
@@ -55,6 +60,7 @@ class ModelFile:
     mtime_ns: int
     metadata: Mapping[str, object] = field(repr=False, hash=False)
     n_tensors: int
+    n_positions: int | None = None
 
     @property
     def identity(self) -> tuple[int, int, int, int]:
@@ -193,7 +199,7 @@ def _read(name: str, fd: int) -> ModelFile:
     _regular(found)
     if found.st_size == 0:
         raise Unsound("is empty")
-    metadata, n_tensors = parse(fd, found.st_size)
+    metadata, tensors = parse(fd, found.st_size)
     for key in _REQUIRED:
         value = metadata.get(key)
         if not isinstance(value, str) or not value:
@@ -205,5 +211,6 @@ def _read(name: str, fd: int) -> ModelFile:
         size=found.st_size,
         mtime_ns=found.st_mtime_ns,
         metadata=metadata,
-        n_tensors=n_tensors,
+        n_tensors=len(tensors),
+        n_positions=math.prod(tensors[_POSITIONS][1:]) if _POSITIONS in tensors else None,
     )

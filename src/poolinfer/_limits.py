@@ -179,17 +179,31 @@ def check_tokens(logit_bias: Mapping[int, float] | None, n_vocab: int) -> None:
             refuse("logit_bias", token, f"use token ids from 0 to {n_vocab - 1}, which this model has")
 
 
-def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int) -> None:
+def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int, n_positions: int | None = None) -> None:
     """Refuse a prompt that does not fit one call's context with the tokens asked for (at least one).
+
+    Args:
+        n_prompt: tokens of the prompt.
+        max_tokens: tokens to generate, or None for as many as fit.
+        n_ctx: tokens that one call may use.
+        n_positions: the longest context that the model can have, or None where it has no end.
 
     Raises:
         ContextOverflow: ``n_prompt + (max_tokens or 1) > n_ctx``.
     """
     wanted = max_tokens or 1
     if n_prompt + wanted > n_ctx:
+        remedy = "shorten the prompt, lower max_tokens or raise n_ctx"
+        if n_positions is not None:
+            longest = f"(this model has learned {n_positions} positions)"
+            remedy = (
+                f"{remedy} {longest}"
+                if n_ctx < n_positions
+                else f"shorten the prompt or lower max_tokens {longest}"
+            )
         raise ContextOverflow(
             f"prompt has {n_prompt} tokens and {wanted} more are to be generated, but a call may use"
-            f" {n_ctx}: shorten the prompt, lower max_tokens or raise n_ctx",
+            f" {n_ctx}: {remedy}",
             n_prompt=n_prompt,
             n_ctx=n_ctx,
         )

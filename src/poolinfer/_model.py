@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
+import warnings
 from importlib.resources import files
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -66,9 +68,12 @@ class Model(Calls):
         Args:
             path: the file.
             n_ctx: tokens that one call may use, prompt and output together; None for what the pool chooses.
+                More than the model was trained for gives a warning, and is refused where the model has learned
+                a fixed number of positions.
             chat_template: Jinja source to use instead of the file's own.
             pooling: how embeddings are pooled; None for what the file says, else ``"mean"``.
-            n_gpu_layers: layers to put on a GPU, with a GPU build of llama-cpp-python; -1 for all.
+            n_gpu_layers: layers to put on a GPU, with a GPU build of llama-cpp-python; -1 for all. Where there is
+                none, they stay on the CPU, and a warning is logged.
             mmap: map the file, shared with other processes, instead of reading it into memory. With a mapped
                 file, replace it by renaming, never in place.
             mlock: keep the weights from being swapped out.
@@ -93,8 +98,12 @@ class Model(Calls):
             n_gpu_layers=n_gpu_layers,
             mmap=mmap,
             mlock=mlock,
+            n_positions=file.n_positions,
         )
-        return cls(file, spec, n_ctx)
+        model = cls(file, spec, n_ctx)
+        if n_ctx is not None:
+            model.check_n_ctx(n_ctx)
+        return model
 
     @property
     def path(self) -> str:
@@ -151,6 +160,26 @@ class Model(Calls):
             )
         if self._file.n_vocab:
             check_tokens(request.logit_bias, self._file.n_vocab)
+
+    def check_n_ctx(self, n_ctx: int) -> None:
+        """Refuse a context that this model cannot fill, and warn of one longer than it was trained for.
+
+        Raises:
+            InvalidRequest: the model has learned fewer positions than that.
+        """
+        most = self.spec.n_positions
+        if most is not None and n_ctx > most:
+            raise InvalidRequest(
+                f"n_ctx is {n_ctx}: {self.name} has learned {most} positions, and none after them;"
+                f" use n_ctx={most} or less, and split longer texts",
+                field="n_ctx",
+            )
+        if 0 < self.n_ctx_train < n_ctx:
+            warnings.warn(
+                f"n_ctx is {n_ctx}, but {self.name} was trained for {self.n_ctx_train} tokens: what it says"
+                f" after them is likely to be noise; use n_ctx={self.n_ctx_train} or less",
+                stacklevel=_level_of_host(),
+            )
 
     @property
     def max_queue(self) -> int:
@@ -218,6 +247,14 @@ class Model(Calls):
 
     def __repr__(self) -> str:
         return f"<Model {self.name!r} {self._file.architecture}, n_ctx {self.n_ctx}>"
+
+
+def _level_of_host() -> int:
+    """How many frames above its caller the host's own code is: the line that a warning should name."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("poolinfer."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _check_kind(file: ModelFile) -> None:

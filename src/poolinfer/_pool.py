@@ -55,7 +55,9 @@ class Pool(Calls):
             the request, the model, these options and the machine, to the last bit.
         threads: threads that compute, per lane; None for the cores this process may use, divided by workers,
             or fewer for a model so small that sharing its work costs more than it saves.
-        n_ctx: tokens that one call may use, prompt and output together; None for the model's `n_ctx`.
+        n_ctx: tokens that one call may use, prompt and output together; None for the model's `n_ctx`. More than
+            the model was trained for gives a warning, and is refused where it has learned a fixed number of
+            positions.
         n_batch: most prompt tokens of one engine step; with ``slots=1`` each prompt is cut into pieces of exactly
             so many. None for 512, or 128 with ``slots=1`` on a CPU.
         kv_memory: bytes that the context of a lane may take; None for as much as `slots` calls of `n_ctx` tokens
@@ -146,6 +148,8 @@ class Pool(Calls):
         self._executor = place.name
         self._model = used = _as_model(model)
         place.check(used.spec)
+        if n_ctx is not None:
+            used.check_n_ctx(n_ctx)
         lane = lane_spec(
             used,
             place.most,

@@ -21,6 +21,7 @@ class ModelSpec:
         n_gpu_layers: layers to put on a GPU; -1 for all.
         mmap: map the file (shared between processes) instead of reading it into memory.
         mlock: keep the weights from being swapped out.
+        n_positions: positions that it has learned, or None where positions are computed; no context is longer.
         repack: let ggml copy weights into a layout that suits the processor: faster prefill, but such copies
             are private memory, which processes cannot share.
     """
@@ -34,6 +35,7 @@ class ModelSpec:
     n_gpu_layers: int = 0
     mmap: bool = True
     mlock: bool = False
+    n_positions: int | None = None
     repack: bool = True
 
 

@@ -30,6 +30,7 @@ class EngineInfo:
         n_vocab: tokens in the vocabulary.
         n_ctx_train: context length that the model was trained for.
         n_embd: its width.
+        n_positions: positions that it has learned, or None where positions are computed; no context is longer.
         generates: whether it can generate text (False for embedding models such as BERT).
         causal: whether a token attends only to earlier ones; if not, a text is computed in one piece.
         pooling: how the model's metadata says that token vectors become one.
@@ -44,6 +45,7 @@ class EngineInfo:
     n_vocab: int
     n_ctx_train: int
     n_embd: int = 1024
+    n_positions: int | None = None
     generates: bool = True
     causal: bool = True
     pooling: Pooling = "mean"

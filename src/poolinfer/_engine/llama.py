@@ -7,13 +7,12 @@ parallel region would hang for ever. `load` refuses there.
 
 from __future__ import annotations
 
-import ctypes
 import io
+import logging
 import os
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -22,9 +21,6 @@ from .._spec import LaneSpec, ModelSpec
 from .llama_engine import LlamaEngine
 from .llama_log import LlamaLog
 from .probe import Trial
-
-# What a tokenizer with a part missing would not survive.
-_ANY_TEXT = "".join(map(chr, [*range(0x250), 0x2028, 0x4E00, 0xFFFD, 0x1F600])) + " the end"
 
 
 class _Library:
@@ -225,27 +221,14 @@ def has_amx() -> bool:
     return _current().has_amx
 
 
-def try_file(spec: ModelSpec) -> bool:
-    """Do with a model all that comes before computing, without its weights; a bad file may crash this process.
+def bindings() -> Any:
+    """llama-cpp-python's low-level API.
 
-    False when llama.cpp says that it cannot load the file; its log has the reason.
+    Raises:
+        ModelError: it cannot be imported.
+        ForkedPool: see the module's first lines.
     """
-    api = _current().api
-    params = api.llama_model_default_params()
-    params.no_alloc = True
-    params.load_mode = api.LLAMA_LOAD_MODE_NONE
-    # An empty list: the host may need all of the GPU's memory.
-    devices = (ctypes.c_void_p * 1)()
-    params.devices = ctypes.cast(devices, ctypes.c_void_p)
-    model = api.llama_model_load_from_file(os.fsencode(spec.path), params)
-    if not model:
-        return False
-    engine = LlamaEngine(api, model, spec, LaneSpec(), computing=lambda: None, release=lambda: None)
-    for token in engine.tokenize(_ANY_TEXT, add_special=True, parse_special=True):
-        engine.piece(token)
-    with suppress(ModelError):
-        engine.context(n_seq=1, n_ctx=256, embeddings=not spec.generates)
-    return True
+    return _current().api
 
 
 def _release(library: _Library, spec: ModelSpec, weights: _Weights) -> None:
@@ -268,6 +251,12 @@ def _check_unchanged(spec: ModelSpec) -> None:
 
 def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool], repack: bool) -> Any:
     _check_unchanged(spec)
+    if spec.n_gpu_layers and not api.llama_supports_gpu_offload():
+        logging.getLogger("poolinfer").warning(
+            "n_gpu_layers is %d, but this llama-cpp-python finds no GPU: all layers stay on the CPU; install one"
+            " that was built for the GPU, or leave n_gpu_layers out",
+            spec.n_gpu_layers,
+        )
     params = api.llama_model_default_params()
     params.n_gpu_layers = spec.n_gpu_layers
     mode = (2 if spec.mlock else 0) + (1 if spec.mmap else 0)

@@ -64,6 +64,7 @@ class LlamaEngine:
             n_vocab=n_vocab,
             n_ctx_train=int(api.llama_model_n_ctx_train(self._model)),
             n_embd=int(api.llama_model_n_embd(self._model)),
+            n_positions=self._spec.n_positions,
             generates=self._spec.generates,
             causal=self._spec.causal,
             pooling=self._spec.pooling,

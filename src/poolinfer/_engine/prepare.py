@@ -41,7 +41,7 @@ def prepare(
         raise InvalidRequest(
             "prompt: it has no tokens; say something, or use another template", field="prompt"
         )
-    check_fit(len(prepared.tokens), request.max_tokens, n_ctx)
+    check_fit(len(prepared.tokens), request.max_tokens, n_ctx, engine.info.n_positions)
     return Slot(job.id, emit, request, prepared, engine, n_ctx)
 
 
@@ -62,7 +62,7 @@ def _texts(request: Embed, engine: Engine, n_ctx: int, cancelled: Callable[[], b
         if not tokens:
             raise InvalidRequest("input: a text has no tokens", field="input")
         # An embedding generates nothing, so a text may fill the context to its last token.
-        check_fit(len(tokens) - 1, 1, n_ctx)
+        check_fit(len(tokens) - 1, 1, n_ctx, engine.info.n_positions)
         texts.append(tokens)
     return texts
 

@@ -1,9 +1,9 @@
 """What could crash this process is tried in a disposable child first: a model file, and the AMX kernels.
 
-A file that our own parser finds sound may still make llama.cpp abort, while it loads the file or at the first
-text. And GCC 12 miscompiles the tile configuration of ggml's AMX kernels (the stores are dropped): a build from
-source on such a compiler runs fine until it meets a processor with AMX, where the first multiplication with
-quantised weights is a fatal fault.
+A file that our own parser finds sound may still make llama.cpp abort, while it loads the file, at the first text
+or at the first row that is computed. And GCC 12 miscompiles the tile configuration of ggml's AMX kernels (the
+stores are dropped): a build from source on such a compiler runs fine until it meets a processor with AMX, where
+the first multiplication with quantised weights is a fatal fault.
 
 The child says how far it came, step by step, through a pipe: its exit status would be lost where the host reaps
 all children. This module is also its main, `python -m poolinfer._engine.probe PARENT SPEC AMX`.
@@ -15,7 +15,6 @@ import ctypes
 import json
 import logging
 import os
-import selectors
 import signal
 import subprocess
 import sys
@@ -38,11 +37,12 @@ from .._spec import LaneSpec, ModelSpec
 _log = logging.getLogger("poolinfer")
 # The steps that a child announces.
 _FILE, _FILE_SOUND, _AMX, _AMX_WORKS = "file", "file sound", "amx", "amx works"
-_SECONDS = 60.0
+# How long a child may take, and how slow the disk may be from which it reads the weights.
+_SECONDS, _BYTES_PER_SECOND = 60.0, 10e6
 _LOOK_SECONDS = 0.02
 _REAP_SECONDS = 10.0
 _MEMORY = 2 * 2**30
-_TAIL, _TAIL_LINES = 8192, 3
+_TAIL, _TAIL_LINES, _FLOOD = 8192, 3, 2**20
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 
@@ -56,6 +56,7 @@ class Trial:
 
     def __init__(self, spec: ModelSpec | None = None, *, amx: bool = False) -> None:
         self._path = spec.path if spec is not None else ""
+        self._seconds = _SECONDS + (spec.identity[2] / _BYTES_PER_SECOND if spec is not None else 0)
         self._arguments = [str(os.getpid()), _encode(spec), "amx" if amx else ""]
         self._child: subprocess.Popen[bytes] | None = None
         self._steps: list[str] = []
@@ -81,15 +82,16 @@ class Trial:
                 pipe.close()
 
     def wait(self, cancelled: Callable[[], bool]) -> None:
-        """Wait until the child has ended, for a minute at most.
+        """Wait until the child has ended, for a minute at most, and longer for a large file.
 
         Raises:
             PoolClosed: `cancelled` said True.
         """
         if self._child is not None:
-            steps, words = _listen(self._child, cancelled)
+            began = time.monotonic()
+            steps, words = _listen(self._child, began + self._seconds, cancelled)
             self._steps = steps.splitlines()
-            how = _ending(self._child)
+            how = _ending(self._child, time.monotonic() - began)
             lines = [line for line in words.splitlines() if line.strip()][-_TAIL_LINES:]
             self._words = "; ".join(_printable(line) for line in [how, *lines] if line)
 
@@ -139,41 +141,39 @@ def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=scrub(os.environ),
+        # At an abort, ggml would start a debugger, which takes a second and says nothing that is of use here.
+        env={**scrub(os.environ), "GGML_NO_BACKTRACE": "1"},
         # Ctrl-C in a terminal is meant for the host.
         start_new_session=True,
     )
 
 
-def _listen(child: subprocess.Popen[bytes], cancelled: Callable[[], bool]) -> tuple[str, str]:
+def _listen(
+    child: subprocess.Popen[bytes], deadline: float, cancelled: Callable[[], bool]
+) -> tuple[str, str]:
     """What the child wrote to its stdout and stderr, the last 8 KiB of each, until it ended or time was up."""
-    heard = {pipe: b"" for pipe in (child.stdout, child.stderr) if pipe is not None}
-    deadline = time.monotonic() + _SECONDS
-    with selectors.DefaultSelector() as selector:
-        for pipe in heard:
-            selector.register(pipe, selectors.EVENT_READ)
-        while selector.get_map() and time.monotonic() < deadline:
-            if cancelled():
-                raise PoolClosed("the pool was closed while its model was loading")
-            ended = child.poll() is not None
-            ready = selector.select(_LOOK_SECONDS)
-            for key, _ in ready:
-                data = os.read(key.fd, _TAIL)
-                heard[key.fileobj] = (heard[key.fileobj] + data)[-_TAIL:]  # type: ignore[index]
-                if not data:
-                    selector.unregister(key.fileobj)
-            if ended and not ready:
-                break  # A process that the host forked meanwhile holds the pipes open.
-    steps, words = (data.decode(errors="replace") for data in heard.values())
+    while True:
+        if cancelled():
+            raise PoolClosed("the pool was closed while its model was loading")
+        ended = child.poll() is not None
+        try:
+            heard = child.communicate(timeout=_LOOK_SECONDS)
+            break
+        except subprocess.TimeoutExpired as so_far:
+            heard = (so_far.stdout or b"", so_far.stderr or b"")
+        # A process that the host forked meanwhile may hold the pipes of an ended child open.
+        if ended or time.monotonic() > deadline or max(map(len, heard)) > _FLOOD:
+            break
+    steps, words = (data[-_TAIL:].decode(errors="replace") for data in heard)
     return steps, words
 
 
-def _ending(child: subprocess.Popen[bytes]) -> str:
-    """How the child ended, if that was remarkable."""
+def _ending(child: subprocess.Popen[bytes], seconds: float) -> str:
+    """How the child ended after some seconds, if that was remarkable."""
     try:
         status = child.wait(1.0)
     except subprocess.TimeoutExpired:
-        return f"no answer within {_SECONDS:.0f} s"
+        return f"no answer within {seconds:.0f} s"
     return f"killed by signal {-status} ({signal.strsignal(-status)})" if status < 0 else ""
 
 
@@ -186,15 +186,16 @@ def main() -> NoReturn:
     """The child: try what the arguments say, and announce each step."""
     parent, spec, amx = sys.argv[1:]
     _settle_in(int(parent))
-    from . import llama
+    from .llama import has_amx
+    from .llama_trial import try_file
 
-    has_amx = llama.has_amx()
+    amx_here = has_amx()
     if spec:
         _say(_FILE)
-        if not llama.try_file(_decode(spec)):
+        if not try_file(_decode(spec)):
             os._exit(1)
         _say(_FILE_SOUND)
-    if amx and has_amx:
+    if amx and amx_here:
         _try_amx()
     # Nothing is left to do, and unloading libraries has crashed before.
     os._exit(0)

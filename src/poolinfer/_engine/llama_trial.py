@@ -1,0 +1,71 @@
+"""What a disposable child does with a model file before a process that must not die loads it (see `probe`)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import suppress
+from typing import Any
+
+from .._errors import ModelError
+from .._spec import LaneSpec, ModelSpec
+from .base import Batch, EngineFault
+from .llama import bindings
+from .llama_engine import LlamaEngine
+
+# Two rows take other kernels than one, and more than two would take none that two do not.
+_TRIAL_ROWS, _TRIAL_BATCH = 2, 32
+# What a tokenizer with a part missing would not survive.
+_ANY_TEXT = "".join(map(chr, [*range(0x250), 0x2028, 0x4E00, 0xFFFD, 0x1F600])) + " the end"
+
+
+def try_file(spec: ModelSpec) -> bool:
+    """Do with a model what calls will do: tokens, a prompt, a step. A bad file may crash this process.
+
+    False when llama.cpp says that it cannot load the file; its log has the reason.
+    """
+    api = bindings()
+    params = api.llama_model_default_params()
+    # Mapped and as they are in the file, so that the host's pages serve: this process has next to no memory.
+    params.load_mode = api.LLAMA_LOAD_MODE_MMAP
+    params.use_extra_bufts = False
+    # An empty list: the host may need all of the GPU's memory.
+    devices = (ctypes.c_void_p * 1)()
+    params.devices = ctypes.cast(devices, ctypes.c_void_p)
+    model = api.llama_model_load_from_file(os.fsencode(spec.path), params)
+    if not model:
+        return False
+    lane = LaneSpec(n_batch=_TRIAL_BATCH)
+    engine = LlamaEngine(api, model, spec, lane, computing=lambda: None, release=lambda: None)
+    tokens = _try_tokens(api, model, engine)
+    with suppress(ModelError, EngineFault):
+        _try_rows(engine, tokens[:_TRIAL_ROWS] or [0])
+    return True
+
+
+def _try_tokens(api: Any, model: Any, engine: LlamaEngine) -> list[int]:
+    """Take texts to tokens and back; the tokens of the longest."""
+    vocab = api.llama_model_get_vocab(model)
+    room = (ctypes.c_int32 * 64)()
+    for byte in range(256):
+        # Each one alone, or it could be hidden in the token of a whole character.
+        api.llama_tokenize(vocab, bytes([byte]), 1, room, len(room), False, False)
+    tokens: list[int] = []
+    for special in (False, True):
+        tokens = engine.tokenize(_ANY_TEXT, add_special=special, parse_special=special)
+        for token in tokens:
+            engine.piece(token)
+    return tokens
+
+
+def _try_rows(engine: LlamaEngine, tokens: list[int]) -> None:
+    """Compute a prompt and a step after it, or a text to embed."""
+    generates = engine.info.generates
+    context = engine.context(n_seq=1, n_ctx=256, embeddings=not generates)
+    batch = Batch()
+    batch.add(0, 0, tokens, last=True, rest=not generates)
+    context.decode(batch)
+    if generates:
+        step = Batch()
+        step.add(0, len(tokens), tokens[-1:], last=True)
+        context.decode(step)
