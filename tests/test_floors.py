@@ -14,7 +14,7 @@ MOST_LINES = 350
 
 FLOORS = (
     "_errors _requests _results _prompt _events _spec",
-    "_limits _normalize _wire _frames _shapes _executor _gguf _gguf_parse _machine _environment",
+    "_limits _normalize _wire _frames _shapes _executor _gguf _gguf_parse _machine _environment _lifeline",
     "_engine",
     "_executors _worker _zygote",
     "_wake _ticket _admission _stats _dispatch _core _call _calls _model _place _pool",

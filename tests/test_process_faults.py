@@ -85,7 +85,7 @@ def test_F01_a_kill_in_mid_stream_costs_one_call():
         assert executor.stats().crashed == 1
 
 
-@pytest.mark.parametrize("kind", ["HANG", "STOP"])
+@pytest.mark.parametrize("kind", ["HANG", "STOP", "DEAF"])
 def test_F02_a_worker_that_hangs_is_killed_after_the_grace(kind):
     with crash_pool(cancel_grace=0.3, patience=Patience(tick=0.1, term=0.3)) as (pool, executor):
         before = executor.pids
@@ -94,6 +94,29 @@ def test_F02_a_worker_that_hangs_is_killed_after_the_grace(kind):
         assert pool.raw("hello").text == "hello"
         assert before != executor.pids
         wait_until(lambda: pool.stats().busy == 0)
+
+
+@pytest.mark.parametrize("kind", ["STOP", "DEAF"])
+def test_F02_a_worker_that_is_stopped_or_keeps_its_lock_is_found_out_by_its_silence(kind):
+    with crash_pool(patience=Patience(tick=0.1, silent=1.0, term=0.3), retries=0) as (pool, executor):
+        doomed, expired = pool.submit(Raw(f"hello !{kind}@3")), pool.submit(Raw("hello", timeout=0.5))
+        with pytest.raises(WorkerLost, match="not answered"):
+            doomed.result(WAIT)
+        with pytest.raises((DeadlineExceeded, WorkerLost)):
+            expired.result(WAIT)
+        assert pool.raw("hello").text == "hello"
+        assert executor.stats().crashed == 1
+
+
+@pytest.mark.parametrize("kind", ["STOP", "DEAF"])
+def test_F02_a_deadline_is_kept_whatever_the_worker_does(kind):
+    with crash_pool(slots=1, patience=Patience(tick=0.1, silent=1.0, term=0.3)) as (pool, _):
+        stuck, queued = pool.submit(Raw(f"!{kind}@1", timeout=0.5)), pool.submit(Raw("hello", timeout=0.5))
+        began = time.monotonic()
+        for call in (stuck, queued):
+            with pytest.raises(DeadlineExceeded):
+                call.result(WAIT)
+        assert time.monotonic() - began < 4
 
 
 def test_F02_a_worker_that_hangs_is_found_out_without_a_cancel():

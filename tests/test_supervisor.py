@@ -6,7 +6,10 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from io import FileIO
 
 import pytest
 from test_channel import CORRUPT
@@ -15,6 +18,7 @@ from poolinfer import ModelError, PoolClosed
 from poolinfer._environment import scrub
 from poolinfer._events import Failed, Started
 from poolinfer._executor import ExecutorStats
+from poolinfer._executors import ladder
 from poolinfer._executors.channel import Channel, Output
 from poolinfer._executors.child import Child, Exit
 from poolinfer._executors.ladder import Death, Patience, PatientClock
@@ -28,6 +32,7 @@ from poolinfer.testing import wait_until
 QUICK = Patience(
     boot=20,
     stuck=20,
+    silent=20,
     stop=0.3,
     term=0.2,
     linger=0.2,
@@ -44,7 +49,9 @@ class FakeWorker:
         ours, self.socket = socket.socketpair()
         self.socket.settimeout(20)
         reading, self._writing = os.pipe()
-        self.child = Child(self, Channel(ours), Output(reading))
+        far, held = os.pipe()
+        os.close(far)
+        self.child = Child(self, Channel(ours), Output(FileIO(reading)), FileIO(held, "wb"))
         self.signals: list[int] = []
         self.mortal = True
         self.status: Exit | None = None
@@ -295,6 +302,49 @@ def test_F02_a_worker_without_progress_is_killed(stages):
     assert "progress" in stage.deaths[0].why
     # Our own kills are no crash loop.
     assert not stage.broken
+
+
+@contextmanager
+def answering(*workers: FakeWorker):
+    """Workers that answer pings for a while."""
+
+    def answer(worker):
+        with suppress(EOFError, OSError):
+            while True:
+                if isinstance(worker.hear(), Ping):
+                    worker.say(Pong(ExecutorStats()))
+
+    threads = [threading.Thread(target=answer, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    yield
+    for worker in workers:
+        worker.socket.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join(20)
+
+
+def test_F02_a_worker_that_answers_nothing_is_killed_long_before_one_without_progress(stages):
+    stage = stages(2, Patience(stuck=40, silent=0.5, stop=0.2, term=0.1, tick=0.05))
+    stage.supervisor.start()
+    stopped, well = stage.workers
+    with answering(well):
+        wait_until(lambda: stage.deaths)
+        assert "not answered" in stage.deaths[0].why
+        assert stopped.signals[0] == signal.SIGTERM
+        assert not well.signals
+
+
+def test_F52_workers_outlive_a_pause_of_the_whole_host(stages, monkeypatch):
+    monkeypatch.setattr(ladder, "_LONGEST_STEP", 0.1)
+    stage = stages(2, Patience(silent=0.8, tick=0.05))
+    stage.supervisor.start()
+    with answering(*stage.workers):
+        # What a pause looks like: nothing happens here, and the clock has gone on.
+        stage.supervisor.call(lambda: time.sleep(1.2))
+        said = len(stage.said)
+        wait_until(lambda: len(stage.said) > said + 10)
+        assert not stage.deaths
 
 
 def test_the_ladder_ends_a_worker_that_does_not_stop(stage):

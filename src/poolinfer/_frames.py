@@ -97,7 +97,7 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Fork a worker; its socket and what it prints to come as descriptors.
+    """Fork a worker; its socket, what it prints to, and its lifeline come as descriptors.
 
     Attributes:
         number: what to call it.

@@ -1,11 +1,12 @@
-"""A worker process, `python -m poolinfer._worker FD` or forked: frames <-> a thread executor with one lane.
+"""A worker, `python -m poolinfer._worker FD LIFELINE` or forked: frames <-> a thread executor with one lane.
 
-    reader thread:  socket ──> submit, cancel, pong; the end of the stream ends the process, whatever it does
+    reader thread:  socket ──> submit, cancel, pong; the end of the stream ends the process, also inside C code
     main thread:    boot, stop
     sender thread:  all that a step gave rise to ──> one frame
 
 The reader answers pings itself, so a ping says that the process lives, and only the count of steps in the
-answer says that its lane does.
+answer says that its lane does. C code that keeps the interpreter lock stops the reader as well: then the host
+sees that no ping is answered, and the kernel sees when the host is gone (`poolinfer._lifeline`).
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from ._frames import (
     frame,
     read_to_worker,
 )
+from ._lifeline import end_with_host
 from ._wire import WireError
 
 #: What is still to be said: an event with its job's id, or a message.
@@ -237,8 +239,8 @@ def _pool_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("poolinfer-")]
 
 
-def settle_in() -> None:
-    """Signals, rights and logs of a process that serves another."""
+def settle_in(lifeline: int) -> None:
+    """Signals, rights and logs of a process that serves another, and ends with it."""
     # Ctrl-C in a terminal reaches the whole process group; it is the host's to decide about.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGCHLD"):
@@ -247,6 +249,7 @@ def settle_in() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    end_with_host(lifeline)
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
 
@@ -264,8 +267,8 @@ def serve(sock: socket.socket, engine: Engine | None) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Serve the socket whose descriptor is the first argument."""
-    settle_in()
+    """Serve the socket whose descriptor is the first argument; the second is the lifeline's."""
+    settle_in(int(sys.argv[2]))
     serve(socket.socket(fileno=int(sys.argv[1])), None)
 
 

@@ -27,6 +27,9 @@ class Patience:
     Attributes:
         boot: for a worker to be up.
         stuck: for a worker's next sign of progress.
+        silent: for its next message, since it answers each ping. Less than `stuck`, which a slow step may take:
+            only a worker that was stopped, or C code that keeps the interpreter lock, says nothing for so long. Not
+            less than this: a machine that swaps may leave a process alone for seconds.
         stop: for a worker to end when asked, before SIGTERM.
         term: from SIGTERM to SIGKILL.
         linger: from the end of a worker's socket to SIGKILL.
@@ -37,6 +40,7 @@ class Patience:
 
     boot: float = 600.0
     stuck: float = 60.0
+    silent: float = 10.0
     stop: float = 3.0
     term: float = 1.0
     linger: float = 1.0
@@ -121,7 +125,7 @@ class Worker:
         child: its process and the host's ends of its socket and pipe.
         line: what carries its messages.
         state: see `poolinfer._executors.supervisor`.
-        heard: when it last showed progress.
+        heard: when it last showed progress; `answered`: when it last said anything.
         why: why we end it, or ``""``.
         exited: whether its process was found ended while its socket was not.
         killed: whether we killed it, for being stuck.
@@ -133,6 +137,7 @@ class Worker:
 
     __slots__ = (
         *(
+            "answered",
             "child",
             "exited",
             "expected",
@@ -152,7 +157,7 @@ class Worker:
         self.child = child
         self.line: Line
         self.state: WorkerState = "booting"
-        self.heard = now
+        self.heard = self.answered = now
         self.why = ""
         self.exited = self.expected = self.killed = self.was_up = False
         self.failure: Failed | None = None

@@ -219,6 +219,9 @@ class Supervisor:
             return
         if worker.state == "booting" and now >= worker.heard + self._patience.boot:
             self.kill(worker, f"it was not up within {self._patience.boot} s")
+        elif worker.state == "up" and now >= worker.answered + self._patience.silent:
+            silent = f"it has not answered for {self._patience.silent} s"
+            self.kill(worker, f"{silent}: it is stopped, or native code keeps its interpreter lock")
         elif worker.state == "up" and now >= worker.heard + self._patience.stuck:
             self.kill(worker, f"it has made no progress for {self._patience.stuck} s")
         elif worker.state == "up":
@@ -248,6 +251,7 @@ class Supervisor:
 
     def _hear(self, worker: Worker, data: bytes) -> None:
         message = read_from_worker(data)
+        worker.answered = self.now
         if isinstance(message, Up | BootFailed):
             if worker.state != "booting":
                 raise WireError("a worker boots only once")
