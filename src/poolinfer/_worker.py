@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import importlib
+import itertools
 import logging
 import os
 import re
@@ -25,7 +26,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, TypeAlias
 
@@ -61,6 +64,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 #: Exit statuses: the host is gone, the engine could not be loaded, the worker is broken.
 HOST_GONE, BOOT_FAILED, BROKEN = 0, 3, 70
 _WATCH_SECONDS = 1.0
+_MEMORY_WATCHES = 5
 _PONG_SECONDS = 0.1
 
 
@@ -147,6 +151,7 @@ class Worker:
         self._inner: ThreadExecutor | None = None
         self._todo: SimpleQueue[Boot | Stop] = SimpleQueue()
         self._due = 0.0
+        self._memory: tuple[int, ...] = ()
 
     def take(self, message: ToWorker) -> None:
         """One message of the host; called by the reader, so it must not block."""
@@ -159,8 +164,11 @@ class Worker:
         elif isinstance(message, Cancel):
             self._inner.cancel(message.job_id)
         elif isinstance(message, Ping):
-            self._link.say(Pong(self._inner.stats()))
+            self._link.say(self._pong(self._inner))
             self._link.flush()
+
+    def _pong(self, inner: ThreadExecutor) -> Pong:
+        return Pong(replace(inner.stats(), memory=self._memory))
 
     def _submit(self, inner: ThreadExecutor, job: Job) -> None:
         if not inner.submit(job, partial(self._emit, inner, job.id)):
@@ -170,7 +178,7 @@ class Worker:
     def _emit(self, inner: ThreadExecutor, job_id: int, event: Event) -> None:
         if isinstance(event, Done | Failed) and time.monotonic() >= self._due:
             self._due = time.monotonic() + _PONG_SECONDS
-            self._link.say(Pong(inner.stats()))
+            self._link.say(self._pong(inner))
         self._link.say((job_id, event))
 
     def _flush(self) -> None:
@@ -206,7 +214,12 @@ class Worker:
 
     def _wait_for_stop(self, threads: list[threading.Thread]) -> bool:
         """Wait until told to stop; False when a thread of the executor has died, which nothing survives."""
-        while all(thread.is_alive() for thread in threads):
+        for n in itertools.count():
+            if n % _MEMORY_WATCHES == 0:
+                # It may take long, where much is mapped; this thread has nothing else to do.
+                self._memory = _pss()
+            if not all(thread.is_alive() for thread in threads):
+                break
             with suppress(Empty):
                 self._todo.get(timeout=_WATCH_SECONDS)
                 return True
@@ -233,6 +246,15 @@ def as_failure(error: Exception) -> Failed:
     if isinstance(error, PoolinferError):
         return Failed.of(error)
     return Failed.of(ModelError(f"the worker failed to start: {type(error).__name__}: {error}"))
+
+
+def _pss() -> tuple[int, ...]:
+    """What this process costs: its resident bytes, with shared ones counted in shares; empty where unknown."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return (int(line.split()[1]) * 1024,)
+    return ()
 
 
 def _pool_threads() -> list[threading.Thread]:

@@ -12,7 +12,7 @@ from .._errors import ModelError, PoolinferError, WorkerLost
 from .._events import Failed
 from .child import Child, Exit, Process
 from .line import Line
-from .restarts import RestartPolicy
+from .restarts import Blame, RestartPolicy
 
 _NEVER = float("inf")
 _LONGEST_STEP = 2.0
@@ -78,12 +78,14 @@ class Death:
         tail: the last of what it printed.
         why: why it was ended by us, or ``""``.
         expected: whether it ended by our wish.
+        blame: whose fault it is.
     """
 
     status: Exit
     tail: str
     why: str = ""
     expected: bool = False
+    blame: Blame = field(default_factory=Blame, compare=False)
 
     def __str__(self) -> str:
         if self.why:
@@ -177,6 +179,17 @@ class Worker:
     def due(self) -> float:
         """When the kill ladder goes on."""
         return min(self.term_at, self.kill_at, self.give_up_at)
+
+    def overdue(self, now: float, patience: Patience) -> str:
+        """What it has not done in time, or ``""``."""
+        if self.state == "booting" and now >= self.heard + patience.boot:
+            return f"it was not up within {patience.boot} s"
+        if self.state == "up" and now >= self.answered + patience.silent:
+            silent = f"it has not answered for {patience.silent} s"
+            return f"{silent}: it is stopped, or native code keeps its interpreter lock"
+        if self.state == "up" and now >= self.heard + patience.stuck:
+            return f"it has made no progress for {patience.stuck} s"
+        return ""
 
     def terminate(self, now: float, patience: Patience) -> None:
         """Send SIGTERM, and SIGKILL after a while."""
