@@ -299,6 +299,18 @@ def test_F11_a_call_that_kills_in_mid_stream_is_refused_after_two_workers():
         assert pool.raw("hello", timeout=WAIT).text == "hello"
 
 
+def test_F11_a_call_that_hangs_until_its_deadline_is_refused_after_two_workers():
+    with crash_pool(cancel_grace=0.2, patience=Patience(tick=0.1, term=0.2)) as (pool, executor):
+        for n in (1, 2):
+            with pytest.raises(DeadlineExceeded):
+                pool.raw("hello !HANG@3", timeout=0.5)
+            wait_until(lambda n=n: executor.stats().crashed == n, timeout=WAIT)
+            wait_up(executor)
+        with pytest.raises(WorkerLost, match="refused"):
+            pool.raw("hello !HANG@3", timeout=WAIT)
+        assert pool.raw("hello", timeout=WAIT).text == "hello"
+
+
 def test_F11_an_equal_call_that_ends_well_is_suspected_no_more():
     with crash_pool(slots=2, knobs={"step_delay": 0.05}) as (pool, executor):
         for _ in range(3):

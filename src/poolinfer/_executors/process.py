@@ -290,15 +290,15 @@ class ProcessExecutor:
     def _fate(self, entry: Entry, death: Death) -> PoolinferError | None:
         """What becomes of a job whose worker has ended: an error, or None when it runs again."""
         entry.leave()
-        if entry.cancelled or death.expected:
+        if death.expected:
             return CallCancelled("the call was cancelled" if entry.cancelled else "the pool was closed")
         entry.blames.append(death.blame)
-        if entry.deaths == 1 and not entry.seen and self._retries and not self._broken:
+        if entry.deaths == 1 and self._retries and not (entry.seen or entry.cancelled or self._broken):
             death.blame.suspects.add(entry.job.id)
             self._again[entry.job.id] = entry
             return None
         self._quarantine.add(entry.job.request, entry.blames)
-        return death.lost(suspect=entry.deaths > 1)
+        return CallCancelled("the call was cancelled") if entry.cancelled else death.lost(entry.deaths > 1)
 
     def _place_again(self) -> None:
         """Give re-runs the workers that are free for them."""
