@@ -1,4 +1,4 @@
-"""What is run on this project: ``nox -s demo``, ``tests``, ``soak``, ``fuzz``, ``lint``, ``types``, ``docs``, ``bench``."""
+"""What is run on this project: ``nox -s demo``, and tests, soak, fuzz, lint, types, docs, bench."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _build_env() -> dict[str, str]:
 
 def _install(session: nox.Session, *groups: str) -> None:
     dependencies = [item for group in groups for item in nox.project.dependency_groups(_PROJECT, group)]
-    session.install("-q", "-e", ".", *dependencies, env=_build_env())
+    session.run_install("python", "tools/pip_install.py", "-e", ".", *dependencies, env=_build_env())
 
 
 _PROJECT = nox.project.load_toml("pyproject.toml")
@@ -57,9 +57,9 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """10,000 damaged model files and 5,000 hostile prompts, seeded, with llama.cpp's own templates and vocabularies.
+    """10,000 damaged model files and 5,000 hostile prompts, with llama.cpp's own templates and vocabularies.
 
-    POOLINFER_FUZZ_HEADERS and POOLINFER_FUZZ_PROMPTS are the counts; ``tests`` runs 300 of each.
+    POOLINFER_FUZZ_HEADERS and POOLINFER_FUZZ_PROMPTS are the counts; ``tests`` runs 300 of each. All are seeded.
     """
     _install(session, "tests")
     env = {
@@ -78,8 +78,8 @@ def _llama_source(session: nox.Session) -> str:
     source = folder / f"llama_cpp_python-{version}" / "vendor" / "llama.cpp"
     if not source.exists():
         wanted = f"llama-cpp-python=={version}"
-        download = ("pip", "download", "-q", "--no-deps", "--no-binary", "llama-cpp-python", "-d", str(folder))
-        session.run("python", "-m", *download, wanted)
+        only_source = ("--no-deps", "--no-binary", "llama-cpp-python")
+        session.run("python", "-m", "pip", "download", "-q", *only_source, "-d", str(folder), wanted)
         with tarfile.open(next(folder.glob("llama_cpp_python-*.tar.gz"))) as archive:
             archive.extractall(folder, filter="data")
     return str(source)

@@ -104,22 +104,27 @@ def _median(values: Iterable[float]) -> float | None:
 
 
 def workload_table(outcome: Outcome) -> str:
-    """Return a workload's table, ratios first."""
+    """Return a workload's table: the figure that it is about, its ratios, other figures, and remarks if any."""
     work = outcome.work
     bases = [name for name in outcome.measured if name in PEERS]
     others = [column for column in (*_MORE.get(work.name, ()), *_COLUMNS) if column[0] != work.headline]
-    columns = [(work.headline, work.headline.replace("_", " "), 1, ""), *others]
     columns = [
-        column for column in columns if any(outcome.figure(name, column[0]) for name in outcome.measured)
+        column for column in others if any(outcome.figure(name, column[0]) for name in outcome.measured)
     ]
-    lines = [["engine", *(f"/ {base}" for base in bases), *(column[1] for column in columns), ""]]
+    remarks = any(map(outcome.remarks, outcome.engines))
+    headings = [work.headline.replace("_", " "), *(f"/ {base}" for base in bases)]
+    headings += [column[1] for column in columns]
+    lines = [["engine", *headings, *([""] if remarks else [])]]
     for name in outcome.engines:
+        headline = outcome.figure(name, work.headline)
+        cells = ["-" if headline is None else shown(headline)]
         ratios = [outcome.ratio(name, base, work.headline) for base in bases]
-        cells = ["-" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+        cells += ["-" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
         for figure, _, factor, spec in columns:
             value = outcome.figure(name, figure)
-            cells.append("-" if value is None else format(value * factor, spec) if spec else shown(value))
-        lines.append([label(name), *cells, outcome.remarks(name)])
+            cells.append("-" if value is None else format(value * factor, spec))
+        said = [outcome.remarks(name)] if remarks else []
+        lines.append([name if name in PEERS else label(name), *cells, *said])
     return table(lines)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import dataclasses
 import inspect
+import logging
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,17 @@ NOT_RUN = "<!-- not run -->"
 BLOCK = re.compile(r"^(<!-- not run -->\n+)?```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # The demo model runs already, so that no test is blamed for what importing llama_cpp opens.
 pytestmark = pytest.mark.usefixtures("tiny")
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Blocks may set levels and add handlers; the next test has those of before."""
+    loggers = [logging.getLogger(name) for name in (None, "poolinfer", "poolinfer.llama")]
+    before = [(logger.level, logger.handlers[:], logger.filters[:]) for logger in loggers]
+    yield
+    for logger, (level, handlers, filters) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:], logger.filters[:] = handlers, filters
 
 
 def page_id(page: Path) -> str:
@@ -46,7 +60,7 @@ def run_block(source: str, page: Path, line: int, names: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_python_blocks(page: Path) -> None:
+def test_python_blocks(page: Path, own_logging: None) -> None:
     text = page.read_text()
     names: dict[str, Any] = {"__name__": "page"}
     try:
@@ -90,6 +104,40 @@ def test_api_has_every_public_name(module: Any) -> None:
     assert listed == {name for name in module.__all__ if not name.startswith("__")}
 
 
+def explained(cls: type) -> dict[str, str]:
+    """What a class's docstring says of each attribute."""
+    text = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2]
+    return {
+        name: " ".join(said.split())
+        for name, said in re.findall(r"^    (\w+): ((?:.+\n?(?:     .+\n?)*))", text, re.M)
+    }
+
+
+@pytest.mark.parametrize(
+    "cls", [poolinfer.Chat, poolinfer.Raw, poolinfer.Embed], ids=lambda cls: cls.__name__
+)
+def test_help_explains_every_field_of_a_request(cls: Any) -> None:
+    assert set(explained(cls)) == {field.name for field in dataclasses.fields(cls)}
+
+
+def test_requests_explain_a_field_that_they_share_in_the_same_words() -> None:
+    chat, raw, embed = map(explained, (poolinfer.Chat, poolinfer.Raw, poolinfer.Embed))
+    for one, other in ((chat, raw), (chat, embed), (raw, embed)):
+        for name in (one.keys() & other.keys()) - {"prompt"}:
+            assert one[name] == other[name], name
+
+
+@pytest.mark.parametrize(
+    "cls", [poolinfer.Pool, poolinfer.Model, poolinfer.Call], ids=lambda cls: cls.__name__
+)
+def test_no_docstring_points_to_what_the_api_page_does_not_show(cls: Any) -> None:
+    """``See `Calls.submit` `` is no help to who cannot see `Calls`."""
+    for name, member in inspect.getmembers(cls):
+        for target in re.findall(r"`([A-Z]\w+)(?:\.\w+)?`", inspect.getdoc(member) or ""):
+            if not name.startswith("_"):
+                assert hasattr(poolinfer, target) or hasattr(poolinfer._executor, target), f"{name}: {target}"
+
+
 def limit_row(limit: Limit) -> str:
     also = [name for name, holds in (("0", limit.zero), ("`None`", limit.optional)) if holds]
     kind = "int" if limit.whole else "number"
@@ -121,6 +169,33 @@ def test_reliability_names_real_tests() -> None:
         named = re.findall(r"`(test_\w+)`", row)
         assert named or row.endswith("| tests |"), row
         assert set(named) <= defined, row
+
+
+def test_the_site_searches_from_disk_without_the_network() -> None:
+    """The offline plugin takes a polyfill of this name for its own, and fetches none when the page is read."""
+    found = re.findall(r"^    - (assets/.*iframe-worker.*)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert len(found) == 1
+    assert (ROOT / "docs" / found[0]).is_file()
+    assert re.search(r"^  - offline\b", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+
+
+def test_signatures_are_broken_into_lines_where_nothing_else_is_installed() -> None:
+    """mkdocstrings breaks them with ruff or black, and leaves them on one line without either."""
+    found = re.search(r"^docs = \[(.+)\]$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert found is not None
+    assert '"ruff' in found[1]
+
+
+def test_what_a_benchmark_is_about_is_not_scrolled_out_of_sight() -> None:
+    """The figure itself follows the engine's name; its ratios come after it, and no column is empty."""
+    tables = re.findall(
+        r"^\| engine +\| (.+?) +\| (.+)\|$", (ROOT / "docs/performance.md").read_text(), re.MULTILINE
+    )
+    assert len(tables) == 8
+    for figure, others in tables:
+        assert not figure.startswith("/"), figure
+        assert others.startswith("/ "), others
+        assert all(column.strip() for column in others.split("|"))
 
 
 def test_readme_has_the_two_commands() -> None:

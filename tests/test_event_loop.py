@@ -5,8 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections.abc import Callable
+from typing import Any
 
-from poolinfer import Model, Pool
+import pytest
+
+from poolinfer import Chat, Embed, Model, Pool, Raw
+from poolinfer._limits import LIMITS
+from poolinfer._normalize import normalize
+from poolinfer.testing import FakeExecutor
 
 STREAMS = 16
 TICK = 0.005
@@ -56,3 +63,87 @@ def test_P10_a_ticker_is_never_late_beside_16_streams(tiny: Model) -> None:
     )
     assert all(len(late) > 10 for late, _ in rounds)
     assert min(worst) < LATEST
+
+
+USER = {"role": "user", "content": "hi"}
+BYTES, ITEMS = int(LIMITS["prompt"].high), int(LIMITS["items"].high)
+
+
+def _parts() -> Chat:
+    """As many messages as there may be, with as many parts and as much text."""
+    text = "x" * (BYTES // ITEMS)
+    return Chat([{"role": "user", "content": [{"type": "text", "text": text}] * 15}] * 4096)
+
+
+def _tool_calls(arguments: Callable[[int], object]) -> Chat:
+    calls = [
+        {"id": f"c{i}", "type": "function", "function": {"name": "f", "arguments": arguments(i)}}
+        for i in range(128)
+    ]
+    turn = {"role": "assistant", "content": None, "tool_calls": calls}
+    return Chat([turn] * 46 + [USER])
+
+
+def _tools() -> Chat:
+    schema = {f"p{i}": {"type": "string", "description": "é" * 9} for i in range(30)}
+    tools = [
+        {"type": "function", "function": {"name": f"f{i}", "parameters": {"properties": schema}}}
+        for i in range(128)
+    ]
+    return Chat("x", tools=tools)
+
+
+def _one_json_text() -> Chat:
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"a":[' + "[]," * 60_000 + "0]}"}}
+    return Chat([{"role": "assistant", "content": None, "tool_calls": [call]}, USER])
+
+
+# The largest of each kind within the documented limits.
+LARGEST: dict[str, Callable[[], Any]] = {
+    "parts": _parts,
+    "arguments as texts": lambda: _tool_calls(lambda i: '{"a": [1, 2, 3, 4, 5, {"b": "' + "x" * i + '"}]}'),
+    "arguments as dicts": lambda: _tool_calls(lambda i: {"a": [1, 2, 3, 4, 5, {"b": "x" * i}]}),
+    "one json text": _one_json_text,
+    "tools": _tools,
+    "prompt": lambda: Raw("\u00e9" * (BYTES // 2)),
+    "texts": lambda: Embed(["\u00e9" * 512] * 4096),
+    "text": lambda: Embed("\u00e9" * (BYTES // 2)),
+    "options": lambda: Raw("x", logit_bias=dict.fromkeys(range(1024), 1.0), stop=["x" * 256] * 16),
+}
+
+
+async def _submit_beside_a_ticker(request: Any) -> float:
+    async with Pool(executor=FakeExecutor(_reply)) as pool:
+        await pool.achat("x")
+        late: list[float] = []
+        stop = asyncio.Event()
+        ticker = asyncio.create_task(_tick(late, stop))
+        await asyncio.sleep(2 * TICK)
+        await pool.submit(request)
+        stop.set()
+        await ticker
+        return max(late)
+
+
+def _reply(request: Any) -> Any:
+    return [1.0] if isinstance(request, Embed) else "ok"
+
+
+@pytest.mark.parametrize("kind", LARGEST)
+def test_P10_a_ticker_is_never_late_beside_the_largest_requests(kind: str) -> None:
+    request = LARGEST[kind]()
+    began = time.perf_counter()
+    assert normalize(request)
+    seconds = time.perf_counter() - began
+    gc.collect()
+    # The heap of the test run is the host's: walking over it is no stall of ours.
+    gc.freeze()
+    try:
+        worst = [asyncio.run(_submit_beside_a_ticker(request)) for _ in range(3)]
+    finally:
+        gc.unfreeze()
+    print(
+        f"{kind}: checked in {seconds * 1e3:.1f} ms; latest ticks, ms: {[round(w * 1e3, 1) for w in worst]}"
+    )
+    # A machine that is busy with other things takes longer to check, and its ticks are later, too.
+    assert min(worst) < LATEST + seconds / 4

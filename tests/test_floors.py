@@ -13,11 +13,12 @@ FILES = sorted(SRC.rglob("*.py"))
 MOST_LINES = 350
 
 FLOORS = (
-    "_errors _requests _results _prompt _events _spec",
-    "_limits _normalize _wire _frames _shapes _executor _gguf _gguf_parse _machine _environment _lifeline",
+    "_errors _options _requests _results _prompt _events _spec",
+    "_limits _budget _plain _tools _messages _normalize _wire _frames _shapes _executor _gguf _gguf_parse _machine"
+    " _environment _lifeline _logs",
     "_engine",
     "_executors _worker _zygote",
-    "_wake _ticket _admission _stats _dispatch _core _call _calls _model _place _pool",
+    "_wake _ticket _pool_log _admission _checker _stats _dispatch _core _call _calls _model _place _pool",
     "__init__ __main__ _bench _demo testing",
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

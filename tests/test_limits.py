@@ -47,7 +47,7 @@ NUMBERS: list[tuple[str, list[Any], list[Any]]] = [
     ("frequency_penalty", [-10.1, 10.1], [-10, 10]),
     ("seed", [-1, 2**32 - 1, 2**64], [0, 2**32 - 2, None]),
     ("top_logprobs", [-1, 21], [0, 20]),
-    ("priority", [-1001, 1001, None], [-1000, 0, 1000]),
+    ("priority", [-1001, 1001], [-1000, 0, 1000]),
     ("timeout", [-1, -1e-9, 1.1e7], [0, 0.0, 1, 1e7, None]),
 ]
 

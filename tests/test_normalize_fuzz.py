@@ -7,11 +7,12 @@ import sys
 from dataclasses import fields
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from poolinfer._errors import InvalidRequest
-from poolinfer._normalize import normalize
+from poolinfer._normalize import normalize, normalize_at_once
 from poolinfer._requests import Chat, Embed, Raw
 from poolinfer._wire import decode, encode
 
@@ -62,7 +63,29 @@ def test_F40_any_data_is_normal_or_refused(cls: Any, subject: Any, name: str, va
     except InvalidRequest as error:
         assert error.field
         error.message.encode()
+        with pytest.raises(InvalidRequest) as caught:
+            normalize_at_once(request)
+        assert caught.value.field == error.field
         return
+    assert normalize_at_once(request) == (found, True)
     assert normalize(found) == found
     assert decode(encode(found)) == found
     json.dumps(getattr(found, "prompt", None), allow_nan=False)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(turns=MESSAGES, copies=st.integers(1, 3), texts=st.lists(st.text(max_size=3), max_size=3))
+def test_a_check_in_two_parts_comes_to_the_same(turns: Any, copies: int, texts: list[str]) -> None:
+    """Whatever of a request is checked at once, and whatever is left to do."""
+    for request in (
+        Chat([{"role": "user", "content": "hi"}] * (copies * 300) + turns),
+        Embed(["a"] * (copies * 300) + texts, normalize=True),
+    ):
+        try:
+            found = normalize(request)
+        except InvalidRequest as error:
+            with pytest.raises(InvalidRequest) as caught:
+                normalize(normalize_at_once(request)[0])
+            assert caught.value.message == error.message
+        else:
+            assert normalize(normalize_at_once(request)[0]) == found

@@ -44,7 +44,6 @@ ENDLESS["a"] = ENDLESS
     [
         (5, "tools"),
         ("f", "tools"),
-        (None, "tools"),
         ([5], "tools[0]"),
         ([{}], "tools[0].function"),
         ([{"type": "web"}], "tools[0].type"),
@@ -66,11 +65,12 @@ ENDLESS["a"] = ENDLESS
         ([tool(parameters={"a": {1}})], "tools[0].function.parameters"),
         ([tool(parameters={1: 1})], "tools[0].function.parameters"),
         ([tool(parameters={str(i): i for i in range(10**5)})], "tools[0].function.parameters"),
+        ([tool(parameters={"a": [None] * 10**5})], "tools[0].function.parameters"),
         ([tool(parameters={"a": nested(200_000, "list")})], "tools[0].function.parameters"),
         ([tool(parameters=nested(33, "dict"))], "tools[0].function.parameters"),
         ([tool(parameters={"a": shared(20)})], "tools[0].function.parameters"),
         ([tool(parameters=ENDLESS)], "tools[0].function.parameters"),
-        ([tool(description="x" * 65_537)], "tools[0].function.description"),
+        ([tool(description="x" * 262_145)], "tools[0].function.description"),
     ],
     ids=label,
 )
@@ -97,3 +97,51 @@ def test_shown_values_are_short() -> None:
         [object()] * 99,
     ):
         assert len(show(value)) <= 64
+
+
+def call(call_id: Any = None, name: str = "f") -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": "{}"}}
+
+
+def asks(*ids: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": None, "tool_calls": [call(name) for name in ids]}
+
+
+def answers(call_id: Any = None) -> dict[str, Any]:
+    return {"role": "tool", "content": "5", "tool_call_id": call_id}
+
+
+@pytest.mark.parametrize(
+    ("turns", "field", "words"),
+    [
+        ([asks("a"), answers("b")], "messages[1].tool_call_id", "before it: 'a'"),
+        ([asks("a", "b"), answers("a"), answers("c")], "messages[2].tool_call_id", "before it: 'a', 'b'"),
+        ([asks(*"abcde"), answers("x")], "messages[1].tool_call_id", "'a', 'b', 'c' and 2 more"),
+        ([answers("a"), asks("a"), answers("a")], "messages[0].tool_call_id", "put the assistant message"),
+        ([{"role": "user", "content": "hi"}, answers("a")], "messages[1].tool_call_id", "put the assistant"),
+        ([asks(None), answers("x"), asks("a"), answers("x")], "messages[3].tool_call_id", "before it: 'a'"),
+        ([asks("a", "a"), answers("a")], "messages[0].tool_calls[1].id", "an id of its own"),
+    ],
+)
+def test_F40_an_answer_to_a_tool_call_that_nobody_made(turns: Any, field: str, words: str) -> None:
+    error = refusal(Chat(turns))
+    assert error.field == field
+    assert words in error.message
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [asks("a", "b"), answers("b"), answers("a")],
+        [asks("call_0"), answers("call_0"), asks("call_0"), answers("call_0")],
+        [asks("a"), asks("b"), answers("a"), answers("b")],
+        # Some clients and models give no ids, or empty ones: the order says what belongs together.
+        [asks(None, None), answers(), answers()],
+        [asks("", ""), answers(""), answers("")],
+        [asks(None), answers("made_up")],
+        [asks("a"), answers()],
+        [answers()],
+    ],
+)
+def test_tool_call_ids_that_nothing_contradicts(turns: Any) -> None:
+    assert normalize(Chat(turns))

@@ -25,6 +25,7 @@ from ._errors import (
     PoolError,
     PoolFull,
     PoolinferError,
+    UnknownOption,
     WorkerLost,
 )
 from ._model import Model, demo_model
@@ -67,6 +68,7 @@ __all__ = [
     "Timings",
     "TokenLogprob",
     "ToolCall",
+    "UnknownOption",
     "Usage",
     "WorkerLost",
     "__version__",

@@ -8,23 +8,31 @@ from ._ticket import Ticket
 
 
 class Admission:
-    """A bounded queue: higher priority first, then first come, first served."""
+    """A bounded queue: higher priority first, then first come, first served.
+
+    Calls whose requests are yet to be checked wait in it, too, and are not taken out.
+    """
 
     def __init__(self, max_queue: int) -> None:
         self.max_queue = max_queue
         self._waiting: dict[int, OrderedDict[int, Ticket]] = {}
+        self._unchecked: dict[int, Ticket] = {}
         self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self._count + len(self._unchecked)
 
     def __contains__(self, ticket: object) -> bool:
-        return isinstance(ticket, Ticket) and ticket.job.id in self._waiting.get(
-            ticket.job.request.priority, ()
+        return isinstance(ticket, Ticket) and (
+            ticket.job.id in self._waiting.get(ticket.job.request.priority, ())
+            or ticket.job.id in self._unchecked
         )
 
     def push(self, ticket: Ticket, *, front: bool = False) -> None:
         """Let a call wait; at the front when an executor had no room for it after all."""
+        if ticket.check is not None:
+            self._unchecked[ticket.job.id] = ticket
+            return
         rank = self._waiting.setdefault(ticket.job.request.priority, OrderedDict())
         rank[ticket.job.id] = ticket
         if front:
@@ -43,8 +51,14 @@ class Admission:
         self._count -= 1
         return ticket
 
+    def unchecked(self) -> Ticket | None:
+        """The next call whose request is yet to be checked; it stays where it is."""
+        return next(iter(self._unchecked.values()), None)
+
     def discard(self, ticket: Ticket) -> bool:
         """Take a call out of the queue; whether it was there."""
+        if self._unchecked.pop(ticket.job.id, None) is not None:
+            return True
         priority = ticket.job.request.priority
         rank = self._waiting.get(priority)
         if rank is None or rank.pop(ticket.job.id, None) is None:
@@ -56,5 +70,5 @@ class Admission:
 
     def oldest(self) -> float | None:
         """When the longest-waiting call of any priority was accepted, in the pool's clock."""
-        heads = (next(iter(rank.values())).created for rank in self._waiting.values())
-        return min(heads, default=None)
+        ranks = (*self._waiting.values(), *([self._unchecked] if self._unchecked else ()))
+        return min((next(iter(rank.values())).created for rank in ranks), default=None)

@@ -32,15 +32,7 @@ class Calls(ABC):
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]: ...
     @abstractmethod
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
-        """Check a request, accept it, and return at once with its `Call`; never blocks.
-
-        Raises:
-            InvalidRequest: a field is out of bounds; the message names it.
-            PoolFull: the queue is full.
-            PoolClosed: the pool is closing or closed.
-            PoolBroken: the pool's executor cannot go on.
-            ForkedPool: this process was forked from the pool's owner.
-        """
+        """See `poolinfer.Pool.submit`."""
 
     @property
     @abstractmethod

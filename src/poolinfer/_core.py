@@ -26,6 +26,7 @@ from ._errors import (
     PoolinferError,
 )
 from ._executor import Executor
+from ._pool_log import log_closed, log_started
 from ._requests import Chat, Embed, Raw
 from ._stats import PoolStats
 from ._ticket import Ticket
@@ -40,12 +41,21 @@ Make: TypeAlias = Callable[[], Executor]
 class Core:
     """A pool without its public face, which may be garbage-collected while this still works.
 
+    Args:
+        make: makes the executor when the pool starts.
+        max_queue: most calls that may wait.
+        clock: monotonic seconds.
+        title: what the pool is made of, for its log.
+
     Attributes:
         state: ``"new"``, ``"starting"``, ``"running"``, ``"closing"``, ``"closed"`` or ``"broken"``.
     """
 
-    def __init__(self, make: Make, max_queue: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, make: Make, max_queue: int, clock: Callable[[], float] = time.monotonic, title: str = ""
+    ) -> None:
         self.state: str = "new"
+        self._title = title
         self._make: Make | None = make
         self._pid = 0
         self._changed = threading.Condition()
@@ -206,6 +216,7 @@ class Core:
             self._break(PoolBroken(f"the pool cannot start: {error!r}"))
 
     def _load(self, executor: Executor) -> None:
+        began = time.monotonic()
         try:
             executor.start(self._dispatcher.ready)
         except PoolinferError as error:
@@ -216,6 +227,7 @@ class Core:
         else:
             self._dispatcher.open(executor)
             self._become("running")
+            log_started(self._title, time.monotonic() - began)
 
     def _break(self, error: PoolinferError) -> None:
         self._dispatcher.shut(PoolBroken(f"the pool cannot go on ({error}); make a new one"))
@@ -249,11 +261,13 @@ class Core:
     def _finish(self) -> None:
         self._dispatcher.shut(PoolClosed("the pool is closed; make a new one"))
         self._dispatcher.fail_all(_closed)
+        self._dispatcher.checker.join()
         try:
             if self._executor is not None:
                 self._executor.close(max(0.0, (self._close_by or 0.0) - time.monotonic()))
             if self._loader is not None:
                 self._loader.join()
+            log_closed(self._title, self._dispatcher.stats("closed"))
         except Exception:
             _log.exception("the executor failed to close")
         _running.discard(self)

@@ -24,6 +24,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from ._admission import Admission
+from ._checker import Checker
 from ._errors import (
     CallCancelled,
     DeadlineExceeded,
@@ -34,6 +35,7 @@ from ._errors import (
 )
 from ._events import Done, Event, Failed, Job, Started
 from ._executor import Executor, ExecutorStats
+from ._pool_log import log_ended
 from ._requests import Chat, Embed, Raw
 from ._results import Chunk, Embedding, Response
 from ._stats import Counters, PoolStats
@@ -57,6 +59,7 @@ class Dispatcher:
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._ids = itertools.count(1)
         self._queue = Admission(max_queue)
+        self.checker = Checker(self._queue, self._lock, self._end, self._dispatch)
         self._live: dict[int, Ticket] = {}
         self._given: dict[int, Ticket] = {}
         self._deadlines: list[tuple[float, int, Ticket]] = []
@@ -114,6 +117,7 @@ class Dispatcher:
         cancels = len(self._cancels)
         with self._lock:
             self._take_arrivals()
+        self.checker.work()
         for _ in range(cancels):
             ticket, why = self._cancels[0]
             if ticket.job.id in self._live:
@@ -231,6 +235,8 @@ class Dispatcher:
         if self._shut is not None and not self._live:
             self.wake()
         self._wake(ticket, wakes)
+        if _log.isEnabledFor(logging.DEBUG):
+            log_ended(ticket, outcome, now)
         return True
 
     def _wake(self, ticket: Ticket, wakes: list[Wake]) -> None:

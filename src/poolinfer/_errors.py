@@ -2,7 +2,8 @@
 
     PoolinferError
     ├── InvalidRequest (ValueError)      the caller's fault; nothing was computed
-    │   └── ContextOverflow              prompt (and max_tokens) do not fit n_ctx
+    │   ├── ContextOverflow              prompt (and max_tokens) do not fit n_ctx
+    │   └── UnknownOption (TypeError)    there is no option of that name
     ├── ModelError                       the model file cannot be used
     ├── PoolError                        the pool's state
     │   ├── PoolFull                     the queue is at max_queue; has .retry_after
@@ -62,6 +63,13 @@ class ContextOverflow(InvalidRequest):
         super().__init__(message, field=field)
         self.n_prompt = n_prompt
         self.n_ctx = n_ctx
+
+
+class UnknownOption(InvalidRequest, TypeError):
+    """There is no option of that name; the message says which one comes closest.
+
+    A `TypeError` too, since that is what Python raises for an argument that a function does not have.
+    """
 
 
 class ModelError(PoolinferError):
@@ -160,6 +168,7 @@ ERRORS: Mapping[str, type[PoolinferError]] = {
     for cls in (
         InvalidRequest,
         ContextOverflow,
+        UnknownOption,
         ModelError,
         PoolFull,
         PoolClosed,
@@ -171,6 +180,10 @@ ERRORS: Mapping[str, type[PoolinferError]] = {
         EngineError,
     )
 }
+
+# Tracebacks and logs say `poolinfer.InvalidRequest`, which is what an `except` clause says.
+for _cls in (PoolinferError, PoolError, CallError, *ERRORS.values()):
+    _cls.__module__ = "poolinfer"
 
 
 def error_to_data(error: PoolinferError) -> tuple[str, str, dict[str, object]]:

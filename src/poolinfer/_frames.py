@@ -1,9 +1,9 @@
 """What a pool's process and its workers say to each other: messages, and the frames that carry them.
 
     host ──> worker    Boot, then Submit | Cancel | Ping | Stop
-    worker ──> host    Up | BootFailed, then Burst | Pong
+    worker ──> host    Up | BootFailed, then Burst | Pong, and Logged at any time
     host ──> zygote    Boot, then Fork (with two descriptors) | Signal | Reap
-    zygote ──> host    Up | BootFailed, then Forked | Reaped
+    zygote ──> host    Up | BootFailed, then Forked | Reaped, and Logged at any time
 
 A frame is a length (4 bytes, big-endian) and a message as strict JSON (`poolinfer._wire`). All events that an
 engine step gave rise to travel in one `Burst`. What a worker sends is never trusted: size, syntax, type and
@@ -12,12 +12,14 @@ the types of all fields are checked before anything is done with it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 from ._events import Done, Failed, Job, Started
 from ._executor import ExecutorStats
+from ._logs import Line
 from ._results import Chunk
 from ._shapes import conforms
 from ._spec import LaneSpec, ModelSpec
@@ -37,12 +39,14 @@ class Boot:
         spec: the model.
         lane: how to run it.
         knobs: keyword arguments for the factory.
+        levels: what the host wants of the log (`poolinfer._logs.wanted`).
     """
 
     factory: str
     spec: ModelSpec
     lane: LaneSpec
     knobs: Mapping[str, object] = field(default_factory=dict)
+    levels: tuple[int, int] = (logging.WARNING, logging.NOTSET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,19 @@ class Burst:
     """Events, each with the id of its job, in order."""
 
     events: tuple[tuple[int, Started | Chunk | Done | Failed], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What the process has logged.
+
+    Attributes:
+        lines: logger, level and text of each.
+        lost: how many lines before these could not be kept.
+    """
+
+    lines: tuple[Line, ...]
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +164,12 @@ class Reaped:
 
 
 ToWorker: TypeAlias = Boot | Submit | Cancel | Ping | Stop
-FromWorker: TypeAlias = Up | BootFailed | Pong | Burst
+FromWorker: TypeAlias = Up | BootFailed | Pong | Burst | Logged
 ToZygote: TypeAlias = Boot | Fork | Signal | Reap
-FromZygote: TypeAlias = Up | BootFailed | Forked | Reaped
+FromZygote: TypeAlias = Up | BootFailed | Forked | Reaped | Logged
 
 register(ModelSpec, LaneSpec, ExecutorStats, Boot, Submit, Cancel, Ping, Stop, Up, BootFailed, Pong, Burst)
-register(Fork, Signal, Reap, Forked, Reaped)
+register(Fork, Signal, Reap, Forked, Reaped, Logged)
 
 
 def frame(message: ToWorker | FromWorker | ToZygote | FromZygote) -> bytes:

@@ -69,9 +69,12 @@ LIMITS: Mapping[str, Limit] = {
         Limit("top_logprobs", 0, 20, "as many as OpenAI gives"),
         # Sizes of requests.
         Limit("prompt", 1, 4 * _MIB, "bytes; more fits no context and stalls the tokenizer"),
+        Limit("items", 0, 64 * 1024, "messages, parts, tool calls and JSON values of a request together"),
         Limit("messages", 1, 4096, "turns; templates run over all of them"),
+        Limit("parts", 1, 4096, "text parts of one message"),
         Limit("tools", 0, 128, "each one costs context"),
-        Limit("tools_json", 0, 64 * 1024, "bytes; they become part of the prompt"),
+        Limit("tools_json", 0, 256 * 1024, "bytes; they become part of the prompt"),
+        Limit("arguments", 0, 256 * 1024, "bytes of a tool call's JSON text; it is decoded in one go"),
         Limit("depth", 0, 32, "levels of nested JSON; templates and schemas recurse"),
         Limit("stop", 0, 16, "texts; each is looked for in every piece"),
         Limit("stop_text", 1, 256, "bytes; that much text is held back while streaming"),
@@ -80,7 +83,7 @@ LIMITS: Mapping[str, Limit] = {
         Limit("logit_bias_token", 0, 2**31 - 1, "a token id"),
         Limit("logit_bias_value", -100, 100, "added to a logit; 100 is always, -100 is never", whole=False),
         Limit("input", 1, 4096, "texts; give more in several calls"),
-        Limit("input_bytes", 1, 16 * _MIB, "bytes in all; give more in several calls"),
+        Limit("input_bytes", 1, 4 * _MIB, "bytes in all; give more in several calls"),
         # Options of pools.
         Limit("workers", 1, 256, "lanes; more than cores is waste"),
         Limit("min_workers", 1, 256, "worker processes that are always there"),
@@ -167,49 +170,6 @@ def count(limit: str, n: int, field: str = "") -> None:
         field = field or limit
         wanted = f"from {row.low:,} to {row.high:,} ({row.why})"
         raise InvalidRequest(f"{field} has {n:,} items: give {wanted}", field=field)
-
-
-class Budget:
-    """Bytes that several texts may use together.
-
-    Attributes:
-        left: bytes not used yet.
-    """
-
-    def __init__(self, limit: str) -> None:
-        self._limit = LIMITS[limit]
-        self.left = int(self._limit.high)
-
-    def take(self, field: str, n: int) -> None:
-        """Use some; `InvalidRequest` when that is more than what is left."""
-        if n > self.left:
-            high = self._limit.high
-            raise InvalidRequest(
-                f"{field} goes over {high:,} bytes: make it shorter ({self._limit.why})", field=field
-            )
-        self.left -= n
-
-    def text(self, field: str, value: object) -> str:
-        """The value as a plain str, if it is a text that UTF-8 can hold and there is room for it."""
-        if not isinstance(value, str):
-            refuse(field, value, "use a str")
-        # Characters first: a text that is far too long is never encoded.
-        self.take(field, len(value))
-        if not value.isascii():
-            self.take(field, len(_encode(field, value)) - len(value))
-        # A subclass (markupsafe's Markup) could change how templates join texts.
-        return str.__str__(value)
-
-
-def _encode(field: str, value: str) -> bytes:
-    try:
-        return value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(
-            f"{field} has a lone surrogate at character {error.start}, which UTF-8 cannot hold:"
-            " decode its bytes with errors='replace' where the text is read",
-            field=field,
-        ) from None
 
 
 def check_tokens(logit_bias: Mapping[int, float] | None, n_vocab: int) -> None:

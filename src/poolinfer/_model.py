@@ -15,6 +15,7 @@ from ._calls import Calls
 from ._errors import InvalidRequest, ModelError, PoolClosed
 from ._gguf import ModelFile, read_model_file
 from ._limits import check_option, check_tokens
+from ._options import options_of
 from ._requests import Chat, Embed, Pooling, Raw
 from ._spec import ModelSpec
 from ._stats import PoolStats
@@ -48,6 +49,7 @@ class Model(Calls):
         self._closed = False
 
     @classmethod
+    @options_of("Model.load")
     def load(
         cls,
         path: str | os.PathLike[str],
@@ -151,7 +153,11 @@ class Model(Calls):
         return self._implicit().max_queue
 
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
-        """See `Calls.submit`; also raises PoolClosed after `close`."""
+        """Submit a request to the implicit pool: see `Pool.submit`.
+
+        Raises:
+            PoolClosed: the model was closed.
+        """
         return self._implicit().submit(request)
 
     def stats(self) -> PoolStats:

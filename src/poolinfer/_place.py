@@ -69,9 +69,10 @@ class Place:
         if self.min_workers is None and self.max_workers is None:
             return
         if self.name == "thread":
+            given = "max_workers" if self.min_workers is None else "min_workers"
             raise InvalidRequest(
-                "max_workers: lanes in threads cannot come and go; give workers, or use 'process' or 'prefork'",
-                field="max_workers",
+                f"{given}: lanes in threads cannot come and go; give workers, or use 'process' or 'prefork'",
+                field=given,
             )
         if self.workers is not None:
             raise InvalidRequest(
@@ -113,6 +114,12 @@ class Place:
         """Most workers at a time."""
         return self.workers or self.max_workers or self.min_workers or 1
 
+    @property
+    def weights(self) -> Share:
+        """Whether lanes use the weights in the mapped file, or copies in a faster layout."""
+        # Lanes of one process share the copy, and so do forked workers.
+        return self.share or ("mmap" if self.name == "process" else "repack")
+
     def check(self, spec: ModelSpec) -> None:
         """Refuse a model that cannot run here.
 
@@ -153,8 +160,7 @@ class Place:
                 max_age=self.max_age,
             ),
             prefork=self.name == "prefork",
-            # Forked workers share what was copied, too.
-            share=self.share or ("repack" if self.name == "prefork" else "mmap"),
+            share=self.weights,
             retries=self.retries,
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from typing_extensions import Self
 
 from ._call import Call
 from ._calls import Calls
+from ._checker import finish_check
 from ._core import Core
 from ._engine.capacity import padded
 from ._errors import InvalidRequest, PoolinferError
@@ -25,11 +27,14 @@ from ._executor import Executor
 from ._limits import check_option, flag
 from ._machine import available_memory, cores
 from ._model import Model
-from ._normalize import normalize
+from ._normalize import normalize_at_once
+from ._options import options_of
 from ._place import Place, PlaceName, Share
+from ._pool_log import describe
 from ._requests import Chat, Embed, Raw
 from ._spec import LaneSpec
 from ._stats import PoolStats
+from ._wake import runs_event_loop
 
 _SLOTS = 16
 _MEMORY_SHARE = 0.25
@@ -86,6 +91,7 @@ class Pool(Calls):
         ModelError: `model` is a path and the file cannot be used, or this system has no such executor.
     """
 
+    @options_of("Pool")
     def __init__(
         self,
         model: Model | str | os.PathLike[str] | None = None,
@@ -126,7 +132,7 @@ class Pool(Calls):
         self._model: Model | None = None
         if not isinstance(executor, str):
             self._executor = type(executor).__name__
-            self._core = Core(lambda: executor, max_queue)
+            self._core = Core(lambda: executor, max_queue, title=self._executor)
             return
         place = Place(
             executor,
@@ -155,7 +161,9 @@ class Pool(Calls):
             latency_target=latency_target,
             prefix_cache=prefix_cache,
         )
-        self._core = Core(lambda: place.make(used.spec, lane), max_queue)
+        self._core = Core(
+            lambda: place.make(used.spec, lane), max_queue, title=describe(used.name, place, lane)
+        )
 
     @property
     def model(self) -> Model:
@@ -184,11 +192,23 @@ class Pool(Calls):
         self._core.start()
 
     def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
-        """See `Calls.submit`."""
-        checked = normalize(request)
-        if self._model is not None:
-            self._model.check(checked)
-        ticket = self._core.ticket(checked)
+        """Check a request, accept it, and return at once with its `Call`; never blocks.
+
+        In a running event loop a very large request is checked by another thread: if it is refused, its call ends
+        with the InvalidRequest. Do not change the dicts in it before.
+
+        Raises:
+            InvalidRequest: a field is out of bounds; the message names it.
+            PoolFull: the queue is full.
+            PoolClosed: the pool is closing or closed.
+            PoolBroken: the pool's executor cannot go on.
+            ForkedPool: this process was forked from the pool's owner.
+        """
+        checked, whole = normalize_at_once(request)
+        check = partial(finish_check, checked, whole, self._model)
+        later = not whole and runs_event_loop()
+        ticket = self._core.ticket(checked if later else check())
+        ticket.check = check if later else None
         try:
             self._core.submit(ticket)
             return Call(ticket, self._core, self)

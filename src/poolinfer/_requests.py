@@ -1,7 +1,9 @@
 """What a caller asks for: `Chat`, `Raw` and `Embed`, frozen plain data.
 
-The ``*Options`` typed dicts name the same fields for ``**options`` of the calls (a test holds the two
-together). Values are checked, with every bound, in `poolinfer._limits` when a request is submitted.
+The ``*Options`` typed dicts name the same fields for ``**options`` of the calls, and each class explains all of
+its fields, inherited ones too, where ``help(Chat)`` looks (tests hold all of these together). Values are checked,
+with every bound, in `poolinfer._limits` when a request is submitted. None stands for the default in every
+field that has one.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from typing_extensions import TypedDict
 
+from ._options import options_of_class
 from ._prompt import Prompt
 
 #: A chat prompt: one user turn, OpenAI-shaped messages, or a `Prompt`.
@@ -22,12 +25,7 @@ Pooling: TypeAlias = Literal["mean", "cls", "last"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Fields that every request has.
-
-    Attributes:
-        timeout: seconds that the call may take, waiting included; None for no bound.
-        priority: higher is served first; equal ones first come, first served.
-    """
+    """Fields that every request has; `Chat`, `Raw` and `Embed` explain them."""
 
     timeout: float | None = None
     priority: int = 0
@@ -35,25 +33,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation(Request):
-    """Fields of requests that generate text. Sampling defaults are llama.cpp's.
-
-    Attributes:
-        max_tokens: most tokens to generate; None for as many as the context holds.
-        temperature: 0 picks the most likely token; higher is more varied.
-        top_p: nucleus sampling: smallest set of tokens whose probabilities reach this sum.
-        top_k: consider only this many tokens; 0 for all.
-        min_p: drop tokens less likely than this share of the most likely one.
-        repeat_penalty: divides the logits of recent tokens; 1 for none.
-        presence_penalty: subtracted once from the logits of tokens already used.
-        frequency_penalty: subtracted per use from the logits of tokens already used.
-        seed: seed of the sampler; None for a fresh one each call.
-        stop: text or texts that end the answer; not shown.
-        logit_bias: token id to a number added to its logit.
-        logprobs: whether to return each token's log probability.
-        top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
-        cache_key: only calls with an equal key (or all without one) reuse what their prompts have in common.
-            Give each tenant one of its own.
-    """
+    """Fields of requests that generate text; `Chat` and `Raw` explain them. Sampling defaults are llama.cpp's."""
 
     max_tokens: int | None = None
     temperature: float = 0.8
@@ -71,14 +51,32 @@ class Generation(Request):
     cache_key: str | None = None
 
 
+@options_of_class
 @dataclass(frozen=True, slots=True)
 class Chat(Generation):
-    """A chat turn to answer, through the model's chat template.
+    """A chat turn to answer, through the model's chat template. Sampling defaults are llama.cpp's.
 
     Attributes:
         prompt: text of one user turn, OpenAI-shaped messages, or a `Prompt`.
         tools: OpenAI-shaped function tools that the model may call.
         tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them.
+        max_tokens: most tokens to generate; None for as many as the context holds.
+        temperature: 0 picks the most likely token; higher is more varied.
+        top_p: nucleus sampling: smallest set of tokens whose probabilities reach this sum.
+        top_k: consider only this many tokens; 0 for all.
+        min_p: drop tokens less likely than this share of the most likely one.
+        repeat_penalty: divides the logits of recent tokens; 1 for none.
+        presence_penalty: subtracted once from the logits of tokens already used.
+        frequency_penalty: subtracted per use from the logits of tokens already used.
+        seed: seed of the sampler; None for a fresh one each call.
+        stop: text or texts that end the answer; not shown.
+        logit_bias: token id to a number added to its logit.
+        logprobs: whether to return each token's log probability.
+        top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
+        cache_key: only calls with an equal key (or all without one) reuse what their prompts have in common.
+            Give each tenant one of its own.
+        timeout: seconds that the call may take, waiting included; None for no bound.
+        priority: higher is served first; equal ones first come, first served.
     """
 
     prompt: ChatInput
@@ -86,20 +84,39 @@ class Chat(Generation):
     tool_choice: Literal["auto", "none"] = "auto"
 
 
+@options_of_class
 @dataclass(frozen=True, slots=True)
 class Raw(Generation):
-    """A text to continue, as it is, without a template.
+    """A text to continue, as it is, without a template. Sampling defaults are llama.cpp's.
 
     Attributes:
         prompt: the text to continue.
         parse_special: whether control tokens spelled in the text (``<|im_end|>``) count as such. Leave
             it False for text from users.
+        max_tokens: most tokens to generate; None for as many as the context holds.
+        temperature: 0 picks the most likely token; higher is more varied.
+        top_p: nucleus sampling: smallest set of tokens whose probabilities reach this sum.
+        top_k: consider only this many tokens; 0 for all.
+        min_p: drop tokens less likely than this share of the most likely one.
+        repeat_penalty: divides the logits of recent tokens; 1 for none.
+        presence_penalty: subtracted once from the logits of tokens already used.
+        frequency_penalty: subtracted per use from the logits of tokens already used.
+        seed: seed of the sampler; None for a fresh one each call.
+        stop: text or texts that end the answer; not shown.
+        logit_bias: token id to a number added to its logit.
+        logprobs: whether to return each token's log probability.
+        top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
+        cache_key: only calls with an equal key (or all without one) reuse what their prompts have in common.
+            Give each tenant one of its own.
+        timeout: seconds that the call may take, waiting included; None for no bound.
+        priority: higher is served first; equal ones first come, first served.
     """
 
     prompt: str
     parse_special: bool = False
 
 
+@options_of_class
 @dataclass(frozen=True, slots=True)
 class Embed(Request):
     """A text or several to turn into vectors.
@@ -108,6 +125,8 @@ class Embed(Request):
         input: one text, or several.
         pooling: how token vectors become one; None for what the model says, else ``"mean"``.
         normalize: whether to scale vectors to length 1.
+        timeout: seconds that the call may take, waiting included; None for no bound.
+        priority: higher is served first; equal ones first come, first served.
     """
 
     input: str | Sequence[str]
@@ -116,14 +135,14 @@ class Embed(Request):
 
 
 class RequestOptions(TypedDict, total=False):
-    """Options of every call; see `Request`."""
+    """Options of every call; see `Chat`, `Raw` and `Embed`."""
 
     timeout: float | None
     priority: int
 
 
 class SamplingOptions(RequestOptions, total=False):
-    """Options of every call that generates text; see `Generation`."""
+    """Options of every call that generates text; see `Chat` and `Raw`."""
 
     max_tokens: int | None
     temperature: float

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ._errors import CallError, PoolinferError
 from ._events import Job
+from ._requests import Chat, Embed, Raw
 from ._results import Chunk, Embedding, Response, TokenLogprob
 from ._wake import Wake
 
@@ -54,10 +56,11 @@ class Ticket:
         created: monotonic seconds when it was accepted; `started` and `first` when it got a slot and its
             first text, or 0.
         deadline: monotonic seconds after which it expires, or infinity.
+        check: checks the job's request, if that is yet to be done; the executor gets it only then.
     """
 
     __slots__ = (
-        *("job", "created", "started", "first", "deadline", "ended", "result", "error"),
+        *("job", "created", "started", "first", "deadline", "check", "ended", "result", "error"),
         *("_lock", "_text", "_answer", "_reasoning", "_logprobs", "_readers", "_waiters"),
     )
 
@@ -67,6 +70,7 @@ class Ticket:
         self.started: float = 0.0
         self.first: float = 0.0
         self.deadline = deadline
+        self.check: Callable[[], Chat | Raw | Embed] | None = None
         self.ended: bool = False
         self.result: Response | list[Embedding] | None = None
         self.error: PoolinferError | None = None
@@ -81,6 +85,11 @@ class Ticket:
         """All text so far."""
         with self._lock:
             return self._text.since(0)
+
+    def checked(self, request: Chat | Raw | Embed) -> None:
+        """Take the request as it was checked."""
+        self.job = Job(self.job.id, request)
+        self.check = None
 
     def grow(self, chunk: Chunk) -> list[Wake]:
         """Take a piece; who is to be woken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -11,6 +12,13 @@ import anyio.lowlevel
 
 #: Wakes one waiter; may be called from any thread. Raises RuntimeError when the waiter's event loop is gone.
 Wake: TypeAlias = Callable[[], None]
+
+
+def runs_event_loop() -> bool:
+    """Whether asyncio or trio runs in this thread; a library that was never imported does not."""
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    in_asyncio = asyncio is not None and asyncio._get_running_loop() is not None
+    return in_asyncio or (trio is not None and bool(trio.lowlevel.in_trio_run()))
 
 
 def thread_waker() -> tuple[threading.Event, Wake]:

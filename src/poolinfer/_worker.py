@@ -43,6 +43,7 @@ from ._frames import (
     Cancel,
     FrameReader,
     FromWorker,
+    Logged,
     Ping,
     Pong,
     Stop,
@@ -53,6 +54,7 @@ from ._frames import (
     read_to_worker,
 )
 from ._lifeline import end_with_host
+from ._logs import LLAMA, Forwarder, forward
 from ._wire import WireError
 
 #: What is still to be said: an event with its job's id, or a message.
@@ -69,9 +71,10 @@ _PONG_SECONDS = 0.1
 
 
 class Link:
-    """The worker's end of its socket. What is said goes out in the order it was said."""
+    """The worker's end of its socket. What is said goes out in the order it was said, after what was logged."""
 
     def __init__(self, sock: socket.socket) -> None:
+        self._log: Forwarder | None = None
         self._sock = sock
         self._outbox: deque[_Saying] = deque()
         self._bell = threading.Semaphore(0)
@@ -83,6 +86,10 @@ class Link:
         """Have a message, or an event, sent by the next `flush`."""
         self._outbox.append(what)
 
+    def listen_to_log(self, levels: tuple[int, int]) -> None:
+        """Have what is logged from now on sent, too."""
+        self._log = forward(levels, self._bell.release)
+
     def flush_soon(self) -> None:
         """Send all that was said, on another thread."""
         if self._outbox:
@@ -91,7 +98,7 @@ class Link:
     def flush(self) -> None:
         """Send all that was said."""
         with self._sending:
-            said: list[_Saying] = []
+            said: list[_Saying] = [*logged(self._log)]
             with suppress(IndexError):
                 while True:
                     said.append(self._outbox.popleft())
@@ -118,6 +125,12 @@ class Link:
         except Exception:
             logging.getLogger("poolinfer").exception("the worker cannot say what it has to say")
             os._exit(BROKEN)
+
+
+def logged(log: Forwarder | None) -> list[Logged]:
+    """The message with what was logged and not sent yet, if there is any."""
+    lines, lost = log.take() if log is not None else ((), 0)
+    return [Logged(lines, lost)] if lines else []
 
 
 def pack(said: list[_Saying]) -> bytes:
@@ -194,6 +207,7 @@ class Worker:
         boot = self._todo.get()
         if isinstance(boot, Stop):
             return 0
+        self._link.listen_to_log(boot.levels)
         try:
             inner = ThreadExecutor(
                 lambda cancelled: self._engine or load_engine(boot, cancelled),
@@ -273,7 +287,10 @@ def settle_in(lifeline: int) -> None:
             ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     end_with_host(lifeline)
     faulthandler.enable()
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    printing = logging.StreamHandler()
+    printing.setLevel(logging.WARNING)
+    logging.basicConfig(format="%(name)s: %(message)s", handlers=[printing])
+    logging.getLogger(LLAMA).setLevel(logging.WARNING)
 
 
 def serve(sock: socket.socket, engine: Engine | None) -> NoReturn:

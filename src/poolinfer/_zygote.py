@@ -34,7 +34,8 @@ from ._frames import (
     read_to_zygote,
 )
 from ._lifeline import end_with_host
-from ._worker import BOOT_FAILED, BROKEN, HOST_GONE, as_failure, load_engine, serve, settle_in
+from ._logs import Forwarder, forward
+from ._worker import BOOT_FAILED, BROKEN, HOST_GONE, as_failure, load_engine, logged, serve, settle_in
 
 _READ = 64 * 1024
 _FDS = 64
@@ -51,12 +52,15 @@ class Zygote:
         self._heard: deque[ToZygote] = deque()
         self._fds: deque[int] = deque()
         self._pids: dict[int, int] = {}
+        self._log: Forwarder | None = None
 
     def run(self) -> NoReturn:
         """Load, and serve until the host is gone."""
         boot = self._hear()
         if not isinstance(boot, Boot):
             raise TypeError(f"a zygote boots first, and got {boot}")
+        # Sent with the next message: there is no thread that could send it now.
+        self._log = forward(boot.levels, lambda: None)
         try:
             engine = load_engine(boot, lambda: False)
             check_forkable()
@@ -127,8 +131,9 @@ class Zygote:
         return Reaped(number, False, code) if code >= 0 else Reaped(number, False, signal=-code)
 
     def _say(self, message: FromZygote) -> None:
+        messages: list[FromZygote] = [*logged(self._log), message]
         try:
-            self._sock.sendall(frame(message))
+            self._sock.sendall(b"".join(map(frame, messages)))
         except OSError:
             os._exit(HOST_GONE)
 

@@ -8,8 +8,9 @@ parallel region would hang for ever. `load` refuses there.
 from __future__ import annotations
 
 import ctypes
-import logging
+import io
 import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,12 +19,10 @@ from typing import Any
 
 from .._errors import ForkedPool, ModelError, PoolClosed
 from .._spec import LaneSpec, ModelSpec
-from .llama_context import stopping_here
 from .llama_engine import LlamaEngine
+from .llama_log import LlamaLog
 from .probe import Trial
 
-_log = logging.getLogger("poolinfer.llama")
-_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR, 5: logging.DEBUG}
 # What a tokenizer with a part missing would not survive.
 _ANY_TEXT = "".join(map(chr, [*range(0x250), 0x2028, 0x4E00, 0xFFFD, 0x1F600])) + " the end"
 
@@ -80,6 +79,12 @@ class _Library:
     def will_compute(self) -> None:
         """Note that a forked child could compute no more."""
         self.computed = True
+        self.look_at_log()
+
+    def look_at_log(self) -> None:
+        """Have llama.cpp's lines logged if somebody wants them; asked before each model and each context."""
+        if self.api is not None:
+            self._log.set()
 
     @property
     def has_gpu(self) -> bool:
@@ -87,6 +92,7 @@ class _Library:
         return self._api is not None and bool(self._api.llama_supports_gpu_offload())
 
     def _import(self) -> Any:
+        first = "llama_cpp" not in sys.modules
         try:
             import llama_cpp.llama_cpp as api
         except (ImportError, OSError, RuntimeError) as error:
@@ -95,17 +101,26 @@ class _Library:
                 " (Debian: apt-get install build-essential; macOS: xcode-select --install), then"
                 " pip install --force-reinstall 'llama-cpp-python>=0.3.36,<0.4'"
             ) from error
-        self._log_callback = api.llama_log_callback(_forward_log)
-        api.llama_log_set(self._log_callback, ctypes.c_void_p())
+        if first:
+            _close_files()
+        self._log = LlamaLog(api)
         api.llama_backend_init()
         return api
 
 
-def _forward_log(level: int, text: bytes, _: object) -> None:
-    # What llama.cpp calls an error is none when we stopped the step ourselves.
-    number = logging.DEBUG if stopping_here() else _LEVELS.get(level, logging.DEBUG)
-    if _log.isEnabledFor(number):
-        _log.log(number, "%s", text.decode(errors="replace").rstrip())
+def _close_files() -> None:
+    """Close the two files on the null device that llama-cpp-python opens and leaves to the garbage collector.
+
+    Its `Llama(verbose=False)` writes to them: they are replaced by ones that need not be closed. To be called
+    only by who imports it first, while nobody can be writing.
+    """
+    utils = sys.modules.get("llama_cpp._utils")
+    for name in ("outnull_file", "errnull_file"):
+        file = getattr(utils, name, None)
+        if isinstance(file, io.TextIOBase):
+            fd = os.dup(file.fileno())
+            file.close()
+            setattr(utils, name, open(fd, "w", closefd=False))  # noqa: SIM115
 
 
 _library = _Library()
@@ -187,6 +202,7 @@ def load(
         with weights.lock:
             if weights.model is None:
                 _check_unchanged(spec)
+                library.look_at_log()
                 if try_first:
                     library.try_first(spec, cancelled)
                 repack = spec.repack and (probing or library.extra_buffers(cancelled))
@@ -268,6 +284,7 @@ def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool], repa
         raise PoolClosed("the pool was closed while its model was loading")
     if not model:
         raise ModelError(
-            f"{spec.path}: llama.cpp cannot load this model; logging.getLogger('poolinfer.llama') has the reason"
+            f"{spec.path}: llama.cpp cannot load this model; give the logger 'poolinfer.llama' a level to learn"
+            " why"
         )
     return model

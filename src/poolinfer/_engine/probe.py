@@ -32,6 +32,7 @@ from typing_extensions import Self
 
 from .._environment import interpreter, scrub
 from .._errors import ModelError, PoolClosed
+from .._logs import LLAMA
 from .._spec import LaneSpec, ModelSpec
 
 _log = logging.getLogger("poolinfer")
@@ -201,6 +202,7 @@ def main() -> NoReturn:
 
 def _settle_in(parent: int) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger(LLAMA).setLevel(logging.WARNING)
     with suppress(ImportError, ValueError, OSError):
         import resource
 

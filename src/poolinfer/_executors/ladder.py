@@ -191,6 +191,13 @@ class Worker:
             return f"it has made no progress for {patience.stuck} s"
         return ""
 
+    def end(self, status: Exit, closing: bool) -> Death:
+        """It has ended, which is by our wish if all is `closing`: how. Its ends here are closed."""
+        self.child.output.drain()
+        death = Death(status, self.child.output.text, self.why, self.expected or closing)
+        self.child.close()
+        return death
+
     def terminate(self, now: float, patience: Patience) -> None:
         """Send SIGTERM, and SIGKILL after a while."""
         self.term_at = _NEVER

@@ -18,6 +18,7 @@ from .._errors import CallCancelled, ForkedPool, InvalidRequest, PoolBroken, Poo
 from .._events import Done, Event, Failed, Job
 from .._executor import Emit, ExecutorStats
 from .._frames import Boot, Burst, Cancel, FromWorker, Pong, Submit, frame
+from .._logs import wanted
 from .._spec import LaneSpec, ModelSpec
 from .._wire import WireError
 from .ladder import Death, Patience, Worker
@@ -50,7 +51,6 @@ class ProcessExecutor:
         factory: what loads the engine in the worker, inside poolinfer.
         knobs: keyword arguments for the factory.
         spawner: starts worker processes; None to start interpreters.
-
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class ProcessExecutor:
 
     def boot_message(self) -> Boot:
         """See `poolinfer._executors.owner.Owner`, as for the five that follow."""
-        return self._boot
+        return replace(self._boot, levels=wanted())
 
     def on_up(self, worker: Worker) -> None:
         """There is room again."""

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from .._errors import ModelError, PoolClosed, PoolError, PoolinferError
-from .._frames import BootFailed, Ping, Stop, Up, frame, read_from_worker
+from .._frames import BootFailed, Logged, Ping, Stop, Up, frame, read_from_worker
+from .._logs import repeat
 from .._wire import WireError
 from .child import Exit
-from .ladder import Death, Patience, PatientClock, Worker
+from .ladder import Patience, PatientClock, Worker
 from .line import Line
 from .loop import Loop
 from .owner import Owner
@@ -244,7 +245,9 @@ class Supervisor:
     def _hear(self, worker: Worker, data: bytes) -> None:
         message = read_from_worker(data)
         worker.answered = self.now
-        if isinstance(message, Up | BootFailed):
+        if isinstance(message, Logged):
+            repeat(message.lines, message.lost, f"worker {worker.pid}")
+        elif isinstance(message, Up | BootFailed):
             if worker.state != "booting":
                 raise WireError("a worker boots only once")
             if isinstance(message, Up):
@@ -273,11 +276,7 @@ class Supervisor:
         worker.line.cut()
 
     def _bury(self, worker: Worker, status: Exit) -> None:
-        worker.child.output.drain()
-        death = Death(
-            status, worker.child.output.text, worker.why, worker.expected or self._state == "closing"
-        )
-        worker.child.close()
+        death = worker.end(status, closing=self._state == "closing")
         del self._workers[worker.number]
         if not worker.was_up:
             self._boot_failed(death.boot_error(worker.failure))

@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from .._events import Failed
@@ -25,6 +26,7 @@ from .._frames import (
     BootFailed,
     Fork,
     Forked,
+    Logged,
     Reap,
     Reaped,
     Signal,
@@ -32,6 +34,7 @@ from .._frames import (
     frame,
     read_from_zygote,
 )
+from .._logs import repeat, wanted
 from .._wire import WireError
 from .child import Child, Exit
 from .ladder import PatientClock
@@ -96,7 +99,7 @@ class Zygote:
         self._workers: dict[int, ForkedProcess] = {}
         self._child = launch("poolinfer._zygote", **_SINGLE_THREADED)
         self._line = Line(self._child, loop, self._hear, self._on_end)
-        self._line.post(frame(boot))
+        self._line.post(frame(replace(boot, levels=wanted())))
 
     @property
     def pid(self) -> int:
@@ -193,7 +196,9 @@ class Zygote:
 
     def _hear(self, data: bytes) -> None:
         message = read_from_zygote(data)
-        if isinstance(message, Up):
+        if isinstance(message, Logged):
+            repeat(message.lines, message.lost, f"zygote {self.pid}")
+        elif isinstance(message, Up):
             self.up = True
             for worker in list(self._waiting.values()):
                 try:

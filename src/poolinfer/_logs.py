@@ -1,0 +1,111 @@
+"""What poolinfer's loggers are called, what may stand in a line of theirs, and how lines leave a worker process.
+
+A library has no say in where a host's log goes: no handler is added but a `logging.NullHandler`, and no level
+is set. In a process that is poolinfer's own, a `Forwarder` keeps what is logged until it is sent to the host.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TypeAlias
+
+#: What pools, their calls and their worker processes do.
+POOLS = "poolinfer"
+#: What llama.cpp says itself. Off until this logger has a level of its own.
+LLAMA = "poolinfer.llama"
+
+#: A line on its way to another process: logger, level, text.
+Line: TypeAlias = tuple[str, int, str]
+
+_MOST_CHARS = 2048
+_MOST_LINES = 1000
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+
+
+def llama_level() -> int:
+    """The least level of llama.cpp's lines that somebody asked for, or `logging.NOTSET` when nobody did.
+
+    A level that this logger has from its parents does not count: a host that debugs its own code would get
+    hundreds of lines for every model and every context.
+    """
+    logger = logging.getLogger(LLAMA)
+    return logger.getEffectiveLevel() if logger.level != logging.NOTSET else logging.NOTSET
+
+
+def printable(text: str) -> str:
+    """One line of bounded length without control characters: it may quote a model file."""
+    cut = text[:_MOST_CHARS] + (" ..." if len(text) > _MOST_CHARS else "")
+    return "".join(char if char.isprintable() else " " if char == "\t" else "?" for char in cut)
+
+
+def say(name: str, level: int, message: str, *arguments: object) -> None:
+    """Log, whatever becomes of it: a filter of the host that raises must not end a thread of the pool."""
+    with suppress(Exception):
+        logging.getLogger(name).log(level, message, *arguments)
+
+
+def wanted() -> tuple[int, int]:
+    """The least levels that anybody wants to have here of a worker's two loggers, `POOLS` and `LLAMA`."""
+    return max(logging.DEBUG, logging.getLogger(POOLS).getEffectiveLevel()), llama_level()
+
+
+class Forwarder(logging.Handler):
+    """Keeps the last lines of a worker's log until they are sent; it never waits.
+
+    Args:
+        levels: what the host wants (`wanted`).
+        ring: called after each line, to have it sent.
+    """
+
+    def __init__(self, levels: tuple[int, int], ring: Callable[[], object]) -> None:
+        super().__init__()
+        self._least: dict[str, int] = {POOLS: levels[0], LLAMA: levels[1]}
+        self._ring = ring
+        self._lines: deque[Line] = deque(maxlen=_MOST_LINES)
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        least = self._least.get(record.name, logging.NOTSET)
+        if least == logging.NOTSET or record.levelno < least:
+            return
+        for text in self.format(record).splitlines():
+            self._lost += len(self._lines) == _MOST_LINES
+            self._lines.append((record.name, record.levelno, printable(text)))
+        self._ring()
+
+    def take(self) -> tuple[tuple[Line, ...], int]:
+        """The lines that were not taken yet, and how many before them were lost."""
+        self.acquire()
+        try:
+            lines, lost = tuple(self._lines), self._lost
+            self._lines.clear()
+            self._lost = 0
+            return lines, lost
+        finally:
+            self.release()
+
+
+def forward(levels: tuple[int, int], ring: Callable[[], object]) -> Forwarder:
+    """In a process of ours, have what is logged kept for the host; instead of for whom it was before."""
+    logger = logging.getLogger(POOLS)
+    for handler in list(logger.handlers):
+        if isinstance(handler, Forwarder):
+            logger.removeHandler(handler)
+    for name, level in zip((POOLS, LLAMA), levels, strict=True):
+        # Warnings are printed, too, for the error that says how a worker died.
+        logging.getLogger(name).setLevel(min(level or logging.WARNING, logging.WARNING))
+    forwarder = Forwarder(levels, ring)
+    logger.addHandler(forwarder)
+    return forwarder
+
+
+def repeat(lines: Iterable[Line], lost: int, who: str) -> None:
+    """Log in the host what a worker logged, which is not trusted: names, levels and texts are checked."""
+    for name, level, text in lines:
+        if (name == POOLS or (name == LLAMA and llama_level())) and level in _LEVELS:
+            say(name, level, "%s: %s", who, printable(text))
+    if lost > 0:
+        say(POOLS, logging.WARNING, "%s: %d lines of its log were lost", who, lost)

@@ -1,0 +1,153 @@
+"""The messages of a chat, checked: turns, text parts, tool calls and their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ._budget import Budget, Work
+from ._errors import InvalidRequest
+from ._limits import count, refuse, show
+from ._plain import items, json_object, mapping, one_of, only, plain_object, some
+from ._prompt import Prompt
+from ._tools import check_function, tool_name
+
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"}
+_CALL_KEYS = {"id", "type", "function", "index"}
+
+
+def check_messages(prompt: object, work: Work) -> tuple[dict[str, Any], ...]:
+    """The turns of a chat's prompt, as plain data."""
+    budget = Budget("prompt", work)
+    if isinstance(prompt, str):
+        return ({"role": "user", "content": some("prompt", budget.text("prompt", prompt))},)
+    turns = items("prompt", _turns(prompt), "use a str, a list of message dicts or a Prompt")
+    count("messages", len(turns))
+    work.items("messages", len(turns))
+    found = tuple([_message(f"messages[{i}]", turn, budget) for i, turn in enumerate(turns)])
+    if found[-1]["role"] == "assistant":
+        field = f"messages[{len(found) - 1}].role"
+        refuse(field, "assistant", "end with a user or tool message; an answer cannot be continued")
+    if not any(turn["content"] or "tool_calls" in turn for turn in found):
+        raise InvalidRequest("messages hold no text: give some text", field="messages")
+    _check_ids(found)
+    return found
+
+
+def _turns(prompt: object) -> object:
+    if not isinstance(prompt, Prompt):
+        return prompt
+    try:
+        return prompt.messages
+    except (TypeError, ValueError):
+        refuse("prompt", prompt, "build it with Prompt.system(..).user(..)")
+
+
+def _message(field: str, value: object, budget: Budget) -> dict[str, Any]:
+    turn = mapping(field, value, "use a dict with 'role' and 'content'")
+    role = turn.get("role")
+    if not one_of(role, _ROLES):
+        refuse(f"{field}.role", role, f"use one of {', '.join(_ROLES)}")
+    only(field, turn, _MESSAGE_KEYS)
+    calls = _tool_calls(f"{field}.tool_calls", turn.get("tool_calls"), role, budget)
+    content = turn.get("content")
+    if content is None and calls:
+        content = ""
+    found: dict[str, Any] = {
+        "role": "system" if role == "developer" else str.__str__(role),
+        "content": _content(f"{field}.content", content, budget),
+    }
+    for key in ("name", "tool_call_id", "reasoning_content"):
+        if turn.get(key) is not None:
+            found[key] = budget.text(f"{field}.{key}", turn[key])
+    if calls:
+        found["tool_calls"] = calls
+    return found
+
+
+def _content(field: str, value: object, budget: Budget) -> str:
+    if isinstance(value, str):
+        return budget.text(field, value)
+    parts = items(field, value, "use a str or a list of text parts")
+    count("parts", len(parts), field)
+    budget.work.items(field, len(parts))
+    return "".join([_part(f"{field}[{i}]", part, budget) for i, part in enumerate(parts)])
+
+
+def _part(field: str, value: object, budget: Budget) -> str:
+    part = mapping(field, value, "use {'type': 'text', 'text': ...}")
+    kind = part.get("type")
+    if not one_of(kind, ("text",)):
+        refuse(f"{field}.type", kind, "use 'text'; images and audio are not available yet")
+    return budget.text(f"{field}.text", part.get("text"))
+
+
+def _tool_calls(field: str, value: object, role: str, budget: Budget) -> tuple[dict[str, Any], ...]:
+    if value is None:
+        return ()
+    calls = items(field, value, "use a list of tool calls")
+    if calls and role != "assistant":
+        refuse(field, value, "only assistant messages have tool calls")
+    count("tools", len(calls), field)
+    # A call, its function and its arguments.
+    budget.work.items(field, 3 * len(calls))
+    return tuple([_tool_call(f"{field}[{i}]", call, budget) for i, call in enumerate(calls)])
+
+
+def _tool_call(field: str, value: object, budget: Budget) -> dict[str, Any]:
+    call = mapping(field, value, "use {'id': ..., 'type': 'function', 'function': {...}}")
+    function = check_function(field, call, _CALL_KEYS, {"name", "arguments"})
+    found: dict[str, Any] = {"type": "function"}
+    if call.get("id") is not None:
+        found["id"] = budget.text(f"{field}.id", call["id"])
+    field = f"{field}.function"
+    name = tool_name(f"{field}.name", function.get("name"))
+    arguments = _arguments(f"{field}.arguments", function.get("arguments"), budget)
+    found["function"] = {"name": name, "arguments": arguments}
+    return found
+
+
+def _arguments(field: str, value: object, budget: Budget) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        return json_object(field, value, budget)
+    return plain_object(field, value, "use a JSON object, as text or as a dict", budget)
+
+
+def _check_ids(turns: tuple[Mapping[str, Any], ...]) -> None:
+    """Refuse an answer to a tool call that nobody has made, and two calls of a turn with one id.
+
+    Ids may be left out, or empty, as some clients and models do: the order says then what belongs together.
+    """
+    known: set[str] = set()
+    nameless = False
+    for i, turn in enumerate(turns):
+        if "tool_calls" in turn:
+            own = _own_ids(f"messages[{i}].tool_calls", turn["tool_calls"])
+            nameless = len(own) < len(turn["tool_calls"])
+            known |= own
+        answered = turn.get("tool_call_id")
+        if turn["role"] == "tool" and answered and not nameless and answered not in known:
+            refuse(f"messages[{i}].tool_call_id", answered, _id_remedy(known))
+
+
+def _own_ids(field: str, calls: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The ids of one turn's calls, no two of them equal."""
+    found: set[str] = set()
+    for i, call in enumerate(calls):
+        name = call.get("id")
+        if name in found:
+            refuse(f"{field}[{i}].id", name, "give every call of a turn an id of its own")
+        if name:
+            found.add(name)
+    return found
+
+
+def _id_remedy(known: set[str]) -> str:
+    if not known:
+        return "put the assistant message with this tool call before it"
+    shown = ", ".join([show(name) for name in sorted(known)[:3]])
+    more = f" and {len(known) - 3} more" if len(known) > 3 else ""
+    return f"use the id of a tool call before it: {shown}{more}"

@@ -1,0 +1,147 @@
+"""Options as callers write them: one that does not exist is refused with the right one's name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from functools import WRAPPER_ASSIGNMENTS, wraps
+from numbers import Integral, Real
+from typing import ParamSpec, TypeVar
+
+from ._errors import UnknownOption
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_ClassT = TypeVar("_ClassT", bound=type)
+
+_PLAIN = frozenset((str, int, float, bool, type(None), list, tuple, dict))
+_TO_LOAD = "give it to Model.load"
+_NO_FORM = "answers cannot be held to a form yet; ask for JSON in the prompt"
+_NO_USE = "leave it out; it means nothing here"
+
+#: What other libraries call an option, and what to do here. An option's name alone stands for "use it".
+_ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            "max_completion_tokens",
+            "max_new_tokens",
+            "max_output_tokens",
+            "max_length",
+            "n_predict",
+            "num_predict",
+        ),
+        "max_tokens",
+    ),
+    **dict.fromkeys(("stop_sequences", "stop_strings", "stop_words"), "stop"),
+    **dict.fromkeys(("repetition_penalty", "rep_pen"), "repeat_penalty"),
+    **dict.fromkeys(("messages", "conversation", "text"), "prompt"),
+    **dict.fromkeys(("inputs", "texts", "sentences", "documents"), "input"),
+    **dict.fromkeys(("request_timeout", "deadline"), "timeout"),
+    **dict.fromkeys(("prompt_cache_key", "user", "cache_salt"), "cache_key"),
+    **dict.fromkeys(("n_probs", "num_logprobs"), "top_logprobs"),
+    **dict.fromkeys(("n_threads", "num_threads", "n_threads_batch"), "threads"),
+    **dict.fromkeys(("n_parallel", "parallel", "n_seq_max", "max_num_seqs", "concurrency"), "slots"),
+    **dict.fromkeys(("n_workers", "num_workers", "processes", "replicas"), "workers"),
+    **dict.fromkeys(("num_ctx", "ctx_size", "context_length", "context_size", "max_model_len"), "n_ctx"),
+    **dict.fromkeys(("batch_size", "n_ubatch"), "n_batch"),
+    **dict.fromkeys(("flash_attn", "flash_attention_2"), "flash_attention"),
+    **dict.fromkeys(("enable_prefix_caching", "cache_prompt"), "prefix_cache"),
+    **dict.fromkeys(("gpu_layers", "num_gpu_layers"), "n_gpu_layers"),
+    **dict.fromkeys(("model_path", "model_file", "filename"), "path"),
+    **dict.fromkeys(("template", "chat_format"), "chat_template"),
+    **dict.fromkeys(("pooling_type", "pooling_mode"), "pooling"),
+    **dict.fromkeys(("normalize_embeddings", "normalise"), "normalize"),
+    **dict.fromkeys(("queue_size", "max_waiting"), "max_queue"),
+    "functions": "tools",
+    "function_call": "tool_choice",
+    "use_mmap": "mmap",
+    "use_mlock": "mlock",
+    "special": "parse_special",
+    "stream": "use stream(...), whose call is read piece by piece",
+    "stream_options": "use stream(...), whose call has the usage in its result",
+    "n": "ask as often as you want answers",
+    "best_of": "ask as often as you want answers",
+    "model": "a pool has one model; make another pool for another one",
+    "dimensions": "cut the vectors yourself",
+    "encoding_format": "leave it out; vectors are numbers",
+    "verbose": "leave it out; poolinfer prints nothing",
+    **dict.fromkeys(("response_format", "grammar", "json_schema", "guided_json", "format"), _NO_FORM),
+    **dict.fromkeys(
+        ("parallel_tool_calls", "store", "metadata", "service_tier", "reasoning_effort"), _NO_USE
+    ),
+}
+_OWNERS: dict[str, frozenset[str]] = {}
+
+
+def options_of(what: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Have a function take its options as callers write them.
+
+    One that it does not have is refused with `UnknownOption`, and a number of numpy's becomes Python's own.
+
+    Args:
+        what: what the function is called in messages.
+    """
+
+    def wrap(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        known = _OWNERS[what] = frozenset(inspect.signature(function).parameters) - {"self", "cls"}
+
+        @wraps(function, assigned=(*WRAPPER_ASSIGNMENTS, "__kwdefaults__"))
+        def call(*args: _P.args, **options: _P.kwargs) -> _R:
+            for name, value in options.items():
+                if name not in known:
+                    refuse_option(what, name)
+                if type(value) not in _PLAIN:
+                    options[name] = scalar(value)
+            return function(*args, **options)
+
+        return call
+
+    return wrap
+
+
+def options_of_class(cls: _ClassT) -> _ClassT:
+    """`options_of` for a class, whose options are those of its constructor."""
+    made = vars(cls)["__init__"]
+    setattr(cls, "__init__", options_of(cls.__name__)(made))  # noqa: B010 (what type checkers accept)
+    return cls
+
+
+def refuse_option(what: str, name: str) -> None:
+    """Raise `UnknownOption` for an option that something does not have, with what is closest to it."""
+    raise UnknownOption(f"{what} has no option {name[:40]!r}: {_remedy(what, name)}", field=name[:40])
+
+
+def _remedy(what: str, name: str) -> str:
+    known = _OWNERS[what]
+    hint = _ELSEWHERE.get(name, name)
+    if hint in known:
+        return f"use {hint}"
+    owners = [owner for owner, names in _OWNERS.items() if hint in names]
+    if owners:
+        return f"{hint} is an option of {_join(owners)}"
+    near = get_close_matches(name, known, 1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return hint if hint != name else f"it has {', '.join(sorted(known))}"
+
+
+def _join(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def scalar(value: object) -> object:
+    """A number or bool of numpy's, or of another library's, as Python's own; everything else as it is."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
+        return bool(value)
+    with suppress(ArithmeticError, ValueError, TypeError):
+        if isinstance(value, Integral):
+            return value if isinstance(value, int) else int(value)
+        if isinstance(value, Real):
+            return float(value)
+    return value

@@ -1,0 +1,122 @@
+"""Shapes that callers give, as plain data: sequences, mappings, words, and JSON to any depth that is allowed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
+
+from ._budget import Budget
+from ._errors import InvalidRequest
+from ._limits import LIMITS, refuse
+from ._options import scalar
+
+_DEPTH = int(LIMITS["depth"].high)
+_PUNCTUATION = 2
+_NUMBER = 8
+
+
+def items(field: str, value: object, remedy: str) -> Sequence[Any]:
+    """The value, if it is a sequence of things (a text is not)."""
+    if type(value) is list or type(value) is tuple:
+        return value
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray | memoryview):
+        refuse(field, value, remedy)
+    return value
+
+
+def mapping(field: str, value: object, remedy: str) -> Mapping[Any, Any]:
+    """The value, if it is a mapping."""
+    if type(value) is not dict and not isinstance(value, Mapping):
+        refuse(field, value, remedy)
+    return value
+
+
+def one_of(value: object, words: Sequence[str]) -> TypeGuard[str]:
+    """Whether the value is one of these words."""
+    return isinstance(value, str) and value in words
+
+
+def only(field: str, found: Mapping[Any, Any], known: set[str]) -> None:
+    """Refuse keys that would be ignored; SDKs send the ones they don't use as None or empty."""
+    for key in found:
+        if key not in known and not _is_nothing(found[key]):
+            refuse(field, key, f"leave this key out; only {', '.join(sorted(known))} mean something here")
+
+
+def _is_nothing(value: object) -> bool:
+    return value is None or (isinstance(value, str | list | tuple | dict) and not value)
+
+
+def some(field: str, text: str) -> str:
+    """The text, if it is not empty."""
+    if not text:
+        refuse(field, text, "give some text")
+    return text
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("duplicate keys")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def json_object(field: str, text: str, budget: Budget) -> dict[str, Any]:
+    """What a JSON text says, if that is an object. What it says is paid for, and not the text itself."""
+    text = Budget("arguments", budget.work).text(field, text)
+    budget.work.json(len(text))
+    try:
+        value = _DECODER.decode(text or "{}")
+    except (ValueError, RecursionError):
+        refuse(field, text, "use valid JSON, without duplicate keys and not nested deeply")
+    return plain_object(field, value, "use a JSON object, as text or as a dict", budget)
+
+
+def plain_object(field: str, value: object, remedy: str, budget: Budget) -> dict[str, Any]:
+    """A private copy of a JSON object, lists as tuples."""
+    return _object(field, mapping(field, value, remedy), budget, 1)
+
+
+def _plain(field: str, value: object, budget: Budget, depth: int) -> Any:
+    """Every part is paid for before it is walked over: shared parts cannot explode."""
+    if isinstance(value, str):
+        return budget.text(field, value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return _number(field, value, budget)
+    if isinstance(value, list | tuple):
+        _pay(field, value, budget, depth)
+        return tuple([_plain(field, item, budget, depth + 1) for item in value])
+    if isinstance(value, Mapping):
+        return _object(field, value, budget, depth)
+    return _number(field, scalar(value), budget)
+
+
+def _object(field: str, value: Mapping[Any, Any], budget: Budget, depth: int) -> dict[str, Any]:
+    _pay(field, value, budget, depth)
+    return {budget.text(field, key): _plain(field, item, budget, depth + 1) for key, item in value.items()}
+
+
+def _pay(field: str, value: Mapping[Any, Any] | Sequence[Any], budget: Budget, depth: int) -> None:
+    if depth > _DEPTH:
+        raise InvalidRequest(f"{field} is nested too deeply: use at most {_DEPTH} levels", field=field)
+    n = len(value)
+    budget.work.items(field, n)
+    budget.take(field, _PUNCTUATION * n)
+
+
+def _number(field: str, value: object, budget: Budget) -> bool | int | float:
+    budget.take(field, _NUMBER)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, int) and value.bit_length() <= 64:
+        return int(value)
+    refuse(field, value, "use JSON data: texts, finite numbers of 64 bits, bools, None, lists and dicts")

@@ -1,0 +1,80 @@
+"""The log of a pool: a line when it has started, one when it has closed, and at DEBUG one for each ended call.
+
+A line says what something was and what it took, and never what was asked or answered.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ._errors import PoolinferError
+from ._logs import POOLS, printable, say
+from ._place import Place
+from ._results import Embedding, Response
+from ._spec import LaneSpec
+from ._stats import PoolStats
+from ._ticket import Ticket
+
+_STARTED = "the pool has started in %.2f s: %s"
+_CLOSED = (
+    "the pool has closed after %d calls (%d succeeded, %d failed, %d cancelled, %d expired; %d refused): %s"
+)
+_ENDED = (
+    "call %(id)d has ended: kind=%(kind)s outcome=%(outcome)s prompt=%(prompt)s cached=%(cached)s"
+    " completion=%(completion)s queued=%(queued).3f first=%(first)s total=%(total).3f"
+)
+
+
+def describe(model: str, place: Place, lane: LaneSpec) -> str:
+    """What a pool is made of, for its log."""
+    lanes = f"{place.least} to {place.most}" if place.least < place.most else f"{place.most}"
+    threads = f"{lane.threads} thread{'s' if lane.threads > 1 else ''}"
+    return (
+        f"model {printable(model)}, {place.name}, {lanes} x {lane.slots} slots, {threads} per lane,"
+        f" n_ctx {lane.n_ctx}, weights {'repacked' if place.weights == 'repack' else 'as in the file'}"
+    )
+
+
+def log_started(title: str, seconds: float) -> None:
+    """Log at INFO that a pool has started, and how long that took."""
+    say(POOLS, logging.INFO, _STARTED, seconds, title)
+
+
+def log_closed(title: str, stats: PoolStats) -> None:
+    """Log at INFO that a pool has closed, and what became of its calls."""
+    counts = stats.succeeded, stats.failed, stats.cancelled, stats.expired, stats.rejected
+    say(POOLS, logging.INFO, _CLOSED, stats.accepted, *counts, title)
+
+
+def log_ended(ticket: Ticket, outcome: Response | list[Embedding] | PoolinferError, now: float) -> None:
+    """Log how a call ended, at DEBUG; `now` is the pool's clock."""
+    found = {
+        "id": ticket.job.id,
+        "kind": type(ticket.job.request).__name__.lower(),
+        "outcome": _outcome(outcome),
+        **_tokens(outcome),
+        "queued": (ticket.started or now) - ticket.created,
+        "first": f"{ticket.first - ticket.created:.3f}" if ticket.first else "-",
+        "total": now - ticket.created,
+    }
+    say(POOLS, logging.DEBUG, _ENDED, found)
+
+
+def _outcome(outcome: Response | list[Embedding] | PoolinferError) -> str:
+    # Of an error its class alone: its message may quote what was asked.
+    if isinstance(outcome, Response):
+        return outcome.finish_reason
+    return type(outcome).__name__ if isinstance(outcome, PoolinferError) else "embedded"
+
+
+def _tokens(outcome: Response | list[Embedding] | PoolinferError) -> dict[str, int | str]:
+    if isinstance(outcome, Response):
+        usage = outcome.usage
+        return {
+            "prompt": usage.prompt_tokens,
+            "cached": usage.cached_tokens,
+            "completion": usage.completion_tokens,
+        }
+    if isinstance(outcome, PoolinferError):
+        return {"prompt": "-", "cached": "-", "completion": "-"}
+    return {"prompt": sum(one.prompt_tokens for one in outcome), "cached": 0, "completion": 0}

@@ -1,0 +1,67 @@
+"""The tools of a chat, checked: functions with a name, a description and a JSON schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ._budget import Budget, Work
+from ._limits import count, flag, refuse
+from ._plain import items, mapping, one_of, only, plain_object
+
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def check_tools(value: object, work: Work) -> tuple[dict[str, Any], ...]:
+    """The tools as plain data, each with a name of its own."""
+    tools = items("tools", value, "use a list of function tools")
+    count("tools", len(tools))
+    work.items("tools", len(tools))
+    budget = Budget("tools_json", work)
+    found = tuple([_tool(f"tools[{i}]", tool, budget) for i, tool in enumerate(tools)])
+    names: set[str] = set()
+    for i, tool in enumerate(found):
+        name = tool["function"]["name"]
+        if name in names:
+            refuse(f"tools[{i}].function.name", name, "give every tool its own name")
+        names.add(name)
+    return found
+
+
+def _tool(field: str, value: object, budget: Budget) -> dict[str, Any]:
+    tool = mapping(field, value, "use {'type': 'function', 'function': {...}}")
+    function = check_function(
+        field, tool, {"type", "function"}, {"name", "description", "parameters", "strict"}
+    )
+    field = f"{field}.function"
+    found: dict[str, Any] = {"name": tool_name(f"{field}.name", function.get("name"))}
+    if function.get("description") is not None:
+        found["description"] = budget.text(f"{field}.description", function["description"])
+    if function.get("parameters") is not None:
+        found["parameters"] = plain_object(
+            f"{field}.parameters", function["parameters"], "use a JSON schema as a dict", budget
+        )
+    if function.get("strict") is not None and flag(f"{field}.strict", function["strict"]):
+        refuse(f"{field}.strict", function["strict"], "leave it out; strict tools are not available yet")
+    return {"type": "function", "function": found}
+
+
+def check_function(
+    field: str, value: Mapping[Any, Any], outer: set[str], inner: set[str]
+) -> Mapping[Any, Any]:
+    """The function of a tool or of a tool call, if both have no other keys than these."""
+    kind = value.get("type")
+    if kind is not None and not one_of(kind, ("function",)):
+        refuse(f"{field}.type", kind, "use 'function'")
+    only(field, value, outer)
+    function = mapping(f"{field}.function", value.get("function"), "use a dict with 'name'")
+    only(f"{field}.function", function, inner)
+    return function
+
+
+def tool_name(field: str, value: object) -> str:
+    """The value, if it can be a function's name."""
+    if not isinstance(value, str) or _TOOL_NAME.fullmatch(value) is None:
+        refuse(field, value, "use 1 to 64 letters, digits, '_', '-' or '.'")
+    return str.__str__(value)
