@@ -47,7 +47,7 @@ TO_WORKER = [
 ]
 EVENTS = (
     (1, Started(7)),
-    (2, Chunk("a", "b", "c", (TokenLogprob(1, "a", -0.5, ((1, "a", -0.5),)),))),
+    (2, Chunk("a", "b", "c", (TokenLogprob(1, "\ufffd", -0.5, ((1, "\ufffd", -0.5),), ((1, b"\xc3"),)),))),
     (2, Done(Response("text", "text", usage=Usage(1, 0, 2)))),
     (3, Done((Embedding(b"\0\0\x80?"),))),
     (4, Failed.of(EngineError("no", partial="text so far"))),

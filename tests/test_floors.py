@@ -13,12 +13,13 @@ FILES = sorted(SRC.rglob("*.py"))
 MOST_LINES = 350
 
 FLOORS = (
-    "_errors _options _requests _results _prompt _events _spec",
+    "_errors _options _requests _results _prompt _events _spec _threads",
     "_limits _budget _plain _tools _messages _normalize _wire _frames _shapes _executor _gguf _gguf_parse _machine"
     " _environment _lifeline _logs",
     "_engine",
     "_executors _worker _zygote",
-    "_wake _ticket _pool_log _admission _checker _stats _dispatch _core _call _calls _model _place _pool",
+    "_wake _ticket _pool_log _admission _checker _stats _dispatch _core _call _calls _model"
+    " _place _lane_spec _pool",
     "__init__ __main__ _bench _demo testing",
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
@@ -91,3 +92,9 @@ def test_nothing_vanishes_or_swallows(path):
 def test_every_module_has_a_floor():
     unknown = {_name(path) for path in FILES if _name(path).split(".")[0] not in FLOOR_OF}
     assert not unknown
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_every_thread_has_a_stack_of_our_size(path):
+    if _name(path) != "_threads" and not _name(path).startswith("testing."):
+        assert "threading.Thread(" not in path.read_text(), "use poolinfer._threads.OwnThread"

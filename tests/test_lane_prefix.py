@@ -460,9 +460,9 @@ def test_models_whose_memory_cannot_be_cut_reuse_nothing(tmp_path: Path, kind: s
 
 
 def test_P7_the_exact_mode_reuses_only_when_told(tiny: Model) -> None:
-    chat = Chat("What is the capital of Peru? " * 3, temperature=0)
+    chat = Chat("What is the capital of Peru? " * 8, temperature=0)
     for prefix_cache, reuses in ((None, False), (True, True)):
-        with Pool(tiny, slots=1, threads=1, prefix_cache=prefix_cache) as pool:
+        with Pool(tiny, slots=1, threads=1, n_batch=32, prefix_cache=prefix_cache) as pool:
             replies = [pool.submit(chat).result() for _ in range(3)]
             assert (pool.stats().cached_tokens > 0) == reuses
             assert len({reply.text for reply in replies}) == 1

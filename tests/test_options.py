@@ -85,7 +85,7 @@ def test_a_wrapped_constructor_looks_like_its_own() -> None:
     assert next(iter(inspect.signature(Chat).parameters)) == "prompt"
     assert "temperature" in inspect.signature(Chat).parameters
     assert "slots" in inspect.signature(Pool).parameters
-    assert (Pool.__init__.__kwdefaults__ or {})["n_batch"] == 512
+    assert (Pool.__init__.__kwdefaults__ or {})["max_queue"] == 1000
     assert replace(Chat("x", top_k=3), top_p=0.5) == Chat("x", top_k=3, top_p=0.5)
     assert pickle.loads(pickle.dumps(Chat("x", top_k=3))) == Chat("x", top_k=3)
     with pytest.raises(TypeError, match="prompt"):

@@ -55,7 +55,7 @@ _RESPONSE = Response(
     "tool_calls",
     Usage(3, 1, 2),
     Timings(0.1, 0.2, 0.3, 0.4, 0.5),
-    (TokenLogprob(7, "b", -0.5, ((7, "b", -0.5), (8, "c", -1.0))),),
+    (TokenLogprob(7, "b", -0.5, ((7, "b", -0.5), (8, "\ufffd", -1.0)), ((8, b"\xc3"),)),),
 )
 DATA_EXAMPLES = [
     _RESPONSE,

@@ -79,6 +79,13 @@ def test_P7_same_seed_same_text_as_in_a_thread(tiny: Model, prefork: bool):
             assert pool.raw("The ", **ask).text == expected
 
 
+def test_logprobs_come_with_the_bytes_of_parts_of_characters(tiny: Model, prefork: bool):
+    with Pool(executor=_executor(tiny, 1, 2, prefork=prefork)) as pool:
+        reply = pool.chat("Say hello in Japanese.", temperature=0, top_logprobs=2)
+    content = reply.to_openai()["choices"][0]["logprobs"]["content"]
+    assert b"".join(bytes(token["bytes"]) for token in content).decode() == reply.text == "こんにちは"
+
+
 def test_embeddings_are_those_of_a_thread(tiny: Model, prefork: bool):
     with Pool(executor=_executor(tiny, 1, 2, prefork=prefork)) as pool:
         ours = pool.embed(["one text", "another"])

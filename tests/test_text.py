@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from poolinfer._engine.split import Automaton, Finder
 from poolinfer._engine.text import TextStream, parse_call
-from poolinfer._results import Chunk, ToolCall
+from poolinfer._results import Chunk
 
 
 @dataclass
@@ -265,7 +266,7 @@ def test_the_split_is_the_same_for_every_cut(
     shown = show(cut_up(text.encode(), places), split=True, reasoning_open=reasoning_open, tools=tools)
     answer, reasoning, calls = parted(text, reasoning_open=reasoning_open, tools=tools)
     assert shown.fields == (text, answer, reasoning)
-    assert [(call.name, call.arguments) for call in shown.stream.tool_calls()] == calls
+    assert [(call.name, call.arguments) for call in shown.stream.tool_calls(b"")] == calls
     assert_joined(shown)
 
 
@@ -286,17 +287,23 @@ def test_tool_calls_leave_the_answer() -> None:
     shown = show_text(text, split=True, tools=True)
     assert shown.fields == (text, "Let me see.", "t")
     arguments = '{"a": "é"}'
-    assert shown.stream.tool_calls() == (
-        ToolCall("call_0", "f", arguments),
-        ToolCall("call_1", "f", arguments),
-    )
-    assert shown.stream.tool_calls("x-")[1].id == "x-1"
+    found = [(call.name, call.arguments) for call in shown.stream.tool_calls(b"")]
+    assert found == [("f", arguments)] * 2
+
+
+def test_ids_of_tool_calls_restart_in_no_turn() -> None:
+    shown = show_text(GOOD * 3, split=True, tools=True)
+    turns = [shown.stream.tool_calls(nonce) for nonce in (b"one", b"another")]
+    ids = [call.id for calls in turns for call in calls]
+    assert len(set(ids)) == 6
+    assert all(re.fullmatch("call_[A-Za-z0-9]{24}", each) for each in ids)
+    assert shown.stream.tool_calls(b"one") == turns[0]
 
 
 def test_without_tools_a_block_is_plain_text() -> None:
     shown = show_text(GOOD, split=True)
     assert shown.stream.answer == GOOD
-    assert shown.stream.tool_calls() == ()
+    assert shown.stream.tool_calls(b"") == ()
 
 
 @pytest.mark.parametrize(
@@ -314,7 +321,7 @@ def test_without_tools_a_block_is_plain_text() -> None:
 def test_a_bad_block_is_not_lost(text: str) -> None:
     shown = show_text(text, split=True, tools=True)
     assert shown.stream.answer == text
-    assert shown.stream.tool_calls() == ()
+    assert shown.stream.tool_calls(b"") == ()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from ._admission import Admission
 from ._errors import InvalidRequest, PoolinferError
 from ._normalize import normalize
 from ._requests import Chat, Embed, Raw
+from ._threads import OwnThread
 from ._ticket import Ticket
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ class Checker:
         self._lock = lock
         self._end = end
         self._go = go
-        self._thread: threading.Thread | None = None
+        self._thread: OwnThread | None = None
 
     def work(self) -> None:
         """See that there is a thread if there is something to check; called by the conductor alone."""
         with self._lock:
             if self._queue.unchecked() is None or self._thread is not None:
                 return
-            thread = threading.Thread(target=self._run, name="poolinfer-checker", daemon=True)
+            thread = OwnThread(self._run, "poolinfer-checker")
             thread.start()
             self._thread = thread
 

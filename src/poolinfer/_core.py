@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from ._dispatch import Dispatcher
@@ -29,6 +30,7 @@ from ._executor import Executor
 from ._pool_log import log_closed, log_started
 from ._requests import Chat, Embed, Raw
 from ._stats import PoolStats
+from ._threads import OwnThread
 from ._ticket import Ticket
 
 _log = logging.getLogger("poolinfer")
@@ -89,7 +91,7 @@ class Core:
         # Before there is a thread: a fork at this moment must not find a pool that looks new, with a call in it.
         self._pid = os.getpid()
         try:
-            threading.Thread(target=self._conduct, name="poolinfer-conductor", daemon=True).start()
+            OwnThread(target=self._conduct, name="poolinfer-conductor").start()
         except RuntimeError as error:
             raise PoolBroken(f"the pool cannot start a thread: {error}") from error
 
@@ -207,9 +209,7 @@ class Core:
     def _start_loader(self, make: Make) -> None:
         try:
             self._executor = make()
-            self._loader = threading.Thread(
-                target=self._load, args=(self._executor,), name="poolinfer-start", daemon=True
-            )
+            self._loader = OwnThread(partial(self._load, self._executor), name="poolinfer-start")
             self._loader.start()
         except Exception as error:
             self._loader = None

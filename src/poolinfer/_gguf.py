@@ -87,6 +87,11 @@ class ModelFile:
         return self._number("embedding_length")
 
     @property
+    def n_expert(self) -> int:
+        """Experts of a layer; 0 for a dense model."""
+        return self._number("expert_count")
+
+    @property
     def n_vocab(self) -> int:
         """Tokens in the vocabulary, or 0 when the file does not list them."""
         tokens = self.metadata.get("tokenizer.ggml.tokens")

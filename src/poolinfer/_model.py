@@ -126,6 +126,11 @@ class Model(Calls):
         """Memory that one token of context takes."""
         return self._file.kv_bytes_per_token
 
+    @property
+    def n_expert(self) -> int:
+        """Experts in each layer of a mixture of experts; 0 for a dense model."""
+        return self._file.n_expert
+
     def check(self, request: Chat | Raw | Embed) -> None:
         """Refuse what this model cannot do; called with every request, before an engine sees it.
 

@@ -21,27 +21,20 @@ from ._call import Call
 from ._calls import Calls
 from ._checker import finish_check
 from ._core import Core
-from ._engine.capacity import padded
 from ._errors import InvalidRequest, PoolinferError
 from ._executor import Executor
+from ._lane_spec import lane_spec
 from ._limits import check_option, flag
-from ._machine import available_memory, cores
 from ._model import Model
 from ._normalize import normalize_at_once
 from ._options import options_of
 from ._place import Place, PlaceName, Share
 from ._pool_log import describe
 from ._requests import Chat, Embed, Raw
-from ._spec import LaneSpec
 from ._stats import PoolStats
 from ._wake import runs_event_loop
 
 _SLOTS = 16
-_MEMORY_SHARE = 0.25
-# Longer calls spend more on attention while decoding than llama.cpp's fused one saves while prompts are computed.
-_FLASH_N_CTX = 512
-# Threads meet at a barrier after every operation: with less than this to read, waiting outweighs the work.
-_BYTES_PER_THREAD = 64 * 2**20
 
 
 class Pool(Calls):
@@ -58,24 +51,29 @@ class Pool(Calls):
         workers: lanes; None for 1.
         min_workers: worker processes that are always there, where their number follows the load; None for 1.
         max_workers: worker processes while calls wait for room; None for a fixed number.
-        slots: calls decoded together in a lane; None for 16. ``slots=1`` gives output that never depends on the
-            neighbours.
+        slots: calls decoded together in a lane; None for 16. With ``slots=1`` a result depends on nothing but
+            the request, the model, these options and the machine, to the last bit.
         threads: threads that compute, per lane; None for the cores this process may use, divided by workers,
             or fewer for a model so small that sharing its work costs more than it saves.
         n_ctx: tokens that one call may use, prompt and output together; None for the model's `n_ctx`.
-        n_batch: most prompt tokens of one engine step.
+        n_batch: most prompt tokens of one engine step; with ``slots=1`` each prompt is cut into pieces of exactly
+            so many. None for 512, or 128 with ``slots=1`` on a CPU.
         kv_memory: bytes that the context of a lane may take; None for as much as `slots` calls of `n_ctx` tokens
             need, or a quarter of the free memory divided by the number of lanes, if that is less. It is taken as
             calls need it. When they need more, the youngest wait until others have ended.
         flash_attention: whether llama.cpp computes attention in one fused operation, which makes prompts faster
-            and, on a CPU, decoding slower the longer the context is; None for llama.cpp's choice on a GPU, and on
-            a CPU for yes where there are several slots of at most 512 tokens (`n_ctx`).
+            and, on a CPU, decoding slower the longer the context is, and results less precise, above all those of
+            mixtures of experts (see Concepts). None for llama.cpp's choice on a GPU, and on a CPU for yes where
+            a dense model has several slots of at most 512 tokens (`n_ctx`).
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
         latency_target: seconds that an engine step may take while somebody is decoding, or four times as long as
             it takes without prompts if that is more (longer where several prompts wait); bounds how much of a
-            long prompt is computed in one go, and how late a cancel can be.
+            long prompt is computed in one go, and how late a cancel can be. Means nothing with ``slots=1``, where
+            nobody shares a step and a cancel stops it half way.
         prefix_cache: whether a prompt reuses what it has in common with earlier ones of its lane and `cache_key`;
-            None for wherever there are several slots. Models with recurrent layers or sliding windows never do.
+            None for wherever there are several slots. With ``slots=1``, only what gives the very same result is
+            reused: whole pieces of `n_batch` tokens of prompts, and no answers. Models with recurrent layers or
+            sliding windows never do.
         idle_timeout: seconds without work after which a worker process beyond `min_workers` ends.
         share: of worker processes: ``"mmap"`` keeps all weights in the mapped file, which they share; ``"repack"``
             copies part of them into a layout made for the processor, which `prefork` shares as well, while each
@@ -103,7 +101,7 @@ class Pool(Calls):
         slots: int | None = None,
         threads: int | None = None,
         n_ctx: int | None = None,
-        n_batch: int = 512,
+        n_batch: int | None = None,
         kv_memory: int | None = None,
         flash_attention: bool | None = None,
         max_queue: int = 1000,
@@ -118,11 +116,10 @@ class Pool(Calls):
     ) -> None:
         for name, value in (
             *(("slots", slots), ("threads", threads)),
-            *(("n_ctx", n_ctx), ("kv_memory", kv_memory)),
+            *(("n_ctx", n_ctx), ("n_batch", n_batch), ("kv_memory", kv_memory)),
         ):
             if value is not None:
                 check_option(name, value)
-        check_option("n_batch", n_batch)
         check_option("max_queue", max_queue)
         check_option("latency_target", latency_target)
         for name, value in (("prefix_cache", prefix_cache), ("flash_attention", flash_attention)):
@@ -149,7 +146,7 @@ class Pool(Calls):
         self._executor = place.name
         self._model = used = _as_model(model)
         place.check(used.spec)
-        lane = _lane(
+        lane = lane_spec(
             used,
             place.most,
             slots=slots or _SLOTS,
@@ -294,51 +291,3 @@ def _as_model(model: Model | str | os.PathLike[str] | None) -> Model:
     if model is None:
         raise InvalidRequest("model: give a Model or the path of a GGUF file", field="model")
     return model if isinstance(model, Model) else Model.load(model)
-
-
-def _lane(
-    model: Model,
-    lanes: int,
-    *,
-    slots: int,
-    threads: int | None,
-    n_ctx: int,
-    n_batch: int,
-    kv_memory: int | None,
-    flash_attention: bool | None,
-    latency_target: float,
-    prefix_cache: bool | None,
-) -> LaneSpec:
-    """What each of the `lanes` is made of; what was left open is chosen here."""
-    if flash_attention is None and not model.spec.n_gpu_layers:
-        flash_attention = slots > 1 and n_ctx <= _FLASH_N_CTX
-    return LaneSpec(
-        slots=slots,
-        n_ctx=n_ctx,
-        threads=threads or _default_threads(model, lanes),
-        n_batch=n_batch,
-        latency_target=latency_target,
-        prefix_cache=slots > 1 if prefix_cache is None else prefix_cache,
-        kv_tokens=_kv_tokens(model, n_ctx, kv_memory, lanes),
-        flash_attention=flash_attention,
-    )
-
-
-def _kv_tokens(model: Model, n_ctx: int, memory: int | None, lanes: int) -> int | None:
-    """Tokens that the calls of a lane may use together; one call always fits."""
-    each, least = max(1, model.kv_bytes_per_token), padded(n_ctx)
-    if memory is None:
-        free = available_memory()
-        return None if free is None else max(least, int(free * _MEMORY_SHARE) // lanes // each)
-    if memory < each * least:
-        raise InvalidRequest(
-            f"kv_memory: one call of n_ctx={n_ctx} tokens takes {each * least} bytes with this model, got {memory};"
-            " give more, or lower n_ctx",
-            field="kv_memory",
-        )
-    return memory // each
-
-
-def _default_threads(model: Model, lanes: int) -> int:
-    useful = 1 + model.size // _BYTES_PER_THREAD
-    return max(1, min(cores() // lanes, useful))

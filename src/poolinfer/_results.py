@@ -58,7 +58,8 @@ class ToolCall:
     """A call of a tool that the model asks for.
 
     Attributes:
-        id: identifier to answer under (``"call_0"``).
+        id: identifier to answer under, as ``tool_call_id``: ``call_`` and 24 letters and digits, another one in
+            each call; with a `seed` it follows from that and the prompt.
         name: the tool's name.
         arguments: its arguments as JSON text, as OpenAI gives them.
     """
@@ -77,12 +78,15 @@ class TokenLogprob:
         text: the token's text (may be part of a character, then with replacement marks).
         logprob: natural logarithm of its probability before sampling options.
         top: alternatives as (token id, text, logprob), most likely first.
+        raw: (token id, bytes) of this token and of those in `top`, where the bytes are part of a character, and so
+            not those of the text.
     """
 
     token: int
     text: str
     logprob: float
     top: tuple[tuple[int, str, float], ...] = ()
+    raw: tuple[tuple[int, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,20 +173,17 @@ class Response:
 
 
 def _openai_logprobs(tokens: tuple[TokenLogprob, ...]) -> dict[str, Any]:
-    return {
-        "content": [
-            {
-                "token": token.text,
-                "logprob": token.logprob,
-                "bytes": list(token.text.encode()),
-                "top_logprobs": [
-                    {"token": text, "logprob": logprob, "bytes": list(text.encode())}
-                    for _, text, logprob in token.top
-                ],
-            }
-            for token in tokens
-        ]
-    }
+    return {"content": [_openai_logprob(token) for token in tokens]}
+
+
+def _openai_logprob(token: TokenLogprob) -> dict[str, Any]:
+    raw = dict(token.raw)
+
+    def entry(number: int, text: str, logprob: float) -> dict[str, Any]:
+        return {"token": text, "logprob": logprob, "bytes": list(raw.get(number, text.encode()))}
+
+    top = [entry(*one) for one in token.top]
+    return {**entry(token.token, token.text, token.logprob), "top_logprobs": top}
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class LaneSpec:
         slots: calls decoded together.
         n_ctx: tokens that one call may use, prompt and output together.
         threads: threads that compute.
-        n_batch: most prompt tokens of one step.
+        n_batch: most prompt tokens of one step; with one slot, how many of each step but a prompt's last.
         latency_target: seconds that a step may take while somebody is decoding.
         prefix_cache: whether prompts reuse what earlier ones have in common with them.
         kv_tokens: tokens that its calls may use together; None for as many as slots of `n_ctx` have.

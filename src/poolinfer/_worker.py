@@ -55,6 +55,7 @@ from ._frames import (
 )
 from ._lifeline import end_with_host
 from ._logs import LLAMA, Forwarder, forward
+from ._threads import OwnThread
 from ._wire import WireError
 
 #: What is still to be said: an event with its job's id, or a message.
@@ -80,7 +81,7 @@ class Link:
         self._bell = threading.Semaphore(0)
         self._sending = threading.Lock()
         self._frames = FrameReader()
-        threading.Thread(target=self._send_all, name="worker-sender", daemon=True).start()
+        OwnThread(target=self._send_all, name="worker-sender").start()
 
     def say(self, what: _Saying) -> None:
         """Have a message, or an event, sent by the next `flush`."""
@@ -298,7 +299,7 @@ def serve(sock: socket.socket, engine: Engine | None) -> NoReturn:
     sock.set_inheritable(False)
     link = Link(sock)
     worker = Worker(link, engine)
-    threading.Thread(target=_listen, args=(link, worker), name="worker-reader", daemon=True).start()
+    OwnThread(target=partial(_listen, link, worker), name="worker-reader").start()
     status = worker.work()
     link.flush()
     # Nothing is left to do, and unloading libraries beside live threads can crash.

@@ -161,8 +161,23 @@ class Engine(Protocol):
         """What it knows of its model."""
         ...
 
+    @property
+    def token_bytes(self) -> int | None:
+        """Most bytes of a text that one token stands for; None where there is no bound (``[UNK]`` for a word)."""
+        ...
+
+    @property
+    def pre_tokenizer(self) -> str:
+        """llama.cpp's name of the patterns that cut a text into words, or ``""``."""
+        ...
+
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """Token ids of a text; `add_special` adds what the model wants around it (BOS, EOS)."""
+        """Token ids of a text; `add_special` adds what the model wants around it (BOS, EOS).
+
+        Raises:
+            InvalidRequest: it has too long a stretch without a break (see `poolinfer._engine.size`).
+            EngineFault: it cannot be tokenized.
+        """
         ...
 
     def piece(self, token: int) -> bytes:

@@ -143,7 +143,7 @@ class Generator:
             if slot.sequence is not None
         ]
         entering = [part for part in parts if part.entering]
-        pending = [part.slot.n_pending for part in entering]
+        pending = [part.slot.n_entering for part in entering]
         shares = share(pending, room, oldest_first=self._oldest_first, all_step=len(entering) < len(parts))
         self._oldest_first = bool(shares) and shares[0] < min(2, pending[0])
         for part, rows in zip(entering, shares, strict=True):

@@ -18,7 +18,7 @@ from .._spec import LaneSpec
 from .base import Engine, EngineAborted, EngineFault
 from .embedder import Embedder, EmbedTask
 from .generator import Generator, LaneCounters
-from .pace import Pace
+from .pace import EvenPace, Pace
 from .slot import Slot, Task
 
 _log = logging.getLogger("poolinfer")
@@ -49,7 +49,7 @@ class Lane:
         self._spec = spec
         self._clock = clock
         self._flush = flush
-        self._pace = Pace(spec.latency_target, spec.n_batch)
+        self._pace = Pace(spec.latency_target, spec.n_batch) if spec.slots > 1 else EvenPace(spec.n_batch)
         self._generator = Generator(engine, spec, self.counters, clock, flush)
         self._embedder = Embedder(engine, spec.n_ctx)
         self._embeds: list[EmbedTask] = []

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any
 
 from .._requests import Generation
 from .._spec import LaneSpec, ModelSpec
+from .._threads import call_on_stack
 from .base import EngineFault, EngineInfo
 from .capacity import padded
 from .llama_context import LlamaContext, LlamaSampler
+from .size import SHORT, check_stretches, stack_for
 
 
 class LlamaEngine:
@@ -85,7 +88,47 @@ class LlamaEngine:
             return ""
         return (self._api.llama_vocab_get_text(self._vocab, token) or b"").decode(errors="replace")
 
+    @property
+    def token_bytes(self) -> int | None:
+        return self._token_bytes
+
+    @cached_property
+    def _token_bytes(self) -> int | None:
+        api, vocab = self._api, self._vocab
+        whole = (api.LLAMA_VOCAB_TYPE_SPM, api.LLAMA_VOCAB_TYPE_BPE, api.LLAMA_VOCAB_TYPE_RWKV)
+        if api.llama_vocab_type(vocab) not in whole:
+            return None
+        # What does not fit a buffer of no bytes is told by its length, below zero.
+        buffer = ctypes.create_string_buffer(1)
+        pieces = (
+            -int(api.llama_token_to_piece(vocab, n, buffer, 0, 0, True)) for n in range(self._info.n_vocab)
+        )
+        return max(1, max(pieces, default=1))
+
+    @property
+    def pre_tokenizer(self) -> str:
+        buffer = ctypes.create_string_buffer(64)
+        n = self._api.llama_model_meta_val_str(self._model, b"tokenizer.ggml.pre", buffer, len(buffer))
+        return buffer.value.decode(errors="replace") if n > 0 else ""
+
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        tokenize = partial(self._tokenize, text, add_special, parse_special)
+        if len(text) <= SHORT or not self._cuts_by_regex:
+            return tokenize()
+        check_stretches("prompt", text, self.pre_tokenizer)
+        stack = stack_for(text)
+        try:
+            return call_on_stack(tokenize, stack, "tokenize")
+        except RuntimeError as error:
+            raise EngineFault(
+                f"there is no memory for a stack of {stack} bytes to tokenize {len(text)} characters on ({error})"
+            ) from error
+
+    @cached_property
+    def _cuts_by_regex(self) -> bool:
+        return bool(self._api.llama_vocab_type(self._vocab) == self._api.LLAMA_VOCAB_TYPE_BPE)
+
+    def _tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
         data = text.encode()
         room = len(data) + 8
         while True:

@@ -1,4 +1,4 @@
-"""How many prompt tokens a step may have, so that others keep their pace and none waits long for its end."""
+"""How many prompt tokens a step may have: so that others keep their pace, or always the same with one slot."""
 
 from __future__ import annotations
 
@@ -76,6 +76,24 @@ class Pace:
         """What a step takes that only decodes, by the known one that is nearest."""
         nearest = min(self._bases, key=lambda known: abs(known - decoding), default=0)
         return self._bases.get(nearest, 0.0)
+
+
+class EvenPace:
+    """Cuts each prompt into pieces of `n_batch` tokens, in a lane with one slot.
+
+    What llama.cpp computes depends in its last bits on where a prompt is cut, so no clock has a say in it. Nobody
+    shares these steps, and a cancel stops them half way, so they need not be short.
+    """
+
+    def __init__(self, n_batch: int) -> None:
+        self._n_batch = n_batch
+
+    def prefill_budget(self, decoding: int, entering: int = 1) -> int:  # noqa: ARG002 - as `Pace`
+        """Prompt rows of the next step."""
+        return self._n_batch
+
+    def observe(self, prefill: int, decoding: int, seconds: float) -> None:
+        """Learn nothing."""
 
 
 def share(pending: Sequence[int], room: int, *, oldest_first: bool, all_step: bool = False) -> list[int]:

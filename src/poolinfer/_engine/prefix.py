@@ -107,13 +107,16 @@ class PrefixCache:
         n_ctx: tokens that each of them can hold. Copying takes time by this number, whatever is in it, so it sets
             how long a common prefix must be to count.
         on: whether anything may be reused.
+        piece: tokens that prompts are cut into, where a reused prefix must have the very bits that computing it
+            would give: then whole pieces of prompts are reused, and no answers, which were computed row by row.
 
     Attributes:
         copy_cost: what copying a sequence counts for, in prompt tokens computed.
     """
 
-    def __init__(self, n_seq: int, n_ctx: int, *, on: bool = True) -> None:
+    def __init__(self, n_seq: int, n_ctx: int, *, on: bool = True, piece: int | None = None) -> None:
         self._on = on
+        self._piece = piece
         self._now = count(1)
         self._set_size(n_ctx)
         self._all = [KVSequence(number) for number in range(n_seq)]
@@ -188,7 +191,10 @@ class PrefixCache:
         """Tokens that a prompt shares with a sequence; its last one must be computed in any case."""
         if not self._on or key != other.key:
             return 0
-        return max(0, min(common(ids, other.ids), len(ids) // _SIZE - 1))
+        shared = max(0, min(common(ids, other.ids), len(ids) // _SIZE - 1))
+        if self._piece is None:
+            return shared
+        return min(shared, other.n_prompt) // self._piece * self._piece
 
     def _place(self, source: KVSequence, ready: list[int]) -> Place:
         free = [one for one in self._all if not one.running]

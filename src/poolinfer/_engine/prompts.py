@@ -18,6 +18,7 @@ from typing import Any
 
 from .._errors import InvalidRequest
 from .base import Engine
+from .size import check_size
 from .spellings import Spellings
 from .template import ChatTemplate, thaw
 
@@ -48,9 +49,10 @@ class Prompter:
         engine: what tokenizes.
     """
 
-    def __init__(self, engine: Engine, template: str | None = None) -> None:
-        """A template given here is used instead of the model's own."""
+    def __init__(self, engine: Engine, template: str | None = None, *, n_ctx: int | None = None) -> None:
+        """A template given here is used instead of the model's own; what cannot fit `n_ctx` tokens is refused."""
         self.engine = engine
+        self._n_ctx = n_ctx
         info = engine.info
         source = info.chat_template if template is None else template
         self._template = None if source is None else ChatTemplate(source, info.bos, info.eos)
@@ -63,7 +65,7 @@ class Prompter:
         """Tokens of a chat, in which control tokens come from the template only.
 
         Raises:
-            InvalidRequest: there is no chat template, or it refuses these messages.
+            InvalidRequest: there is no chat template, or it refuses these messages, or they are too long.
         """
         if self._template is None:
             raise InvalidRequest(
@@ -73,14 +75,24 @@ class Prompter:
         mark = self._mark(messages, tools)
         safe_tools = thaw(tools, partial(self._markers.defuse, mark=mark))
         rendered = self._template.render([self._message(m, mark) for m in messages], safe_tools)
+        self._check_size(rendered)
         tokens = self._assemble(rendered, mark)
         if tokens[: len(self._bos)] != self._bos:
             tokens = self._bos + tokens
         return Prepared(tokens, rendered.rstrip().endswith("<think>"))
 
     def raw(self, text: str, parse_special: bool) -> Prepared:
-        """Tokens of a text as it is, with what the model wants around it."""
+        """Tokens of a text as it is, with what the model wants around it.
+
+        Raises:
+            InvalidRequest: it is too long.
+        """
+        self._check_size(text)
         return Prepared(self.engine.tokenize(text, add_special=True, parse_special=parse_special))
+
+    def _check_size(self, text: str) -> None:
+        if self._n_ctx is not None:
+            check_size("prompt", text, self.engine, self._n_ctx)
 
     @cached_property
     def _bos(self) -> list[int]:

@@ -39,6 +39,7 @@ class Sequences:
     def __init__(self, engine: Engine, spec: LaneSpec) -> None:
         self.preempted = 0
         self._engine = engine
+        self._exact = spec.slots == 1
         self._reusable = engine.info.kv_reuse
         most = Capacity(spec.slots, spec.n_ctx).tokens
         self._bounds = Bounds(spec.slots, spec.n_ctx, max(padded(spec.n_ctx), spec.kv_tokens or most))
@@ -46,7 +47,10 @@ class Sequences:
         self._stopping = False
         self._context: Context | None = self._make(self._capacity)
         self._prefixes = PrefixCache(
-            self._capacity.n_seq, self._capacity.n_ctx, on=spec.prefix_cache and self._reusable
+            self._capacity.n_seq,
+            self._capacity.n_ctx,
+            on=spec.prefix_cache and self._reusable,
+            piece=spec.n_batch if self._exact else None,
         )
 
     @property
@@ -126,7 +130,7 @@ class Sequences:
             self._context.clear(-1)
         self._prefixes.clear()
         for slot in slots:
-            slot.rewind()
+            slot.rewind(exact=self._exact)
 
     def abort(self, on: bool) -> None:
         """Make the running step stop soon; off again with False; thread-safe."""
@@ -179,7 +183,7 @@ class Sequences:
             self.close()
             self._prefixes.clear()
             for slot in slots:
-                slot.rewind()
+                slot.rewind(exact=self._exact)
         elif wanted.n_seq == 1:
             return False
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import urandom
 from random import SystemRandom
 from typing import TypeAlias
 
@@ -89,6 +90,8 @@ class Slot(Task):
         self._unsaid = 0
         self._began = self._first = self._last = 0.0
         self._sampler = engine.sampler(request, _new_seed(32) if request.seed is None else request.seed)
+        # The same seed makes the same response, ids of tool calls included.
+        self._nonce = urandom(16) if request.seed is None else b"%d:%b" % (request.seed, self.ids)
 
     @property
     def computed(self) -> int:
@@ -104,6 +107,11 @@ class Slot(Task):
     def n_pending(self) -> int:
         """How many tokens are still to be computed; 1 means that it is decoding."""
         return len(self._tokens) - self.computed
+
+    @property
+    def n_entering(self) -> int:
+        """How many of them are to be computed like a prompt."""
+        return self._n_prefill - self.computed
 
     @property
     def decoding(self) -> bool:
@@ -156,15 +164,19 @@ class Slot(Task):
         self.sequence = None
         return ids
 
-    def pause(self) -> None:
-        """Wait for another sequence; everything so far goes into it like a prompt."""
-        self.sequence = self.wait = None
-        self.ids = pack(self._tokens)
-        self._n_prefill = len(self._tokens)
+    def pause(self, *, exact: bool = False) -> None:
+        """Wait for another sequence; everything so far goes into it like a prompt.
 
-    def rewind(self) -> None:
-        """Forget what the context holds; everything so far is computed again."""
-        self.pause()
+        If `exact`, only the prompt does, and the answer row by row, which gives the very bits that it had before.
+        """
+        self.sequence = self.wait = None
+        if not exact:
+            self._n_prefill = len(self._tokens)
+        self.ids = pack(self._tokens[: self._n_prefill])
+
+    def rewind(self, *, exact: bool) -> None:
+        """Forget what the context holds; everything so far is computed again, as `pause` says."""
+        self.pause(exact=exact)
         self._n_cached = None
 
     def close(self) -> None:
@@ -187,7 +199,7 @@ class Slot(Task):
             last = Chunk()
         self._say(last)
         self.close()
-        stream, calls = self._stream, self._stream.tool_calls()
+        stream, calls = self._stream, self._stream.tool_calls(self._nonce)
         usage = Usage(self._n_prompt, self._n_cached or 0, len(self._tokens) - self._n_prompt)
         timings = Timings(prefill=self._first - self._began, decode=self._last - self._first)
         self.emit(
@@ -213,8 +225,12 @@ class Slot(Task):
         logits -= peak + numpy.log(numpy.exp(logits - peak).sum())
         best = numpy.argpartition(-logits, self._n_top)[: self._n_top]
         ranked = sorted(((int(i), float(logits[i])) for i in best), key=lambda pair: -pair[1])
-        top = tuple((i, self._show(i), value) for i, value in ranked)
-        return TokenLogprob(token, self._show(token), float(logits[token]), top)
-
-    def _show(self, token: int) -> str:
-        return self._engine.piece(token).decode(errors="replace")
+        pieces = {i: self._engine.piece(i) for i in (token, *(i for i, _ in ranked))}
+        texts = {i: piece.decode(errors="replace") for i, piece in pieces.items()}
+        return TokenLogprob(
+            token,
+            texts[token],
+            float(logits[token]),
+            top=tuple((i, texts[i], value) for i, value in ranked),
+            raw=tuple((i, piece) for i, piece in pieces.items() if piece != texts[i].encode()),
+        )

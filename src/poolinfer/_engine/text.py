@@ -10,7 +10,9 @@ Each step holds back only what it cannot yet decide, and the text never waits fo
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
+import string
 from collections.abc import Callable, Sequence
 
 from .._results import Chunk, ToolCall
@@ -18,6 +20,7 @@ from .split import Automaton, Finder
 
 THINK, THOUGHT = "<think>", "</think>"
 CALL, CALLED = "<tool_call>", "</tool_call>"
+_ID_SIGNS = string.ascii_letters + string.digits
 _THOUGHT, _CALL, _CALLED = Automaton([THOUGHT]), Automaton([CALL]), Automaton([CALLED])
 
 
@@ -53,10 +56,10 @@ class TextStream:
         """Of it, what belongs to the reasoning."""
         return self._reasoning.value
 
-    def tool_calls(self, prefix: str = "call_") -> tuple[ToolCall, ...]:
-        """The tool calls so far, with ids that count up behind the prefix."""
+    def tool_calls(self, nonce: bytes) -> tuple[ToolCall, ...]:
+        """The tool calls so far, with ids that follow from the nonce: another one for each generation."""
         calls = self._filter.calls if self._filter else []
-        return tuple(ToolCall(f"{prefix}{index}", *call) for index, call in enumerate(calls))
+        return tuple(ToolCall(_call_id(nonce, index), *call) for index, call in enumerate(calls))
 
     def feed(self, piece: bytes) -> Chunk | None:
         """Take the bytes of one token; the new text that can be shown, if any.
@@ -88,6 +91,12 @@ class TextStream:
         self._answer.add(answer)
         self._reasoning.add(reasoning)
         return Chunk(text=text, answer=answer, reasoning=reasoning)
+
+
+def _call_id(nonce: bytes, index: int) -> str:
+    """An id in OpenAI's style: `call_`, and 24 letters and digits."""
+    number = int.from_bytes(hashlib.sha256(b"%d:%b" % (index, nonce)).digest(), "big")
+    return "call_" + "".join(_ID_SIGNS[number // 62**place % 62] for place in range(24))
 
 
 class _Joined:

@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 from .._errors import ModelError, PoolClosed, PoolError, PoolinferError
 from .._frames import BootFailed, Logged, Ping, Stop, Up, frame, read_from_worker
 from .._logs import repeat
+from .._threads import OwnThread
 from .._wire import WireError
 from .child import Exit
 from .ladder import Patience, PatientClock, Worker
@@ -54,7 +55,7 @@ class Supervisor:
         self._workers: dict[int, Worker] = {}
         self._spawned, self._next_tick, self._last = 0, 0.0, ""
         self._spawn_at: list[float] = []
-        self._thread = threading.Thread(target=self._run, name="poolinfer-supervisor", daemon=True)
+        self._thread = OwnThread(target=self._run, name="poolinfer-supervisor")
 
     @property
     def now(self) -> float:

@@ -1,6 +1,6 @@
 """The thread executor: lanes as threads of this process over one shared model.
 
-    submit ──> preparer thread (render, tokenize, check) ──> the emptiest lane's thread ──> emit
+    submit ──> a preparer's thread (render, tokenize, check) ──> the emptiest lane's thread ──> emit
 
 A native crash in the engine takes the host process with it; the other executors are for hosts that cannot
 afford that.
@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from functools import partial
 from typing import TypeAlias
 
 from .._engine.base import Engine
@@ -24,11 +24,15 @@ from .._errors import CallCancelled, EngineError, ForkedPool, PoolClosed, Poolin
 from .._events import Done, Event, Failed, Job
 from .._executor import Emit, ExecutorStats
 from .._spec import LaneSpec
+from .._threads import OwnThread
+from .preparers import Preparers, is_large
 from .routing import Trail, choose, path
 
 #: Loads an engine; the argument says whether loading has been given up.
 Load: TypeAlias = Callable[[Callable[[], bool]], Engine]
 _JOIN_SECONDS = 10.0
+_CANCELLED = "the call was cancelled"
+_CLOSED = "the pool was closed before the call ended"
 
 
 class _Berth:
@@ -68,12 +72,12 @@ class ThreadExecutor:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._closing = self._stopping = False
+        self._closing = False
         self._closed = threading.Event()
         self._jobs: dict[int, _Running] = {}
         self._berths: list[_Berth] = []
-        self._threads: list[threading.Thread] = []
-        self._queue: SimpleQueue[_Running | None] = SimpleQueue()
+        self._threads: list[OwnThread] = []
+        self._preparers: Preparers[_Running] = Preparers()
         self._engine: Engine | None = None
 
     def start(self, ready: Callable[[], None]) -> None:  # noqa: ARG002 - endings announce all room here
@@ -91,7 +95,7 @@ class ThreadExecutor:
     def _abandon(self, lanes: list[Lane], engine: Engine) -> None:
         """Give back what a failed start had made (no memory for a lane, no room for a thread)."""
         self._closing = True
-        self._queue.put(None)
+        self._preparers.close()
         for lane in lanes:
             lane.close()
         for thread in self._threads:
@@ -103,22 +107,20 @@ class ThreadExecutor:
         engine.close()
 
     def _launch(self, engine: Engine, lanes: list[Lane]) -> None:
-        prompter = Prompter(engine)
-        threads = [
-            threading.Thread(target=lane.run, name=f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)
-        ]
-        threads.append(threading.Thread(target=self._prepare_all, args=(prompter,), name="poolinfer-prepare"))
+        prompter = Prompter(engine, n_ctx=self._spec.n_ctx)
+        threads = [OwnThread(lane.run, f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)]
+        threads += self._preparers.threads(partial(self._prepare, prompter), self._turn_away)
         with self._lock:
             if self._closing:
                 raise PoolClosed("the pool was closed while it was starting")
             self._engine, self._berths, self._threads = engine, list(map(_Berth, lanes)), threads
             for thread in threads:
-                thread.daemon = True
                 thread.start()
 
     def submit(self, job: Job, emit: Emit) -> bool:
         self._check_process()
         steps = path(job.request) if self._spec.prefix_cache and self._workers > 1 else ()
+        large = is_large(job.request)
         with self._lock:
             if self._closing or not self._berths:
                 return False
@@ -130,7 +132,7 @@ class ThreadExecutor:
             berth.trail.add(steps)
             running = self._jobs[job.id] = _Running(job, emit, berth)
             berth.lane.expect()
-            self._queue.put(running)
+            self._preparers.put(running, large=large)
         return True
 
     def cancel(self, job_id: int) -> None:
@@ -143,6 +145,8 @@ class ThreadExecutor:
             task = running.task
         if task is not None:
             running.berth.lane.cancel(task)
+        else:
+            self._preparers.withdraw(running)
 
     @property
     def busy(self) -> int:
@@ -179,11 +183,7 @@ class ThreadExecutor:
 
     def _stop(self) -> None:
         deadline = time.monotonic() + _JOIN_SECONDS
-        self._stopping = True
-        self._queue.put(None)
-        # The preparer first: a lane that has ended can take no more tasks.
-        for thread in self._threads[-1:]:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._preparers.close()
         for berth in self._berths:
             berth.lane.close()
         for thread in self._threads:
@@ -195,20 +195,11 @@ class ThreadExecutor:
         if os.getpid() != self._pid:
             raise ForkedPool("this pool belongs to the parent process; make a new pool after forking")
 
-    def _prepare_all(self, prompter: Prompter) -> None:
-        """The preparer thread: turns jobs into tasks and hands them to their lanes."""
-        while (running := self._queue.get()) is not None:
-            self._prepare(running, prompter)
-
-    def _prepare(self, running: _Running, prompter: Prompter) -> None:
-        if running.cancelled or self._stopping:
-            why = (
-                "the call was cancelled" if running.cancelled else "the pool was closed before the call ended"
-            )
-            self._refuse(running, CallCancelled(why))
-            return
+    def _prepare(self, prompter: Prompter, running: _Running) -> None:
+        """On a preparer's thread: turn a job into a task, and hand it to its lane."""
+        emit, n_ctx = self._finisher(running), self._spec.n_ctx
         try:
-            task = prepare(running.job, self._finisher(running), prompter, self._spec.n_ctx)
+            task = prepare(running.job, emit, prompter, n_ctx, lambda: running.cancelled)
         except PoolinferError as error:
             self._refuse(running, error)
             return
@@ -219,6 +210,10 @@ class ThreadExecutor:
             running.task = task
             task.cancelled = running.cancelled
         running.berth.lane.add(task)
+
+    def _turn_away(self, running: _Running) -> None:
+        """End a job that no preparer has come to."""
+        self._refuse(running, CallCancelled(_CANCELLED if running.cancelled else _CLOSED))
 
     def _refuse(self, running: _Running, error: PoolinferError) -> None:
         running.berth.lane.unexpect()

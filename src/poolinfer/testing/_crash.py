@@ -1,7 +1,7 @@
 """An engine that fails as a prompt says, for tests of what runs it in worker processes.
 
 A prompt with ``!KIND@3`` in its last turn makes the process fail when the fourth token of its answer is
-chosen; ``!KIND@0`` before anything of it was seen.
+chosen; ``!KIND@0`` before anything of it was seen. With ``!STALL`` in it, a text takes 1.5 s to tokenize.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ._fake_engine import FakeEngine
 
 _TRIGGER = re.compile(rb"!([A-Z0-9]+)@(\d+)")
 _LEAK = 64 * 2**20
+_STALL_SECONDS = 1.5
 _kept: list[bytearray] = []
 
 
@@ -74,6 +75,12 @@ def _is_first(path: str) -> bool:
 
 class CrashEngine(FakeEngine):
     """Echoes like `FakeEngine`, unless the prompt says otherwise."""
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Its tokens, after a while if it says so."""
+        if "!STALL" in text:
+            time.sleep(_STALL_SECONDS)
+        return super().tokenize(text, add_special=add_special, parse_special=parse_special)
 
     def answer(self, prompt: list[int], index: int) -> int:
         """The token at an index of the answer, or the end of it all."""

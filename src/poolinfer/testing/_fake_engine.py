@@ -103,6 +103,16 @@ class FakeEngine:
         """See `poolinfer._engine.base.Engine.info`."""
         return self._info
 
+    @property
+    def token_bytes(self) -> int:
+        """Those of its longest control token or marker."""
+        return max(map(len, self._special), default=1)
+
+    @property
+    def pre_tokenizer(self) -> str:
+        """None."""
+        return ""
+
     def executor(
         self,
         *,

@@ -17,6 +17,7 @@ from .._executor import Emit, ExecutorStats
 from .._prompt import Prompt
 from .._requests import Chat, Embed, Raw
 from .._results import Chunk, Embedding, FinishReason, Response, Usage
+from .._threads import OwnThread
 
 #: What answers a request: a text, or for one text to embed a vector.
 Reply: TypeAlias = Callable[[Chat | Raw | Embed], "str | Sequence[float]"]
@@ -76,7 +77,7 @@ class FakeExecutor:
         self._started = self._closing = False
         self._closed = threading.Event()
         # A daemon, so that a test which forgets to close ends all the same.
-        thread = threading.Thread(target=self._answer_all, name="poolinfer-fake", daemon=True)
+        thread = OwnThread(target=self._answer_all, name="poolinfer-fake")
         self._thread = None if manual else thread
 
     def start(self, ready: Callable[[], None]) -> None:
