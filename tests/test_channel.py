@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+from io import FileIO
 
 import pytest
 from hypothesis import given
@@ -208,7 +209,7 @@ def test_sending_to_a_peer_that_is_gone_is_no_error(ends):
 
 def test_F62_the_last_of_the_output_is_kept():
     reading, writing = os.pipe()
-    output = Output(reading)
+    output = Output(FileIO(reading))
     assert output.read()
     for n in range(100):
         os.write(writing, b"x" * 1000 + str(n).encode())

@@ -15,7 +15,7 @@ MOST_LINES = 350
 FLOORS = (
     "_errors _options _requests _results _prompt _events _spec _threads",
     "_limits _budget _plain _tools _messages _normalize _wire _frames _shapes _executor _gguf _gguf_parse"
-    " _gguf_reader _machine _environment _logs",
+    " _gguf_reader _machine _environment _lifeline _logs",
     "_engine",
     "_executors _worker _zygote",
     "_wake _ticket _pool_log _admission _checker _stats _dispatch _callbacks _core _call"

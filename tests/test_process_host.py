@@ -108,6 +108,17 @@ time.sleep(0.5)
 print(3 if PREFORK else 2, 0, flush=True)
 time.sleep(300)
 """
+DEAF = HANGING.replace("!HANG@0", "!DEAF@0")
+DEAF_LOADING = LOADING.replace('"load_delay": 300.0', '"fail_load": "DEAF"')
+STOPPED = """
+executor = make()
+pool = Pool(executor=executor)
+pool.start()
+for pid in filter(None, [*executor.pids, executor.zygote]):
+    os.kill(pid, signal.SIGSTOP)
+print(3 if PREFORK else 2, 0, flush=True)
+time.sleep(300)
+"""
 FORKED = """
 executor = make()
 pool = Pool(executor=executor)
@@ -128,12 +139,54 @@ def prefork(request) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-@pytest.mark.parametrize("source", [LOADING, DECODING, HANGING], ids=["loading", "decoding", "hanging"])
+@pytest.mark.parametrize(
+    "source",
+    [LOADING, DECODING, HANGING, DEAF, DEAF_LOADING, STOPPED],
+    ids=["loading", "decoding", "hanging", "keeping the lock", "keeping the lock while loading", "stopped"],
+)
 def test_F14_no_worker_outlives_a_killed_host(source, prefork):
     host, pids, _ = _start(source, prefork)
     assert all(map(_alive, pids))
     _kill(host)
     wait_until(lambda: not any(map(_alive, pids)), "the workers have ended", 2)
+
+
+def test_F14_a_lifeline_where_the_signal_cannot_be_chosen(run_script):
+    """As on macOS: SIGIO, whose handler needs no interpreter lock."""
+    done = run_script(
+        """
+import ctypes, fcntl, os
+from poolinfer._lifeline import end_with_host
+lifeline, held = os.pipe()
+reading, ready = os.pipe()
+child = os.fork()
+if child == 0:
+    os.close(held)
+    del fcntl.F_SETSIG
+    end_with_host(lifeline)
+    os.write(ready, b".")
+    ctypes.PyDLL(None).sleep(300)
+os.read(reading, 1)
+os.close(held)
+_, status = os.waitpid(child, 0)
+assert os.WIFEXITED(status), status
+"""
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_F14_a_host_that_is_gone_before_its_child_looks(run_script):
+    done = run_script(
+        """
+import os
+from poolinfer._lifeline import end_with_host
+lifeline, held = os.pipe()
+os.close(held)
+end_with_host(lifeline)
+raise SystemExit(7)
+"""
+    )
+    assert done.returncode == 0
 
 
 def test_F14_workers_end_though_a_forked_child_of_the_host_lives(prefork):

@@ -6,20 +6,24 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from io import FileIO
 
 import pytest
 from test_channel import CORRUPT
 
 from poolinfer import ModelError, PoolClosed
 from poolinfer._environment import scrub
-from poolinfer._events import Failed, Started
+from poolinfer._events import Failed, Job, Started
 from poolinfer._executor import ExecutorStats
+from poolinfer._executors import ladder
 from poolinfer._executors.channel import Channel, Output
 from poolinfer._executors.child import Child, Exit
 from poolinfer._executors.ladder import Death, Patience, PatientClock
 from poolinfer._executors.quarantine import Quarantine
-from poolinfer._executors.restarts import RestartPolicy, Restarts
+from poolinfer._executors.restarts import Blame, RestartPolicy, Restarts
 from poolinfer._executors.supervisor import Supervisor
 from poolinfer._frames import BootFailed, Burst, FrameReader, Ping, Pong, Stop, Up, frame, read_to_worker
 from poolinfer._requests import Chat
@@ -28,6 +32,7 @@ from poolinfer.testing import wait_until
 QUICK = Patience(
     boot=20,
     stuck=20,
+    silent=20,
     stop=0.3,
     term=0.2,
     linger=0.2,
@@ -44,7 +49,9 @@ class FakeWorker:
         ours, self.socket = socket.socketpair()
         self.socket.settimeout(20)
         reading, self._writing = os.pipe()
-        self.child = Child(self, Channel(ours), Output(reading))
+        far, held = os.pipe()
+        os.close(far)
+        self.child = Child(self, Channel(ours), Output(FileIO(reading)), FileIO(held, "wb"))
         self.signals: list[int] = []
         self.mortal = True
         self.status: Exit | None = None
@@ -297,6 +304,49 @@ def test_F02_a_worker_without_progress_is_killed(stages):
     assert not stage.broken
 
 
+@contextmanager
+def answering(*workers: FakeWorker):
+    """Workers that answer pings for a while."""
+
+    def answer(worker):
+        with suppress(EOFError, OSError):
+            while True:
+                if isinstance(worker.hear(), Ping):
+                    worker.say(Pong(ExecutorStats()))
+
+    threads = [threading.Thread(target=answer, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    yield
+    for worker in workers:
+        worker.socket.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join(20)
+
+
+def test_F02_a_worker_that_answers_nothing_is_killed_long_before_one_without_progress(stages):
+    stage = stages(2, Patience(stuck=40, silent=0.5, stop=0.2, term=0.1, tick=0.05))
+    stage.supervisor.start()
+    stopped, well = stage.workers
+    with answering(well):
+        wait_until(lambda: stage.deaths)
+        assert "not answered" in stage.deaths[0].why
+        assert stopped.signals[0] == signal.SIGTERM
+        assert not well.signals
+
+
+def test_F52_workers_outlive_a_pause_of_the_whole_host(stages, monkeypatch):
+    monkeypatch.setattr(ladder, "_LONGEST_STEP", 0.1)
+    stage = stages(2, Patience(silent=0.8, tick=0.05))
+    stage.supervisor.start()
+    with answering(*stage.workers):
+        # What a pause looks like: nothing happens here, and the clock has gone on.
+        stage.supervisor.call(lambda: time.sleep(1.2))
+        said = len(stage.said)
+        wait_until(lambda: len(stage.said) > said + 10)
+        assert not stage.deaths
+
+
 def test_the_ladder_ends_a_worker_that_does_not_stop(stage):
     stage.supervisor.start()
     stage.workers[0].mortal = False
@@ -359,9 +409,18 @@ def test_close_without_a_start(stage):
 
 def test_restarts_wait_longer_and_longer_until_it_is_too_much():
     restarts = Restarts(RestartPolicy(most=3, period=30, first=1, longest=3), jitter=lambda: 0.5)
-    assert [restarts.died(0), restarts.died(1), restarts.died(2)] == [0, 1, 2]
-    assert restarts.died(3) is None
-    assert restarts.died(60) == 0
+    assert [restarts.died(n, Blame()) for n in range(3)] == [0, 1, 2]
+    assert restarts.died(3, Blame()) is None
+    assert restarts.died(60, Blame()) == 0
+
+
+def test_F09_a_death_counts_when_no_request_is_to_blame():
+    restarts = Restarts(RestartPolicy(most=1, period=30, first=1), jitter=lambda: 0.5)
+    on_trial, guilty = Blame({7}), Blame({7}, guilty=True)
+    assert [restarts.died(n, blame) for n, blame in enumerate((Blame(), on_trial, guilty))] == [0, 0, 0]
+    on_trial.suspects.clear()
+    assert restarts.delay(4) is None
+    assert restarts.delay(30.5) == 0
 
 
 def test_slow_failures_to_boot_do_not_go_on_for_ever():
@@ -387,11 +446,25 @@ def test_F52_a_pause_of_the_whole_host_does_not_count():
 def test_quarantine_knows_content_not_options():
     now = [0.0]
     quarantine = Quarantine(600, lambda: now[0])
-    quarantine.add(Chat("poison", timeout=3))
-    assert quarantine.holds(Chat("poison", priority=2))
-    assert not quarantine.holds(Chat("poison", max_tokens=2))
+    deaths = [Blame(), Blame()]
+    quarantine.add(Chat("poison", timeout=3), deaths[:1])
+    assert quarantine.blames(Chat("poison", priority=2)) == deaths[:1]
+    assert deaths[0].counts
+    quarantine.add(Chat("poison"), deaths)
+    assert quarantine.blames(Chat("poison")) == deaths
+    assert not any(death.counts for death in deaths)
+    assert not quarantine.blames(Chat("poison", max_tokens=2))
     now[0] = 601.0
-    assert not quarantine.holds(Chat("poison"))
+    assert not quarantine.blames(Chat("poison"))
+
+
+def test_quarantine_forgets_what_ended_well():
+    quarantine = Quarantine()
+    deaths = [Blame({7})]
+    quarantine.add(Chat("slow"), deaths)
+    quarantine.judge(Job(7, Chat("slow", timeout=9)), deaths, well=True)
+    assert deaths[0].counts
+    assert not quarantine.blames(Chat("slow"))
 
 
 def test_the_environment_of_a_worker_has_no_secrets():

@@ -1,9 +1,14 @@
-"""What our child processes are started with: an interpreter, no secrets, and the host's import path."""
+"""The Python around us: what child processes are started with, and who has patched the standard library."""
 
 from __future__ import annotations
 
+import _thread
 import os
+import select
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,17 +27,26 @@ _ALLOWED_PREFIXES = (
 def interpreter() -> str:
     """The Python interpreter to start children with.
 
-    Where Python is embedded (uWSGI, mod_wsgi), `sys.executable` is the program around it, or empty.
+    Where Python is embedded (uWSGI, mod_wsgi), `sys.executable` is the program around it, empty or None.
 
     Raises:
         FileNotFoundError: there is none.
     """
-    if Path(sys.executable).name.lower().startswith(("python", "pypy")):
-        return sys.executable
+    # An embedding program may set it to None, or to anything.
+    executable: object = sys.executable
+    if isinstance(executable, str) and Path(executable).name.lower().startswith(("python", "pypy")):
+        return executable
     found = Path(sys.prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
     if not found.is_file():
         raise FileNotFoundError(f"there is no Python interpreter to start a process with: {found} is missing")
     return str(found)
+
+
+def patched_by() -> str | None:
+    """The library that has put functions of its own in the place of the standard library's; None for none."""
+    functions = (_thread.start_new_thread, select.select, socket.socket, subprocess.Popen, time.sleep)
+    roots = {str(getattr(function, "__module__", "")).partition(".")[0] for function in functions}
+    return next((library for library in ("gevent", "eventlet") if library in roots), None)
 
 
 def scrub(environment: Mapping[str, str]) -> dict[str, str]:
@@ -42,11 +56,19 @@ def scrub(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)
     }
-    package = str(Path(__file__).parents[1])
-    paths = dict.fromkeys([package, *(path for path in sys.path if path)])
-    kept["PYTHONPATH"] = os.pathsep.join(path for path in paths if os.pathsep not in path)
+    kept["PYTHONPATH"] = os.pathsep.join(_import_path())
     # Nor does it import what lies in the working directory (from Python 3.11 on).
     kept["PYTHONSAFEPATH"] = "1"
     # A child that calls abort() would otherwise wait for a debugger that it starts itself.
     kept["GGML_NO_BACKTRACE"] = "1"
     return kept
+
+
+def _import_path() -> list[str]:
+    """The host's import path, in its order: the standard library has to stay before site-packages.
+
+    Only texts count, as they do for imports in the host.
+    """
+    entries: list[object] = [*sys.path, str(Path(__file__).parents[1])]
+    texts = dict.fromkeys(entry for entry in entries if isinstance(entry, str) and entry)
+    return [path for path in texts if os.pathsep not in path and "\0" not in path]

@@ -114,7 +114,7 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Fork a worker; its socket and what it prints to come as descriptors.
+    """Fork a worker; its socket, what it prints to, and its lifeline come as descriptors.
 
     Attributes:
         number: what to call it.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from ._environment import patched_by
 from ._errors import InvalidRequest, ModelError
 from ._executor import Executor
 from ._limits import check_option, flag, number, refuse
@@ -22,6 +25,8 @@ PlaceName: TypeAlias = Literal["thread", "process", "prefork"]
 Share: TypeAlias = Literal["mmap", "repack"]
 
 _NAMES = ("thread", "process", "prefork")
+_TASKS = "/proc/self/task"
+_TURN_SECONDS = 0.0001
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +88,21 @@ class Place:
     def _check_system(self) -> None:
         if self.name == "process" and sys.platform == "win32":
             raise ModelError("executor='process' does not work on Windows yet; use 'thread'")
+        library = patched_by()
+        if self.name != "thread" and library:
+            raise ModelError(
+                f"executor={self.name!r} does not work in a process whose standard library {library} has patched;"
+                " use executor='thread', or run this part of the application without the patches"
+            )
         if self.name == "prefork" and sys.platform != "linux":
             raise ModelError(
                 f"executor='prefork' needs Linux, and this is {sys.platform}: its system libraries do not survive a"
                 " fork; use 'thread'" + ("" if sys.platform == "win32" else " or 'process'")
+            )
+        if self.name == "prefork" and not Path(_TASKS).is_dir():
+            raise ModelError(
+                f"executor='prefork' needs {_TASKS}, to see that no thread is lost in a fork, and it is not there:"
+                " mount /proc, or use 'process'"
             )
 
     @property
@@ -123,7 +139,12 @@ class Place:
             from ._executors.thread import ThreadExecutor
 
             return ThreadExecutor(
-                lambda cancelled: _load(spec, lane, cancelled), workers=self.most, lane=lane
+                lambda cancelled: _load(spec, lane, cancelled),
+                workers=self.most,
+                lane=lane,
+                # Patched threads take turns, and a lane that computes would never give its own away. Sleeping for
+                # no time at all lets only those run that are ready, before anything that waits for a socket.
+                flush=(lambda: time.sleep(_TURN_SECONDS)) if patched_by() else (lambda: None),
             )
         from ._executors.process import ProcessExecutor
         from ._executors.sizing import Sizing

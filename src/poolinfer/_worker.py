@@ -1,11 +1,12 @@
-"""A worker process, `python -m poolinfer._worker FD` or forked: frames <-> a thread executor with one lane.
+"""A worker, `python -m poolinfer._worker FD LIFELINE` or forked: frames <-> a thread executor with one lane.
 
-    reader thread:  socket ──> submit, cancel, pong; the end of the stream ends the process, whatever it does
+    reader thread:  socket ──> submit, cancel, pong; the end of the stream ends the process, also inside C code
     main thread:    boot, stop
     sender thread:  all that a step gave rise to ──> one frame
 
 The reader answers pings itself, so a ping says that the process lives, and only the count of steps in the
-answer says that its lane does.
+answer says that its lane does. C code that keeps the interpreter lock stops the reader as well: then the host
+sees that no ping is answered, and the kernel sees when the host is gone (`poolinfer._lifeline`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import importlib
+import itertools
 import logging
 import os
 import re
@@ -24,7 +26,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, TypeAlias
 
@@ -49,6 +53,7 @@ from ._frames import (
     frame,
     read_to_worker,
 )
+from ._lifeline import end_with_host
 from ._logs import LLAMA, Forwarder, forward
 from ._threads import OwnThread
 from ._wire import WireError
@@ -62,6 +67,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 #: Exit statuses: the host is gone, the engine could not be loaded, the worker is broken.
 HOST_GONE, BOOT_FAILED, BROKEN = 0, 3, 70
 _WATCH_SECONDS = 1.0
+_MEMORY_WATCHES = 5
 _PONG_SECONDS = 0.1
 
 
@@ -159,6 +165,7 @@ class Worker:
         self._inner: ThreadExecutor | None = None
         self._todo: SimpleQueue[Boot | Stop] = SimpleQueue()
         self._due = 0.0
+        self._memory: tuple[int, ...] = ()
 
     def take(self, message: ToWorker) -> None:
         """One message of the host; called by the reader, so it must not block."""
@@ -171,8 +178,11 @@ class Worker:
         elif isinstance(message, Cancel):
             self._inner.cancel(message.job_id)
         elif isinstance(message, Ping):
-            self._link.say(Pong(self._inner.stats()))
+            self._link.say(self._pong(self._inner))
             self._link.flush()
+
+    def _pong(self, inner: ThreadExecutor) -> Pong:
+        return Pong(replace(inner.stats(), memory=self._memory))
 
     def _submit(self, inner: ThreadExecutor, job: Job) -> None:
         if not inner.submit(job, partial(self._emit, inner, job.id)):
@@ -182,7 +192,7 @@ class Worker:
     def _emit(self, inner: ThreadExecutor, job_id: int, event: Event) -> None:
         if isinstance(event, Done | Failed) and time.monotonic() >= self._due:
             self._due = time.monotonic() + _PONG_SECONDS
-            self._link.say(Pong(inner.stats()))
+            self._link.say(self._pong(inner))
         self._link.say((job_id, event))
 
     def _flush(self) -> None:
@@ -219,7 +229,12 @@ class Worker:
 
     def _wait_for_stop(self, threads: list[threading.Thread]) -> bool:
         """Wait until told to stop; False when a thread of the executor has died, which nothing survives."""
-        while all(thread.is_alive() for thread in threads):
+        for n in itertools.count():
+            if n % _MEMORY_WATCHES == 0:
+                # It may take long, where much is mapped; this thread has nothing else to do.
+                self._memory = _pss()
+            if not all(thread.is_alive() for thread in threads):
+                break
             with suppress(Empty):
                 self._todo.get(timeout=_WATCH_SECONDS)
                 return True
@@ -248,12 +263,21 @@ def as_failure(error: Exception) -> Failed:
     return Failed.of(ModelError(f"the worker failed to start: {type(error).__name__}: {error}"))
 
 
+def _pss() -> tuple[int, ...]:
+    """What this process costs: its resident bytes, with shared ones counted in shares; empty where unknown."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return (int(line.split()[1]) * 1024,)
+    return ()
+
+
 def _pool_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("poolinfer-")]
 
 
-def settle_in() -> None:
-    """Signals, rights and logs of a process that serves another."""
+def settle_in(lifeline: int) -> None:
+    """Signals, rights and logs of a process that serves another, and ends with it."""
     # Ctrl-C in a terminal reaches the whole process group; it is the host's to decide about.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGCHLD"):
@@ -262,6 +286,7 @@ def settle_in() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    end_with_host(lifeline)
     faulthandler.enable()
     printing = logging.StreamHandler()
     printing.setLevel(logging.WARNING)
@@ -282,8 +307,8 @@ def serve(sock: socket.socket, engine: Engine | None) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Serve the socket whose descriptor is the first argument."""
-    settle_in()
+    """Serve the socket whose descriptor is the first argument; the second is the lifeline's."""
+    settle_in(int(sys.argv[2]))
     serve(socket.socket(fileno=int(sys.argv[1])), None)
 
 

@@ -1,4 +1,4 @@
-"""A zygote, `python -m poolinfer._zygote FD`: loads the weights once, and forks workers that share them.
+"""A zygote, `python -m poolinfer._zygote FD LIFELINE`: loads the weights once, and forks workers that share them.
 
 It has one thread and never computes: OpenMP's threads do not survive a fork, so a child forked after the first
 parallel region would hang in its own. It reads one message after the other, and does nothing by itself.
@@ -6,17 +6,12 @@ parallel region would hang in its own. It reads one message after the other, and
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
 import os
-import select
-import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,6 +33,7 @@ from ._frames import (
     frame,
     read_to_zygote,
 )
+from ._lifeline import end_with_host
 from ._logs import Forwarder, forward
 from ._worker import BOOT_FAILED, BROKEN, HOST_GONE, as_failure, load_engine, logged, serve, settle_in
 
@@ -49,8 +45,9 @@ _log = logging.getLogger("poolinfer")
 class Zygote:
     """Serves the host at the other end of a socket."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, lifeline: int) -> None:
         self._sock = sock
+        self._lifeline = lifeline
         self._frames = FrameReader()
         self._heard: deque[ToZygote] = deque()
         self._fds: deque[int] = deque()
@@ -65,10 +62,9 @@ class Zygote:
         # Sent with the next message: there is no thread that could send it now.
         self._log = forward(boot.levels, lambda: None)
         try:
-            with _ended_with(self._sock):
-                engine = load_engine(boot, lambda: False)
-                check_forkable()
-                _check_threads()
+            engine = load_engine(boot, lambda: False)
+            check_forkable()
+            _check_threads()
         except Exception as error:
             self._say(BootFailed(as_failure(error)))
             os._exit(BOOT_FAILED)
@@ -88,10 +84,10 @@ class Zygote:
             self._say(self._reap(message.number))
 
     def _fork(self, number: int, engine: Engine) -> None:
-        if len(self._fds) < 2:
+        if len(self._fds) < 3:
             # There was no room for them here. The host sees the end of the worker's socket.
             return
-        fd, printing = self._fds.popleft(), self._fds.popleft()
+        fd, printing, lifeline = fds = [self._fds.popleft() for _ in range(3)]
         try:
             _check_threads()
             pid = os.fork()
@@ -99,21 +95,25 @@ class Zygote:
             os.write(printing, f"a worker cannot be forked: {error}\n".encode())
             pid = -1
         if pid == 0:
-            self._become_worker(fd, printing, engine)
-        os.close(fd)
-        os.close(printing)
+            self._become_worker(fd, printing, lifeline, engine)
+        for theirs in fds:
+            os.close(theirs)
         if pid > 0:
             self._pids[number] = pid
             self._say(Forked(number, pid))
 
-    def _become_worker(self, fd: int, printing: int, engine: Engine) -> NoReturn:
+    def _become_worker(self, fd: int, printing: int, lifeline: int, engine: Engine) -> NoReturn:
         try:
+            end_with_host(lifeline)
             self._sock.close()
+            # Those of workers that are still to be forked, and our parent's own.
+            for other in (*self._fds, self._lifeline):
+                os.close(other)
             os.dup2(printing, 1)
             os.dup2(printing, 2)
             os.close(printing)
             # As if it had been started by exec.
-            sys.argv[1:] = [str(fd)]
+            sys.argv[1:] = [str(fd), str(lifeline)]
             inherit()
             serve(socket.socket(fileno=fd), engine)
         except BaseException:
@@ -162,29 +162,14 @@ def _check_threads() -> None:
         )
 
 
-@contextmanager
-def _ended_with(sock: socket.socket) -> Iterator[None]:
-    """The end of the host, which alone may make the socket readable now, ends this process, even in C code."""
-    signal.signal(signal.SIGIO, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO})
-    flags = fcntl.fcntl(sock, fcntl.F_GETFL)
-    fcntl.fcntl(sock, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(sock, fcntl.F_SETFL, flags | os.O_ASYNC)
-    if select.select([sock], [], [], 0)[0]:
-        os._exit(HOST_GONE)
-    try:
-        yield
-    finally:
-        fcntl.fcntl(sock, fcntl.F_SETFL, flags)
-
-
 def main() -> NoReturn:
-    """Serve the socket whose descriptor is the first argument."""
-    settle_in()
+    """Serve the socket whose descriptor is the first argument; the second is the lifeline's."""
+    lifeline = int(sys.argv[2])
+    settle_in(lifeline)
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
     try:
-        Zygote(sock).run()
+        Zygote(sock, lifeline).run()
     except Exception:
         _log.exception("the zygote failed")
     os._exit(BROKEN)

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from io import FileIO
 
 from .._frames import FrameReader
 
@@ -92,23 +93,23 @@ class Channel:
 class Output:
     """What a worker prints: read as it comes, so that printing never blocks it; the last 8 KiB are kept."""
 
-    def __init__(self, fd: int) -> None:
-        os.set_blocking(fd, False)
-        self._fd = fd
+    def __init__(self, pipe: FileIO) -> None:
+        os.set_blocking(pipe.fileno(), False)
+        self._pipe = pipe
         self._tail = bytearray()
 
     def fileno(self) -> int:
         """The descriptor, for a selector."""
-        return self._fd
+        return self._pipe.fileno()
 
     def read(self) -> bool:
         """Take some of what is there; False at the end of the stream."""
         try:
-            data = os.read(self._fd, _READ)
-        except BlockingIOError:
-            return True
-        except OSError:
+            data = self._pipe.read(_READ)
+        except (OSError, ValueError):
             return False
+        if data is None:
+            return True
         self._tail += data
         del self._tail[:-_TAIL]
         return bool(data)
@@ -127,7 +128,5 @@ class Output:
 
     def close(self) -> None:
         """Close the pipe; idempotent."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            with suppress(OSError):
-                os.close(fd)
+        with suppress(OSError):
+            self._pipe.close()

@@ -10,6 +10,7 @@ import os
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from typing import Protocol
 
 from .channel import Channel, Output
@@ -47,16 +48,18 @@ class Process(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A started process, and the host's ends of its socket and of what it prints."""
+    """A started process, and the host's ends of its socket, of what it prints, and of its lifeline."""
 
     process: Process
     channel: Channel
     output: Output
+    lifeline: FileIO
 
     def close(self) -> None:
         """Close the host's ends."""
         self.channel.close()
         self.output.close()
+        self.lifeline.close()
 
 
 class ExecProcess:

@@ -12,7 +12,7 @@ from .._errors import ModelError, PoolinferError, WorkerLost
 from .._events import Failed
 from .child import Child, Exit, Process
 from .line import Line
-from .restarts import RestartPolicy
+from .restarts import Blame, RestartPolicy
 
 _NEVER = float("inf")
 _LONGEST_STEP = 2.0
@@ -27,6 +27,9 @@ class Patience:
     Attributes:
         boot: for a worker to be up.
         stuck: for a worker's next sign of progress.
+        silent: for its next message, since it answers each ping. Less than `stuck`, which a slow step may take:
+            only a worker that was stopped, or C code that keeps the interpreter lock, says nothing for so long. Not
+            less than this: a machine that swaps may leave a process alone for seconds.
         stop: for a worker to end when asked, before SIGTERM.
         term: from SIGTERM to SIGKILL.
         linger: from the end of a worker's socket to SIGKILL.
@@ -37,6 +40,7 @@ class Patience:
 
     boot: float = 600.0
     stuck: float = 60.0
+    silent: float = 10.0
     stop: float = 3.0
     term: float = 1.0
     linger: float = 1.0
@@ -74,12 +78,14 @@ class Death:
         tail: the last of what it printed.
         why: why it was ended by us, or ``""``.
         expected: whether it ended by our wish.
+        blame: whose fault it is.
     """
 
     status: Exit
     tail: str
     why: str = ""
     expected: bool = False
+    blame: Blame = field(default_factory=Blame, compare=False)
 
     def __str__(self) -> str:
         if self.why:
@@ -121,7 +127,7 @@ class Worker:
         child: its process and the host's ends of its socket and pipe.
         line: what carries its messages.
         state: see `poolinfer._executors.supervisor`.
-        heard: when it last showed progress.
+        heard: when it last showed progress; `answered`: when it last said anything.
         why: why we end it, or ``""``.
         exited: whether its process was found ended while its socket was not.
         killed: whether we killed it, for being stuck.
@@ -133,6 +139,7 @@ class Worker:
 
     __slots__ = (
         *(
+            "answered",
             "child",
             "exited",
             "expected",
@@ -152,7 +159,7 @@ class Worker:
         self.child = child
         self.line: Line
         self.state: WorkerState = "booting"
-        self.heard = now
+        self.heard = self.answered = now
         self.why = ""
         self.exited = self.expected = self.killed = self.was_up = False
         self.failure: Failed | None = None
@@ -172,6 +179,24 @@ class Worker:
     def due(self) -> float:
         """When the kill ladder goes on."""
         return min(self.term_at, self.kill_at, self.give_up_at)
+
+    def overdue(self, now: float, patience: Patience) -> str:
+        """What it has not done in time, or ``""``."""
+        if self.state == "booting" and now >= self.heard + patience.boot:
+            return f"it was not up within {patience.boot} s"
+        if self.state == "up" and now >= self.answered + patience.silent:
+            silent = f"it has not answered for {patience.silent} s"
+            return f"{silent}: it is stopped, or native code keeps its interpreter lock"
+        if self.state == "up" and now >= self.heard + patience.stuck:
+            return f"it has made no progress for {patience.stuck} s"
+        return ""
+
+    def end(self, status: Exit, closing: bool) -> Death:
+        """It has ended, which is by our wish if all is `closing`: how. Its ends here are closed."""
+        self.child.output.drain()
+        death = Death(status, self.child.output.text, self.why, self.expected or closing)
+        self.child.close()
+        return death
 
     def terminate(self, now: float, patience: Patience) -> None:
         """Send SIGTERM, and SIGKILL after a while."""

@@ -24,7 +24,7 @@ class Owner(Protocol):
         ...
 
     def on_down(self, worker: Worker, death: Death) -> None:
-        """A worker that was up has ended."""
+        """A worker that was up has ended; `death.blame` is the owner's to fill."""
         ...
 
     def on_broken(self, reason: str) -> None:

@@ -109,10 +109,11 @@ class ProcessExecutor:
         """See `poolinfer._executor.Executor.submit`."""
         self._check_process()
         entry = Entry(job, emit, path(job.request) if self._routes else ())
+        entry.blames = self._quarantine.blames(job.request)
         with self._lock:
             if self._closing:
                 return False
-            refusal = self._refusal(job)
+            refusal = self._refusal(entry)
             seat = None if refusal else self._choose(entry)
             if refusal is None and seat is None:
                 self._supervisor.call(self._grow)
@@ -173,16 +174,16 @@ class ProcessExecutor:
         if os.getpid() != self._pid:
             raise ForkedPool("this pool belongs to the parent process; make a new pool after forking")
 
-    def _refusal(self, job: Job) -> PoolinferError | None:
+    def _refusal(self, entry: Entry) -> PoolinferError | None:
         """Why a job is not run at all; it is taken, and fails, so that its owner hears of it."""
         if self._broken:
             return PoolBroken(self._broken)
-        if self._quarantine.holds(job.request):
+        if entry.deaths > 1:
             return WorkerLost("refused: it has been in the death of two workers", suspect=True)
         return None
 
     def _choose(self, entry: Entry) -> Seat | None:
-        """The seat for a job. A re-run has one alone, and an empty one is kept for it."""
+        """The seat for a job. One that may be deadly has it alone, and an empty one is kept for re-runs."""
         return self._seats.choose(entry, waiting=bool(self._again) and not entry.deaths)
 
     def _send(self, entry: Entry, seat: Seat) -> None:
@@ -245,7 +246,7 @@ class ProcessExecutor:
         self._ready()
 
     def on_tick(self) -> None:
-        """Kill workers that ignore a cancel, let those go that are not needed, and see what the others cost."""
+        """Kill workers that ignore a cancel, and let those go that are not needed."""
         now = self._supervisor.now
         with self._lock:
             found = [(entry, entry.seat) for entry in self._jobs.values() if entry.cancelled]
@@ -254,8 +255,6 @@ class ProcessExecutor:
             if seat is not None and now >= entry.kill_at:
                 self._supervisor.kill(seat.worker, f"it ignored a cancel for {self._cancel_grace} s")
         self._shrink(now)
-        for seat in list(self._seats.values()):
-            seat.count_memory(now)
 
     def _grow(self) -> None:
         """A call finds no room: one more worker, if there may be and none is on its way."""
@@ -291,16 +290,15 @@ class ProcessExecutor:
     def _fate(self, entry: Entry, death: Death) -> PoolinferError | None:
         """What becomes of a job whose worker has ended: an error, or None when it runs again."""
         entry.leave()
-        if entry.cancelled or death.expected:
+        if death.expected:
             return CallCancelled("the call was cancelled" if entry.cancelled else "the pool was closed")
-        entry.deaths += 1
-        suspect = entry.deaths > 1
-        if suspect:
-            self._quarantine.add(entry.job.request)
-        elif not entry.seen and self._retries and not self._broken:
+        entry.blames.append(death.blame)
+        if entry.deaths == 1 and self._retries and not (entry.seen or entry.cancelled or self._broken):
+            death.blame.suspects.add(entry.job.id)
             self._again[entry.job.id] = entry
             return None
-        return death.lost(suspect)
+        self._quarantine.add(entry.job.request, entry.blames)
+        return CallCancelled("the call was cancelled") if entry.cancelled else death.lost(entry.deaths > 1)
 
     def _place_again(self) -> None:
         """Give re-runs the workers that are free for them."""
@@ -332,10 +330,12 @@ class ProcessExecutor:
                 self._served(seat)
             if not self._jobs:
                 self._idle.notify_all()
+        if entry.blames:
+            self._quarantine.judge(entry.job, entry.blames, well=isinstance(event, Done))
+            self._supervisor.judge()
         if seat is not None and seat.retiring and not seat.jobs:
             self._supervisor.retire(seat.worker)
-        if self._again:
-            self._place_again()
+        self._place_again()
         entry.emit(event)
 
     def _served(self, seat: Seat) -> None:

@@ -1,14 +1,20 @@
-"""Requests that have been in the death of two workers, refused for a while by what they ask for."""
+"""Requests that have been in the deaths of workers, known for a while by what they ask for.
+
+After two deaths a request is refused. After one that it did not run again after, the next request that asks for the
+same runs alone: if it was to blame, that costs nobody else, and if not, it is forgotten.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from .._events import Job
 from .._requests import Chat, Embed, Raw
 from .._wire import encode
+from .restarts import Blame
 
 _SECONDS = 600.0
 
@@ -19,17 +25,29 @@ class Quarantine:
     def __init__(self, seconds: float = _SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._until: dict[bytes, float] = {}
+        self._known: dict[bytes, tuple[float, list[Blame]]] = {}
 
-    def add(self, request: Chat | Raw | Embed) -> None:
-        """Refuse this request from now on."""
+    def add(self, request: Chat | Raw | Embed, blames: Sequence[Blame]) -> None:
+        """Remember this request for its deaths; from the second on it is refused, and they count no more."""
         now = self._clock()
-        self._until = {key: until for key, until in self._until.items() if until > now}
-        self._until[_digest(request)] = now + self._seconds
+        self._known = {key: known for key, known in self._known.items() if known[0] > now}
+        self._known[_digest(request)] = now + self._seconds, list(blames)
+        for blame in blames:
+            blame.guilty = blame.guilty or len(blames) > 1
 
-    def holds(self, request: Chat | Raw | Embed) -> bool:
-        """Whether this request is refused."""
-        return bool(self._until) and self._until.get(_digest(request), 0.0) > self._clock()
+    def blames(self, request: Chat | Raw | Embed) -> list[Blame]:
+        """The deaths that this request is remembered for; two and it is refused."""
+        if not self._known:
+            return []
+        until, blames = self._known.get(_digest(request), (0.0, []))
+        return list(blames) if until > self._clock() else []
+
+    def judge(self, job: Job, blames: Sequence[Blame], well: bool) -> None:
+        """A call with deaths to its name has ended; if `well`, its request is forgotten."""
+        for blame in blames:
+            blame.suspects.discard(job.id)
+        if well:
+            self._known.pop(_digest(job.request), None)
 
 
 def _digest(request: Chat | Raw | Embed) -> bytes:

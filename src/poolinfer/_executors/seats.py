@@ -13,10 +13,10 @@ from .._events import Event, Job, Started
 from .._executor import Emit, ExecutorStats
 from .._results import Chunk
 from .ladder import Worker
+from .restarts import Blame
 from .routing import Trail, choose
 
 _log = logging.getLogger("poolinfer")
-_MEMORY_SECONDS = 5.0
 
 
 class Entry:
@@ -26,22 +26,27 @@ class Entry:
         job: it.
         path: how it begins; see `poolinfer._executors.routing`.
         seat: where it runs, or None while it waits to run again.
-        deaths: workers that died while they had it.
+        blames: the deaths of workers that had it, or an equal request.
         started: whether `Started` was said; `seen`: whether any of its text was.
         cancelled: whether its end is wanted.
         kill_at: when the worker that ignores this is killed.
     """
 
-    __slots__ = ("_emit", "cancelled", "deaths", "job", "kill_at", "path", "seat", "seen", "started")
+    __slots__ = ("_emit", "blames", "cancelled", "job", "kill_at", "path", "seat", "seen", "started")
 
     def __init__(self, job: Job, emit: Emit, path: tuple[int, ...] = ()) -> None:
         self.job = job
         self.path = path
         self._emit = emit
         self.seat: Seat | None = None
-        self.deaths = 0
+        self.blames: list[Blame] = []
         self.started = self.seen = self.cancelled = False
         self.kill_at = float("inf")
+
+    @property
+    def deaths(self) -> int:
+        """How many workers died with it."""
+        return len(self.blames)
 
     def emit(self, event: Event) -> None:
         """Say an event; what a listener raises is its own affair."""
@@ -77,12 +82,11 @@ class Seat:
         served: jobs that it has ended.
         stats: what it last said of itself.
         trail: what it was given.
-        memory: bytes that it costs, when they were last counted.
         retiring: whether it ends as soon as it has nothing to do; `recycled`: because it is old.
     """
 
     __slots__ = (
-        *("_counted_at", "idle_since", "jobs", "memory", "recycled", "retiring", "served", "since"),
+        *("idle_since", "jobs", "recycled", "retiring", "served", "since"),
         *("stats", "trail", "worker"),
     )
 
@@ -93,8 +97,6 @@ class Seat:
         self.served = 0
         self.stats = ExecutorStats()
         self.trail = Trail()
-        self.memory = 0
-        self._counted_at = -_MEMORY_SECONDS
         self.retiring = self.recycled = False
 
     @property
@@ -118,12 +120,6 @@ class Seat:
         """One of its jobs has ended."""
         self.served += 1
         self.idle_since = float("inf") if self.jobs else now
-
-    def count_memory(self, now: float) -> None:
-        """See what the worker costs, if that was not done of late."""
-        if now - self._counted_at >= _MEMORY_SECONDS:
-            self._counted_at = now
-            self.memory = pss(self.worker.pid)
 
     def take(self, entry: Entry) -> None:
         """Seat a job."""
@@ -163,7 +159,7 @@ class Seats(dict[int, Seat]):
             _total([*self._past, *(seat.stats for seat in self.values())]),
             workers=len(self),
             slots=len(self) * self._slots,
-            memory=tuple(seat.memory for seat in self.values() if seat.memory),
+            memory=tuple(memory for seat in self.values() for memory in seat.stats.memory),
         )
 
 
@@ -183,13 +179,4 @@ def rss(pid: int) -> int:
     """Resident bytes of a process; 0 where the system does not say."""
     with suppress(OSError, ValueError, IndexError):
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
-
-
-def pss(pid: int) -> int:
-    """What a process costs: its resident bytes, with shared ones counted in shares; 0 where unknown."""
-    with suppress(OSError, ValueError, IndexError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
     return 0

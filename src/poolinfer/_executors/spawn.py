@@ -1,7 +1,7 @@
 """How a worker process is started: by exec, never by fork of the host.
 
 Its socket is half of an anonymous pair and nothing that a stranger could connect to. It gets a scrubbed
-environment and a pipe for what it prints.
+environment, a pipe for what it prints, and a lifeline (`poolinfer._lifeline`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Mapping
+from contextlib import ExitStack
 from io import FileIO
 from typing import Protocol
 
@@ -48,46 +49,53 @@ class ExecSpawner:
 
 
 class Ends:
-    """Both ends of the socket and the pipe of a child to come.
+    """Both ends of the socket and the two pipes of a child to come.
 
     Attributes:
         socket: the child's end of the socket.
-        printing: the child's end of the pipe.
+        printing: the child's end of the pipe for what it prints.
+        lifeline: the child's end of its lifeline.
     """
 
     def __init__(self) -> None:
-        ours, self.socket = socket.socketpair()
+        with ExitStack() as made:
+            reading, self.printing = _pipe(made)
+            self.lifeline, self._held = _pipe(made)
+            ours, self.socket = socket.socketpair()
+            made.pop_all()
         # A default timeout of the host would make it non-blocking, which its new owner does not know.
         self.socket.setblocking(True)
-        close_in_children(ours, self.socket)
-        try:
-            reading, writing = os.pipe()
-        except BaseException:
-            ours.close()
-            self.socket.close()
-            raise
         self._channel, self._output = Channel(ours), Output(reading)
-        self.printing = FileIO(writing, "wb")
-        close_in_children(self._output, self.printing)
+        close_in_children(ours, self.socket)
 
     def child(self, process: Process) -> Child:
         """The child, once there is a process; our ends are its own from now on."""
-        return Child(process, self._channel, self._output)
+        return Child(process, self._channel, self._output, self._held)
 
     def close_theirs(self) -> None:
         """Close the child's ends, which it has by now; idempotent."""
         self.socket.close()
         self.printing.close()
+        self.lifeline.close()
 
     def close(self) -> None:
         """Close all of them: there will be no child."""
         self.close_theirs()
         self._channel.close()
         self._output.close()
+        self._held.close()
+
+
+def _pipe(made: ExitStack) -> tuple[FileIO, FileIO]:
+    """The reading and the writing end of a pipe, closed with a stack and in forked children."""
+    reading, writing = os.pipe()
+    ends = made.enter_context(FileIO(reading)), made.enter_context(FileIO(writing, "wb"))
+    close_in_children(*ends)
+    return ends
 
 
 def launch(module: str, **environment: str) -> Child:
-    """Start a module of poolinfer in an interpreter of its own; its first argument is its socket.
+    """Start a module of poolinfer in an interpreter of its own; its arguments are its socket and its lifeline.
 
     Raises:
         OSError: there is no interpreter, or no room for another process or descriptor.
@@ -104,11 +112,12 @@ def launch(module: str, **environment: str) -> Child:
 
 
 def _exec(module: str, ends: Ends, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    theirs = ends.socket.fileno(), ends.lifeline.fileno()
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [interpreter(), "-m", module, str(ends.socket.fileno())],
+        [interpreter(), "-m", module, *map(str, theirs)],
         stdin=subprocess.DEVNULL,
         stdout=ends.printing,
         stderr=ends.printing,
-        pass_fds=(ends.socket.fileno(),),
+        pass_fds=theirs,
         env={**scrub(os.environ), **environment},
     )

@@ -13,7 +13,6 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from subprocess import SubprocessError
 from typing import Literal, TypeAlias
 
 from .._errors import ModelError, PoolClosed, PoolError, PoolinferError
@@ -22,7 +21,7 @@ from .._logs import repeat
 from .._threads import OwnThread
 from .._wire import WireError
 from .child import Exit
-from .ladder import Death, Patience, PatientClock, Worker
+from .ladder import Patience, PatientClock, Worker
 from .line import Line
 from .loop import Loop
 from .owner import Owner
@@ -30,7 +29,6 @@ from .restarts import Restarts
 from .spawn import Spawner
 
 _log = logging.getLogger("poolinfer")
-_NEVER = float("inf")
 _REAP_NAP = 0.005
 
 _State: TypeAlias = Literal["new", "starting", "running", "broken", "closing", "closed"]
@@ -55,9 +53,8 @@ class Supervisor:
         self._failure: PoolinferError | None = None
         self._loop = Loop()
         self._workers: dict[int, Worker] = {}
-        self._spawned = 0
+        self._spawned, self._next_tick, self._last = 0, 0.0, ""
         self._spawn_at: list[float] = []
-        self._next_tick = 0.0
         self._thread = OwnThread(target=self._run, name="poolinfer-supervisor")
 
     @property
@@ -171,15 +168,15 @@ class Supervisor:
     def _attempt(self, act: Callable[[], None]) -> None:
         try:
             act()
-        except Exception:
+        except Exception as error:
             _log.exception("the supervisor failed")
-            self._break("the supervisor failed; its log has the reason")
+            self._break(f"the supervisor failed: {error!r}")
 
     def _nap(self) -> float:
         if any(worker.state == "dying" for worker in self._workers.values()):
             return _REAP_NAP
-        soonest = min((*self._spawn_at, *(worker.due for worker in self._workers.values())), default=_NEVER)
-        return max(0.0, min(self._patience.tick, soonest - self.now))
+        due = [*self._spawn_at, *(worker.due for worker in self._workers.values())]
+        return max(0.0, min([self._patience.tick, *(at - self.now for at in due)]))
 
     def _watch(self) -> None:
         """Everything that is due by the clock."""
@@ -217,12 +214,9 @@ class Supervisor:
             self._lose(worker)
             return
         worker.exited = worker.process.exit() is not None
-        if worker.exited:
-            return
-        if worker.state == "booting" and now >= worker.heard + self._patience.boot:
-            self.kill(worker, f"it was not up within {self._patience.boot} s")
-        elif worker.state == "up" and now >= worker.heard + self._patience.stuck:
-            self.kill(worker, f"it has made no progress for {self._patience.stuck} s")
+        why = "" if worker.exited else worker.overdue(now, self._patience)
+        if why:
+            self.kill(worker, why)
         elif worker.state == "up":
             self.post(worker, frame(Ping()))
 
@@ -230,8 +224,9 @@ class Supervisor:
         if not self._is("starting", "running"):
             return
         try:
+            boot = frame(self._owner.boot_message())
             child = self._spawner.spawn(self._loop)
-        except (OSError, ValueError, RuntimeError, SubprocessError) as error:
+        except Exception as error:
             self._boot_failed(ModelError(f"a worker process cannot be started: {error}"))
             return
         self._spawned += 1
@@ -239,7 +234,7 @@ class Supervisor:
         worker.line = Line(
             child, self._loop, lambda data: self._hear(worker, data), lambda why: self._on_end(worker, why)
         )
-        self.post(worker, frame(self._owner.boot_message()))
+        self.post(worker, boot)
 
     def _on_end(self, worker: Worker, why: str) -> None:
         if why:
@@ -250,6 +245,7 @@ class Supervisor:
 
     def _hear(self, worker: Worker, data: bytes) -> None:
         message = read_from_worker(data)
+        worker.answered = self.now
         if isinstance(message, Logged):
             repeat(message.lines, message.lost, f"worker {worker.pid}")
         elif isinstance(message, Up | BootFailed):
@@ -281,11 +277,7 @@ class Supervisor:
         worker.line.cut()
 
     def _bury(self, worker: Worker, status: Exit) -> None:
-        worker.child.output.drain()
-        death = Death(
-            status, worker.child.output.text, worker.why, worker.expected or self._state == "closing"
-        )
-        worker.child.close()
+        death = worker.end(status, closing=self._state == "closing")
         del self._workers[worker.number]
         if not worker.was_up:
             self._boot_failed(death.boot_error(worker.failure))
@@ -296,7 +288,12 @@ class Supervisor:
         if death.expected or worker.killed:
             self._again(0.0)
         else:
-            self._again(self._restarts.died(self.now), f"workers keep dying; the last one: {death}")
+            self._last = f"workers keep dying; the last one: {death}"
+            self._again(self._restarts.died(self.now, death.blame), self._last)
+
+    def judge(self) -> None:
+        """Whose fault a death was is known now: see whether too many count. Supervisor's thread only."""
+        self._again(self._restarts.delay(self.now), self._last)
 
     def _boot_failed(self, error: PoolinferError) -> None:
         if self._state == "starting":
@@ -322,7 +319,10 @@ class Supervisor:
 
     def _break(self, reason: str) -> None:
         self._spawn_at = []
-        if self._move("broken", "starting", "running"):
+        if self._state == "starting":
+            self._failure = ModelError(reason)
+            self._stop_all()
+        elif self._move("broken", "running"):
             _log.error("the pool is broken: %s", reason)
             self._owner.on_broken(reason)
         for worker in self._workers.values():

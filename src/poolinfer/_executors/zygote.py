@@ -1,6 +1,6 @@
 """Prefork: workers forked by a zygote, which has loaded the weights once, so that they share all of them.
 
-    ZygoteSpawner ──Fork + two descriptors, Signal, Reap──> zygote ──fork──> workers
+    ZygoteSpawner ──Fork + three descriptors, Signal, Reap──> zygote ──fork──> workers
     ZygoteSpawner <──Up | BootFailed, Forked, Reaped──────── zygote
 
 The zygote is started by exec when the first worker is wanted, and again when it has died. Workers that are
@@ -56,7 +56,7 @@ class ForkedProcess:
 
     Attributes:
         number: what the zygote calls it.
-        ends: its socket and pipe.
+        ends: its socket and pipes.
         pid: its id; 0 until the zygote has said it.
         status: how it ended, once known.
         asked_at: when its zygote was asked for that, while there is no answer.
@@ -183,7 +183,8 @@ class Zygote:
         worker.ends.close_theirs()
 
     def _send(self, worker: ForkedProcess) -> None:
-        fds = worker.ends.socket.fileno(), worker.ends.printing.fileno()
+        ends = worker.ends
+        fds = ends.socket.fileno(), ends.printing.fileno(), ends.lifeline.fileno()
         self._child.channel.send_with(frame(Fork(worker.number)), fds)
         worker.ends.close_theirs()
         self._workers[worker.number] = self._waiting.pop(worker.number)

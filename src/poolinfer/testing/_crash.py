@@ -104,6 +104,11 @@ def _hang() -> NoReturn:
         time.sleep(0.05)
 
 
+def _deaf() -> None:
+    """C code that never gives the interpreter lock back."""
+    ctypes.PyDLL(None).sleep(3600)
+
+
 def _flood() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.write("flood " * 200_000)
@@ -139,6 +144,7 @@ _WAYS: dict[str, Callable[[], object]] = {
     "SYSEXIT": sys.exit,
     "HANG": _hang,
     "STOP": _stop,
+    "DEAF": _deaf,
     "FLOOD": _flood,
     "LEAK": _leak,
     "GARBAGE": lambda: _say(b"\xff" * 64),
