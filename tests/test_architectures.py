@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import gguf
+import numpy as np
 import pytest
-from gguf_models import WRITERS
+from gguf_models import WRITERS, write_llama
 
-from poolinfer import ContextOverflow, InvalidRequest, Model, ModelError, Pool, Raw
+from poolinfer import ContextOverflow, EngineError, InvalidRequest, Model, ModelError, Pool, Raw
 
 PROMPTS = [f"{'word ' * (n % 5)}prompt {n}" for n in range(12)]
 
@@ -111,3 +113,13 @@ def test_F58_a_file_that_changed_is_refused(tmp_path: Path) -> None:
     WRITERS["llama"](tmp_path / "other.gguf", seed=1).replace(path)
     with pytest.raises(ModelError, match="changed"), Pool(model, slots=1, n_ctx=64):
         pass
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_a_model_that_computes_no_numbers_answers_with_an_error(tmp_path, temperature):
+    path = write_llama(tmp_path / "nan.gguf")
+    (norm,) = (tensor for tensor in gguf.GGUFReader(path, "r+").tensors if tensor.name == "output_norm.weight")
+    norm.data[:] = np.nan
+    norm.data.flush()
+    with Pool(path, slots=2, n_ctx=64) as pool, pytest.raises(EngineError, match="not finite"):
+        pool.raw("abc", max_tokens=4, temperature=temperature)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 import threading
@@ -146,8 +147,12 @@ class LlamaContext:
     def sample(self, row: int, sampler: Any) -> int:
         if sampler.greedy:
             # llama.cpp would first copy the logits of the whole vocabulary, which takes six times as long.
-            return int(self.logits(row).argmax())
-        return int(self._api.llama_sampler_sample(sampler.chain, self._ctx, row))
+            token = int(self.logits(row).argmax())
+        else:
+            token = int(self._api.llama_sampler_sample(sampler.chain, self._ctx, row))
+        if math.isnan(self._api.llama_get_logits_ith(self._ctx, row)[token]):
+            raise EngineFault("the model computes numbers that are not finite, so its answers would be noise")
+        return token
 
     def logits(self, row: int) -> numpy.typing.NDArray[numpy.float32]:
         import numpy
