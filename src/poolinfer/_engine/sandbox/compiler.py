@@ -69,6 +69,7 @@ class Generator(CodeGenerator):
         super().__init__(*args, **kwargs)
         self._sources: dict[int, int] = {}
         self._bodies: dict[int, int] = {}
+        self._tests: dict[int, int] = {}
 
     def operation(self, name: str, frame: Frame, *values: nodes.Expr | None) -> None:
         """Generate a call of a method of `Runtime`."""
@@ -92,12 +93,14 @@ class Generator(CodeGenerator):
         """Generate the code of a node."""
         if type(node) not in _KNOWN:
             self.fail(f"a chat template cannot use {type(node).__name__}", node.lineno)
-        cost = self._sources.pop(id(node), 0)
-        if not cost:
-            return super().visit(node, *args, **kwargs)
-        self.write(f"op_each({cost}, ")
+        if cost := self._sources.pop(id(node), 0):
+            self.write(f"op_each({cost}, ")
+        elif cost := self._tests.pop(id(node), 0):
+            # Paying gives None.
+            self.write(f"(op_pay({cost}) or ")
         super().visit(node, *args, **kwargs)
-        self.write(")")
+        if cost:
+            self.write(")")
 
     def blockvisit(self, nodes: Iterable[nodes.Node], frame: Frame) -> None:
         """Generate the code of some statements; those that may run often pay each time."""
@@ -110,8 +113,18 @@ class Generator(CodeGenerator):
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:  # noqa: N802
         self._bodies[id(node.body)] = _cost(node.body)
-        self._sources[id(node.iter)] = 1 + (_cost([node.test]) if node.test else 0)
+        self._sources[id(node.iter)] = 1
+        if node.test:
+            self._tests[id(node.test)] = _cost([node.test])
         super().visit_For(node, frame)
+
+    def signature(self, node: Any, frame: Frame, extra_kwargs: Any = None) -> None:
+        """Generate the arguments of a call; those that a list or a dict holds are paid for."""
+        if node.dyn_args is not None:
+            self._sources[id(node.dyn_args)] = 8
+        if node.dyn_kwargs is not None:
+            self._sources[id(node.dyn_kwargs)] = 64
+        super().signature(node, frame, extra_kwargs)
 
     def macro_body(self, node: Any, frame: Frame) -> Any:
         """Generate the code of a macro."""

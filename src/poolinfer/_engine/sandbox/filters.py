@@ -17,6 +17,8 @@ from .runtime import Function, Runtime
 
 #: Longest number that is read from a text.
 MAX_NUMBER = 1000
+#: Most names in a path to a nested item, and most paths that things are sorted by.
+MAX_PATH = 64
 
 _WORD = re.compile(r"\w+")
 _WORD_START = re.compile(r"([-\s({\[<]+)")
@@ -162,7 +164,7 @@ def _default(_: Runtime, value: Any, default_value: Any = "", boolean: bool = Fa
 
 def _getter(runtime: Runtime, attribute: Any, default: Any = None) -> Callable[[Any], Any]:
     """What takes a nested item, named by a dotted path, out of a value."""
-    names = attribute.split(".") if isinstance(attribute, str) else [] if attribute is None else [attribute]
+    names = [] if attribute is None else _parts(runtime, attribute, ".")
     path = [int(name) if isinstance(name, str) and name.isdecimal() else name for name in names]
 
     def get(value: Any) -> Any:
@@ -173,6 +175,15 @@ def _getter(runtime: Runtime, attribute: Any, default: Any = None) -> Callable[[
         return value
 
     return get
+
+
+def _parts(runtime: Runtime, attribute: Any, separator: str) -> list[Any]:
+    if not isinstance(attribute, str):
+        return [attribute]
+    runtime.pay(len(attribute))
+    if attribute.count(separator) >= MAX_PATH:
+        raise ValueError(f"a path of more than {MAX_PATH} names")
+    return attribute.split(separator)
 
 
 def _listed(runtime: Runtime, value: Any) -> list[Any]:
@@ -219,8 +230,7 @@ def _attr(runtime: Runtime, value: Any, name: str) -> Any:
 
 
 def _sort_key(runtime: Runtime, attribute: Any, case_sensitive: bool) -> Callable[[Any], Any]:
-    names = attribute.split(",") if isinstance(attribute, str) else [attribute]
-    getters = [_getter(runtime, name) for name in names]
+    getters = [_getter(runtime, name) for name in _parts(runtime, attribute, ",")]
 
     def key(item: Any) -> Any:
         keys = [get(item) for get in getters]

@@ -1,0 +1,87 @@
+"""What a chat template's single operations and its compilation may cost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from poolinfer._engine.template import ChatTemplate
+from poolinfer._errors import CallCancelled, InvalidRequest
+
+HI = [{"role": "user", "content": "hi"}]
+
+
+def render(source: str, **options: Any) -> str:
+    return ChatTemplate(source, "", "").render(HI, **options)
+
+
+def stopped_soon(source: str) -> None:
+    """Check that a rendering hears that its call was given up, and soon."""
+    render("{{ messages | length }}")
+    given_up = threading.Event()
+    timer = threading.Timer(0.2, given_up.set)
+    timer.start()
+    started = time.perf_counter()
+    try:
+        # Where a rendering costs too much, it may be refused before.
+        with pytest.raises((CallCancelled, InvalidRequest)):
+            render(source, stop=given_up.is_set)
+    finally:
+        timer.cancel()
+        timer.join()
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ range(5000) | map(attribute='a.' * 2000, default='') | list | length }}",
+        "{{ range(3000) | map(attribute='0.' * 20000, default='') | list }}",
+    ],
+)
+def test_F54_a_path_to_a_nested_item_is_paid_for(source: str) -> None:
+    stopped_soon(source)
+
+
+def test_paths_to_nested_items_go_as_deep_as_anyone_needs() -> None:
+    source = "{% set x = " + "{'a': " * 50 + "7" + "}" * 50 + " %}{{ [x] | map(attribute='PATH') | first }}"
+    assert render(source.replace("PATH", ".".join("a" * 50))) == "7"
+
+
+RECURSIVE = (
+    "{% for x in [-1] if x < 0 TESTS recursive %}"
+    + "{{ loop(range(99999)) }}" * 20
+    + "{{ 1 / 0 }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        RECURSIVE.replace("TESTS", " and x < 0" * 50),
+        RECURSIVE.replace("TESTS", ""),
+        RECURSIVE.replace("TESTS", "").replace("loop(", "loop(iterable="),
+    ],
+)
+def test_F54_items_that_a_recursive_loop_is_called_with_are_paid_for(source: str) -> None:
+    spent = time.thread_time()
+    with pytest.raises(InvalidRequest, match="too much"):
+        render(source * 10)
+    assert time.thread_time() - spent < 3
+
+
+@pytest.mark.parametrize("call", ["f(*'x' * 300000)", "f(*('x' * 300000))", "'' | d(*('x' * 300000))"])
+def test_F54_arguments_from_a_text_are_paid_for(call: str) -> None:
+    with pytest.raises(InvalidRequest, match="too much"):
+        render("{% macro f() %}{{ varargs | length }}{% endmacro %}{{ CALL }}".replace("CALL", call))
+
+
+def test_arguments_from_lists_and_dicts_arrive() -> None:
+    source = "{% macro f(a, b, c=0) %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ f(*[1, 2], **{'c': 3}) }}"
+    assert render(source) == "123"
+    assert render("{{ 'abc' | replace(*['a', 'x']) }}") == "xbc"
+    tree = "{% for x in [[1, [2]], [3]] if x recursive %}{% if x is number %}{{ x }}{% else %}{{ loop(x) }}"
+    assert render(tree + "{% endif %}{% endfor %}") == "123"
