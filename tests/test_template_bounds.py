@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from poolinfer._engine.template import ChatTemplate
-from poolinfer._errors import CallCancelled, InvalidRequest
+from poolinfer._errors import CallCancelled, InvalidRequest, ModelError
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -85,3 +85,24 @@ def test_arguments_from_lists_and_dicts_arrive() -> None:
     assert render("{{ 'abc' | replace(*['a', 'x']) }}") == "xbc"
     tree = "{% for x in [[1, [2]], [3]] if x recursive %}{% if x is number %}{{ x }}{% else %}{{ loop(x) }}"
     assert render(tree + "{% endif %}{% endfor %}") == "123"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "hi{% if x %}{{ x" + "~x" * 12_000 + " }}{% endif %}",
+        "hi{% if x %}{{ x" + "<x" * 12_000 + " }}{% endif %}",
+        "hi" + "{{x}}" * 6_000,
+        "hi" + "".join("{% macro m%d() %}{% endmacro %}".replace("%d", str(n)) for n in range(2_000)),
+        "{% macro m(" + ",".join(f"a{n}" for n in range(9_000)) + ") %}{% endmacro %}",
+    ],
+)
+def test_F54_a_template_that_takes_long_to_compile_is_refused(source: str) -> None:
+    with pytest.raises(ModelError, match="chat template is not valid: it .* more than"):
+        render(source)
+
+
+def test_templates_may_be_several_times_as_large_as_those_of_models() -> None:
+    part = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content ~ '!' }}{% endif %}{% endfor %}"
+    assert render(part * 300) == "hi!" * 300
+    assert render("x" * 120_000) == "x" * 120_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import CodeType
 from typing import Any
 
 from jinja2 import nodes
@@ -14,6 +15,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from .filters import FILTERS
 from .library import GLOBALS, TESTS
 from .runtime import Runtime
+
+#: Most nodes of a template. Those that models come with have 1300 at most.
+MAX_NODES = 10_000
+#: Most characters of the code that is made of a template. Python compiles them, about a million in a second, and lets
+#: no other thread run. The templates that models come with make 54,000 at most.
+MAX_CODE = 256 * 1024
 
 _OPERATIONS = (
     *("add", "sub", "mul", "mod", "pow", "eq", "ne", "lt", "lteq", "gt", "gteq", "isin", "notin", "chain"),
@@ -223,9 +230,8 @@ class Generation(Extension):
         return nodes.Scope(body, lineno=lineno)
 
 
-def names(sandbox: Sandbox, source: str) -> frozenset[str]:
+def names(tree: nodes.Template) -> frozenset[str]:
     """All names and texts by which a template may read something of a message."""
-    tree = sandbox.parse(source)
     attributes = {node.attr for node in tree.find_all(nodes.Getattr)}
     texts = {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
     return frozenset(attributes | texts)
@@ -248,3 +254,20 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters = dict(FILTERS)
         self.tests = dict(TESTS)
         self.globals = dict(GLOBALS)
+
+    def parse(self, source: str, name: str | None = None, filename: str | None = None) -> nodes.Template:
+        """The nodes of a template.
+
+        Raises:
+            ValueError: there are too many.
+        """
+        tree = super().parse(source, name, filename)
+        for count, _ in enumerate(tree.find_all(nodes.Node)):
+            if count >= MAX_NODES:
+                raise ValueError(f"it has more than {MAX_NODES} parts")
+        return tree
+
+    def _compile(self, source: str, filename: str) -> CodeType:
+        if len(source) > MAX_CODE:
+            raise ValueError(f"it makes more than {MAX_CODE} characters of code")
+        return super()._compile(source, filename)
