@@ -98,7 +98,7 @@ def test_arguments_from_lists_and_dicts_arrive() -> None:
     ],
 )
 def test_F54_a_template_that_takes_long_to_compile_is_refused(source: str) -> None:
-    with pytest.raises(ModelError, match="chat template is not valid: it .* more than"):
+    with pytest.raises(ModelError, match=r"chat template is not valid: it .* more than"):
         render(source)
 
 
@@ -106,3 +106,69 @@ def test_templates_may_be_several_times_as_large_as_those_of_models() -> None:
     part = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content ~ '!' }}{% endif %}{% endfor %}"
     assert render(part * 300) == "hi!" * 300
     assert render("x" * 120_000) == "x" * 120_000
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'x'.ljust(10000, left=600)",
+        "'x'.rjust(10000, left=600)",
+        "'x'.upper(change='x'.ljust)",
+        "'x'.islower(question='x'.ljust)",
+        "'x'.removeprefix('x', prefix=false)",
+        "{'a': 1}.items(part=range)",
+        "['x'] | max(pick=range)",
+        "['x'] | select(wanted=1)",
+        "'x' | upper(change='x'.ljust)",
+    ],
+)
+def test_F54_a_template_cannot_set_what_a_method_or_a_filter_has_set(expression: str) -> None:
+    with pytest.raises(InvalidRequest, match="multiple values"):
+        render("{{ (EXPRESSION) | length }}".replace("EXPRESSION", expression))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'%6000000d' is odd",
+        "'%6000000d' is even",
+        "'%6000000d' is divisibleby(3)",
+        "6 is divisibleby('x')",
+        "'%0000000006000000d' % 1",
+        "'%-0000000006000000s' % 'a'",
+        "'%.0000000006000000f' % 1",
+        "'{:0000000006000000d}'.format(1)",
+        "'{:0000000006000000}'.format('a')",
+    ],
+)
+def test_F54_widths_that_are_hidden_in_formats_are_refused(expression: str) -> None:
+    with pytest.raises(InvalidRequest, match="refused"):
+        render("{{ EXPRESSION }}".replace("EXPRESSION", expression))
+
+
+def test_odd_even_and_divisible_numbers() -> None:
+    source = "{{ 3 is odd }}{{ 3 is even }}{{ 4.0 is even }}{{ 6 is divisibleby(3) }}{{ true is odd }}"
+    assert render(source + "{{ '%05d' % 7 }}{{ '{:05d}'.format(7) }}") == "TrueFalseTrueTrueTrue0000700007"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "s is lower",
+        "s is upper",
+        "s | safe",
+        "strftime_now('%c' * 500)",
+        "'%09999d' % 1 == '{:09999d}'.format(1)",
+    ],
+)
+def test_F54_operations_that_read_or_make_much_are_paid_for(expression: str) -> None:
+    source = "{% set s = 'x' * 100000 %}{% for i in range(200) %}{% set y = EXPRESSION %}{% endfor %}"
+    with pytest.raises(InvalidRequest, match="too much"):
+        render(source.replace("EXPRESSION", expression) * 10)
+
+
+def test_F54_title_pays_for_each_word() -> None:
+    with pytest.raises(InvalidRequest, match="too much"):
+        render("{{ ('a ' * 150000) | title | length }}")
+    assert render("{{ ('a ' * 150000) | length }}") == "300000"
+    assert render("{{ 'ab cd-ef' | title }}") == "Ab Cd-Ef"

@@ -18,8 +18,8 @@ from .runtime import Runtime
 
 #: Most nodes of a template. Those that models come with have 1300 at most.
 MAX_NODES = 10_000
-#: Most characters of the code that is made of a template. Python compiles them, about a million in a second, and lets
-#: no other thread run. The templates that models come with make 54,000 at most.
+#: Most characters of the code that is made of a template. Python compiles about a million in a second, and lets no
+#: other thread run meanwhile. The templates that models come with make 54,000 at most.
 MAX_CODE = 256 * 1024
 
 _OPERATIONS = (

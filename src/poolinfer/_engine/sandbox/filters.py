@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from jinja2.runtime import Undefined
@@ -40,6 +39,13 @@ def _cased(runtime: Runtime, value: Any, change: Callable[[str], str]) -> str:
     return strings.cased(runtime.pay, runtime.text(value), change)
 
 
+def _title(runtime: Runtime, value: Any) -> str:
+    text = runtime.text(value)
+    # Each word becomes a text of its own.
+    runtime.pay(strings.PIECE // 2 * len(text))
+    return strings.cased(runtime.pay, text, _titled)
+
+
 def _titled(text: str) -> str:
     return "".join(word[0].upper() + word[1:].lower() for word in _WORD_START.split(text) if word)
 
@@ -50,6 +56,7 @@ def _escape(runtime: Runtime, value: Any) -> str:
 
 def _safe(runtime: Runtime, value: Any) -> str:
     text = runtime.text(value)
+    runtime.pay(2 * len(text))
     return Safe(text, origin(text))
 
 
@@ -191,7 +198,7 @@ def _listed(runtime: Runtime, value: Any) -> list[Any]:
 
 
 def _length(runtime: Runtime, value: Any) -> int:
-    return len(runtime.each(0, value))
+    return len(value if isinstance(value, str) else runtime.each(0, value))
 
 
 def _items(runtime: Runtime, value: Any) -> list[tuple[Any, Any]]:
@@ -306,7 +313,7 @@ FILTERS: dict[str, Callable[..., Any]] = contextual(
         **dict.fromkeys(("count", "length"), _length),
         "abs": lambda _, value: abs(value),
         "attr": _attr,
-        "capitalize": partial(_cased, change=str.capitalize),
+        "capitalize": strings.preset(_cased, change=str.capitalize),
         "dictsort": _dictsort,
         "first": _first,
         "float": _float,
@@ -316,27 +323,27 @@ FILTERS: dict[str, Callable[..., Any]] = contextual(
         "join": _join,
         "last": _last,
         "list": _listed,
-        "lower": partial(_cased, change=str.lower),
+        "lower": strings.preset(_cased, change=str.lower),
         "map": _map,
-        "max": partial(_extreme, pick=max),
-        "min": partial(_extreme, pick=min),
-        "reject": partial(_select, wanted=False),
-        "rejectattr": partial(_select, wanted=False, by_attribute=True),
+        "max": strings.preset(_extreme, pick=max),
+        "min": strings.preset(_extreme, pick=min),
+        "reject": strings.preset(_select, wanted=False),
+        "rejectattr": strings.preset(_select, wanted=False, by_attribute=True),
         "replace": _replace,
         "reverse": _reverse,
         "round": _round,
         "safe": _safe,
-        "select": partial(_select, wanted=True),
-        "selectattr": partial(_select, wanted=True, by_attribute=True),
+        "select": strings.preset(_select, wanted=True),
+        "selectattr": strings.preset(_select, wanted=True, by_attribute=True),
         "sort": _sort,
         "string": Runtime.text,
         "sum": _sum,
-        "title": partial(_cased, change=_titled),
+        "title": _title,
         "tojson": _tojson,
         "trim": _trim,
         "truncate": _truncate,
         "unique": _unique,
-        "upper": partial(_cased, change=str.upper),
+        "upper": strings.preset(_cased, change=str.upper),
         "wordcount": _wordcount,
     }
 )
