@@ -13,7 +13,7 @@ from refusals import label, refusal
 from poolinfer._errors import InvalidRequest
 from poolinfer._events import Job
 from poolinfer._limits import LIMITS
-from poolinfer._normalize import normalize
+from poolinfer._normalize import normalize, normalize_at_once
 from poolinfer._prompt import Prompt
 from poolinfer._requests import Chat, Embed, Raw
 from poolinfer._wire import decode, encode
@@ -263,6 +263,25 @@ def test_F43_many_small_things_are_refused_before_they_are_walked_over(kind: str
     assert time.perf_counter() - began < 1
     assert error.field.startswith(field)
     assert "65,536 items" in error.message
+
+
+def test_F43_keys_that_mean_nothing_are_counted() -> None:
+    nothing = {f"k{i}": None for i in range(300_000)}
+    for request, field in (
+        (Chat([{**USER, **nothing}]), "messages[0]"),
+        (Chat([{**USER, **dict.fromkeys(range(3000))}] * 450), "messages[21]"),
+        (Chat(assistant(tool_calls=[{**CALL, **nothing}])), "messages[0].tool_calls[0]"),
+        (Chat(assistant(tool_calls=[tool(**nothing)])), "messages[0].tool_calls[0].function"),
+        (Chat("x", tools=[{**TOOL, **nothing}]), "tools[0]"),
+        (Chat("x", tools=[tool(**nothing)]), "tools[0].function"),
+    ):
+        began = time.perf_counter()
+        _, whole = normalize_at_once(request)
+        assert time.perf_counter() - began < 0.5
+        assert not whole
+        error = refusal(request)
+        assert error.field == field
+        assert "65,536 items" in error.message
 
 
 def test_F43_checking_takes_little_memory() -> None:

@@ -49,7 +49,7 @@ def _message(field: str, value: object, budget: Budget) -> dict[str, Any]:
     role = turn.get("role")
     if not one_of(role, _ROLES):
         refuse(f"{field}.role", role, f"use one of {', '.join(_ROLES)}")
-    only(field, turn, _MESSAGE_KEYS)
+    only(field, turn, _MESSAGE_KEYS, budget.work)
     calls = _tool_calls(f"{field}.tool_calls", turn.get("tool_calls"), role, budget)
     content = turn.get("content")
     if content is None and calls:
@@ -97,7 +97,7 @@ def _tool_calls(field: str, value: object, role: str, budget: Budget) -> tuple[d
 
 def _tool_call(field: str, value: object, budget: Budget) -> dict[str, Any]:
     call = mapping(field, value, "use {'id': ..., 'type': 'function', 'function': {...}}")
-    function = check_function(field, call, _CALL_KEYS, {"name", "arguments"})
+    function = check_function(field, call, _CALL_KEYS, {"name", "arguments"}, budget.work)
     found: dict[str, Any] = {"type": "function"}
     if call.get("id") is not None:
         found["id"] = budget.text(f"{field}.id", call["id"])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeGuard
 
-from ._budget import Budget
+from ._budget import Budget, Work
 from ._errors import InvalidRequest
 from ._limits import LIMITS, refuse
 from ._options import scalar
@@ -38,9 +39,12 @@ def one_of(value: object, words: Sequence[str]) -> TypeGuard[str]:
     return isinstance(value, str) and value in words
 
 
-def only(field: str, found: Mapping[Any, Any], known: set[str]) -> None:
+def only(field: str, found: Mapping[Any, Any], known: set[str], work: Work) -> None:
     """Refuse keys that would be ignored; SDKs send the ones they don't use as None or empty."""
-    for key in found:
+    n = len(found)
+    if n > len(known):
+        work.items(field, n - len(known))
+    for key in islice(found, n):
         if key not in known and not _is_nothing(found[key]):
             refuse(field, key, f"leave this key out; only {', '.join(sorted(known))} mean something here")
 

@@ -32,7 +32,7 @@ def check_tools(value: object, work: Work) -> tuple[dict[str, Any], ...]:
 def _tool(field: str, value: object, budget: Budget) -> dict[str, Any]:
     tool = mapping(field, value, "use {'type': 'function', 'function': {...}}")
     function = check_function(
-        field, tool, {"type", "function"}, {"name", "description", "parameters", "strict"}
+        field, tool, {"type", "function"}, {"name", "description", "parameters", "strict"}, budget.work
     )
     field = f"{field}.function"
     found: dict[str, Any] = {"name": tool_name(f"{field}.name", function.get("name"))}
@@ -48,15 +48,15 @@ def _tool(field: str, value: object, budget: Budget) -> dict[str, Any]:
 
 
 def check_function(
-    field: str, value: Mapping[Any, Any], outer: set[str], inner: set[str]
+    field: str, value: Mapping[Any, Any], outer: set[str], inner: set[str], work: Work
 ) -> Mapping[Any, Any]:
     """The function of a tool or of a tool call, if both have no other keys than these."""
     kind = value.get("type")
     if kind is not None and not one_of(kind, ("function",)):
         refuse(f"{field}.type", kind, "use 'function'")
-    only(field, value, outer)
+    only(field, value, outer, work)
     function = mapping(f"{field}.function", value.get("function"), "use a dict with 'name'")
-    only(f"{field}.function", function, inner)
+    only(f"{field}.function", function, inner, work)
     return function
 
 
