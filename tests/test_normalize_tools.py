@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -88,15 +89,57 @@ def test_F55_tools_pass() -> None:
     assert decode(encode(found)) == found
 
 
-def test_shown_values_are_short() -> None:
-    for value in (
-        "x" * 10**7,
-        nested(50_000, "list"),
-        dict.fromkeys(range(10**5)),
-        10**9999,
-        [object()] * 99,
-    ):
-        assert len(show(value)) <= 64
+class Sloth:
+    """Nobody has the time to look at one, or at a text, number or list that is one."""
+
+    def __repr__(self) -> str:
+        raise AssertionError("nobody asks for it")
+
+    __str__ = __len__ = __getitem__ = __iter__ = __format__ = __repr__
+
+
+def lazy(base: type) -> Any:
+    return type("Lazy", (Sloth, base), {})
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("x" * 10**7, "'" + "x" * 59 + "..."),
+        (lazy(str)("x" * 10**7), "'" + "x" * 59 + "..."),
+        (lazy(str)("a\ud800"), "'a\\ud800'"),
+        (b"x" * 10**7, "b'" + "x" * 58 + "..."),
+        (bytearray(b"x" * 10**7), "bytearray(b'" + "x" * 48 + "..."),
+        (lazy(bytes)(b"x"), "b'x'"),
+        (memoryview(b"x"), "a memoryview"),
+        (nested(50_000, "list"), "[[[[...]]]]"),
+        (dict.fromkeys(range(10**5)), "a dict of 100000 items"),
+        ([dict.fromkeys(range(10**5))], "[a dict of 100000 items]"),
+        ({"a": b"x" * 10**7}, "{'a': b'" + "x" * 52 + "..."),
+        (lazy(dict)(a=1), "a Lazy of 1 items"),
+        (lazy(list)([1, 2]), "a Lazy of 2 items"),
+        (lazy(tuple)("ab"), "a Lazy of 2 items"),
+        (set(range(10**6)), "a set"),
+        ([Sloth()] * 99, "[a Sloth, a Sloth, a Sloth, a Sloth, a Sloth, a Sloth, ...]"),
+        (object(), "an object"),
+        (lazy(int)(5), "5"),
+        (lazy(float)(0.5), "0.5"),
+        (10**9999, "a huge int"),
+        (10**1_000_000, "a huge int"),
+        (10**300, "1000000000000000000000000000...00000000000000000000000000000"),
+        (True, "True"),
+        (None, "None"),
+    ],
+    ids=range(24),
+)
+def test_F43_values_are_shown_in_part_and_at_a_bounded_cost(value: Any, shown: str) -> None:
+    tracemalloc.start()
+    try:
+        assert show(value) == shown
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert len(shown) <= 64
 
 
 def call(call_id: Any = None, name: str = "f") -> dict[str, Any]:

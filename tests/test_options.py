@@ -64,6 +64,22 @@ def test_an_unknown_option_names_the_right_one(what: str, option: str, words: st
     assert isinstance(caught.value, TypeError)
 
 
+def test_F43_a_long_name_of_an_unknown_option_is_cut_before_anything_compares_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[str] = []
+
+    def matches(name: str, *_args: object) -> list[str]:
+        compared.append(name)
+        return []
+
+    monkeypatch.setattr("poolinfer._options.get_close_matches", matches)
+    options: dict[str, Any] = {"x" * 1_000_000: 1}
+    with pytest.raises(UnknownOption) as caught:
+        Chat("a", **options)
+    assert compared == [caught.value.field] == ["x" * 40]
+
+
 def test_unknown_options_of_every_call_are_named() -> None:
     options: dict[str, Any] = {"max_completion_tokens": 5}
     with Pool(executor=FakeExecutor()) as pool:

@@ -17,6 +17,7 @@ _R = TypeVar("_R")
 _ClassT = TypeVar("_ClassT", bound=type)
 
 _PLAIN = frozenset((str, int, float, bool, type(None), list, tuple, dict))
+_NAME = 40
 _TO_LOAD = "give it to Model.load"
 _NO_FORM = "answers cannot be held to a form yet; ask for JSON in the prompt"
 _NO_USE = "leave it out; it means nothing here"
@@ -110,7 +111,9 @@ def options_of_class(cls: _ClassT) -> _ClassT:
 
 def refuse_option(what: str, name: str) -> None:
     """Raise `UnknownOption` for an option that something does not have, with what is closest to it."""
-    raise UnknownOption(f"{what} has no option {name[:40]!r}: {_remedy(what, name)}", field=name[:40])
+    # Closest matches of a long name take long to find.
+    name = name[:_NAME]
+    raise UnknownOption(f"{what} has no option {name!r}: {_remedy(what, name)}", field=name)
 
 
 def _remedy(what: str, name: str) -> str:
