@@ -75,7 +75,14 @@ def test_F46_numbers(name: str, bad: list[Any], good: list[Any]) -> None:
     [
         (5, "logit_bias"),
         ([1, 2], "logit_bias"),
-        ({"1": 1.0}, "logit_bias"),
+        ({"1x": 1.0}, "logit_bias"),
+        ({"": 1.0}, "logit_bias"),
+        ({"-1": 1.0}, "logit_bias"),
+        ({"\u0663": 1.0}, "logit_bias"),
+        ({"9" * 5000: 1.0}, "logit_bias"),
+        ({"2147483648": 1.0}, "logit_bias"),
+        ({5: 1.0, "5": 2.0}, "logit_bias"),
+        ({1.0: 1.0}, "logit_bias"),
         ({True: 1.0}, "logit_bias"),
         ({-1: 1.0}, "logit_bias"),
         ({2**31: 1.0}, "logit_bias"),
@@ -91,13 +98,20 @@ def test_F46_logit_bias(bias: Any, field: str) -> None:
     assert refusal(Raw("x", logit_bias=bias)).field == field
 
 
+def test_logit_bias_takes_the_keys_that_JSON_has() -> None:
+    found = normalize(Raw("x", logit_bias={"5": 1, "007": -1}))  # type: ignore[dict-item]
+    assert isinstance(found, Raw)
+    assert found.logit_bias == {5: 1.0, 7: -1.0}
+    assert refusal(Raw("x", logit_bias={"5x": 1})).message.startswith("logit_bias key '5x': use an int")  # type: ignore[dict-item]
+
+
 def test_F46_tokens_of_the_model() -> None:
     found = normalize(Raw("x", logit_bias={5: -100, 7: 1}))
     assert isinstance(found, Raw)
     assert found.logit_bias == {5: -100.0, 7: 1.0}
     check_tokens(found.logit_bias, 8)
     check_tokens(None, 8)
-    with pytest.raises(InvalidRequest, match="0 to 6") as caught:
+    with pytest.raises(InvalidRequest, match="logit_bias key 7: use token ids from 0 to 6") as caught:
         check_tokens(found.logit_bias, 7)
     assert caught.value.field == "logit_bias"
 

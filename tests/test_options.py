@@ -15,7 +15,7 @@ import poolinfer
 from poolinfer import Chat, Embed, InvalidRequest, Model, Pool, Raw, UnknownOption, demo_model
 from poolinfer._budget import Work
 from poolinfer._normalize import _contents, _options, normalize
-from poolinfer._options import _ELSEWHERE, _OWNERS, scalar
+from poolinfer._options import _ELSEWHERE, _NO_CHANGE, _OWNERS, scalar
 from poolinfer.testing import FakeExecutor
 
 LOAD = "Model.load"
@@ -33,6 +33,18 @@ LOAD = "Model.load"
         ("Chat", "stop_sequences", "use stop"),
         ("Chat", "stream", "use stream("),
         ("Chat", "response_format", "ask for JSON"),
+        ("Chat", "store", "leave it out"),
+        ("Chat", "min_tokens", "leave it out"),
+        ("Chat", "system", "put a system message into prompt"),
+        ("Chat", "message", "use prompt"),
+        ("Chat", "messages", "use prompt"),
+        ("Chat", "chat_template_kwargs", "leave it out"),
+        ("Chat", "enable_thinking", "leave it out"),
+        ("Chat", "extra_body", "by itself"),
+        ("Chat", "repeat_last_n", "leave it out"),
+        ("Chat", "on_token", "use stream("),
+        ("Raw", "callback", "use stream("),
+        ("Pool", "embedding", "call embed(...)"),
         ("Chat", "temprature", "did you mean temperature?"),
         ("Chat", "n_threads", "threads is an option of Pool"),
         ("Chat", "n_ctx", "n_ctx is an option of "),
@@ -74,11 +86,40 @@ def test_unknown_options_of_every_call_are_named() -> None:
             list(pool.map(["x"], **options))
 
 
+@pytest.mark.parametrize("cls", [Chat, Raw, Embed])
+def test_options_of_other_clients_that_ask_for_nothing_are_ignored(cls: Any) -> None:
+    """What OpenAI's clients and proxies send in every request."""
+    names = ("response_format", "stream_options", "metadata", "user", "functions", "function_call", "store")
+    nothing: dict[str, Any] = {**dict.fromkeys(names), "stream": False, "n": 1}
+    text: dict[str, Any] = {"response_format": {"type": "text"}, "encoding_format": "float", "store": False}
+    assert cls("x", **nothing) == cls("x", **text) == cls("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("stream", True, r"use stream\("),
+        ("stream", 0, r"use stream\("),
+        ("n", 2, "ask as often"),
+        ("n", True, "ask as often"),
+        ("response_format", {"type": "json_object"}, "ask for JSON"),
+        ("temprature", None, "did you mean temperature"),
+        ("quite_another_thing", None, "it has "),
+    ],
+)
+def test_options_of_other_clients_that_ask_for_something_are_refused(
+    name: str, value: Any, words: str
+) -> None:
+    with pytest.raises(UnknownOption, match=words):
+        Chat("x", **{name: value})
+
+
 def test_every_hint_leads_somewhere() -> None:
     known = frozenset().union(*_OWNERS.values())
     assert set(_OWNERS) == {"Chat", "Raw", "Embed", "Pool", LOAD}
     for name, hint in _ELSEWHERE.items():
         assert " " in hint or hint in known, name
+    assert set(_NO_CHANGE) <= set(_ELSEWHERE)
 
 
 def test_a_wrapped_constructor_looks_like_its_own() -> None:

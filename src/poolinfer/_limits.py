@@ -80,7 +80,7 @@ LIMITS: Mapping[str, Limit] = {
         Limit("stop_text", 1, 256, "bytes; that much text is held back while streaming"),
         Limit("cache_key", 1, 256, "bytes; compared with those of all that is cached"),
         Limit("logit_bias", 0, 1024, "tokens; applied at every step"),
-        Limit("logit_bias_token", 0, 2**31 - 1, "a token id"),
+        Limit("logit_bias_token", 0, 2**31 - 1, "a token id; digits in a str are taken too"),
         Limit("logit_bias_value", -100, 100, "added to a logit; 100 is always, -100 is never", whole=False),
         Limit("input", 1, 4096, "texts; give more in several calls"),
         Limit("input_bytes", 1, 4 * _MIB, "bytes in all; give more in several calls"),
@@ -182,7 +182,10 @@ def check_tokens(logit_bias: Mapping[int, float] | None, n_vocab: int) -> None:
     """Refuse a ``logit_bias`` of tokens that the model does not have."""
     for token in logit_bias or ():
         if not 0 <= token < n_vocab:
-            refuse("logit_bias", token, f"use token ids from 0 to {n_vocab - 1}, which this model has")
+            raise InvalidRequest(
+                f"logit_bias key {token}: use token ids from 0 to {n_vocab - 1}, which this model has",
+                field="logit_bias",
+            )
 
 
 def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int, n_positions: int | None = None) -> None:
