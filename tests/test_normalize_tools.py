@@ -115,12 +115,20 @@ def answers(call_id: Any = None) -> dict[str, Any]:
     ("turns", "field", "words"),
     [
         ([asks("a"), answers("b")], "messages[1].tool_call_id", "before it: 'a'"),
-        ([asks("a", "b"), answers("a"), answers("c")], "messages[2].tool_call_id", "before it: 'a', 'b'"),
+        ([asks("a", "b"), answers("a"), answers("c")], "messages[2].tool_call_id", "before it: 'b'"),
         ([asks(*"abcde"), answers("x")], "messages[1].tool_call_id", "'a', 'b', 'c' and 2 more"),
         ([answers("a"), asks("a"), answers("a")], "messages[0].tool_call_id", "put the assistant message"),
         ([{"role": "user", "content": "hi"}, answers("a")], "messages[1].tool_call_id", "put the assistant"),
         ([asks(None), answers("x"), asks("a"), answers("x")], "messages[3].tool_call_id", "before it: 'a'"),
         ([asks("a", "a"), answers("a")], "messages[0].tool_calls[1].id", "an id of its own"),
+        # Without ids, too, an answer needs a call.
+        ([answers()], "messages[0].role", "put the assistant message with its tool call before it"),
+        ([answers(""), asks("a"), answers("a")], "messages[0].role", "put the assistant message"),
+        ([asks(None), answers(), answers()], "messages[2].role", "put the assistant message"),
+        ([asks("a"), answers("a"), answers()], "messages[2].role", "put the assistant message"),
+        ([asks("a"), answers("a"), answers("a")], "messages[2].tool_call_id", "one tool message for each"),
+        ([asks("a", "b"), answers("a"), answers("a")], "messages[2].tool_call_id", "one tool message for"),
+        ([asks(None), answers("x"), answers("x")], "messages[2].tool_call_id", "put the assistant message"),
     ],
 )
 def test_F40_an_answer_to_a_tool_call_that_nobody_made(turns: Any, field: str, words: str) -> None:
@@ -140,7 +148,10 @@ def test_F40_an_answer_to_a_tool_call_that_nobody_made(turns: Any, field: str, w
         [asks("", ""), answers(""), answers("")],
         [asks(None), answers("made_up")],
         [asks("a"), answers()],
-        [answers()],
+        [asks("a", None), answers(), answers("a")],
+        [asks(None, None), answers("x"), answers("x")],
+        # A user went on without an answer.
+        [asks("a"), {"role": "user", "content": "hi"}],
     ],
 )
 def test_tool_call_ids_that_nothing_contradicts(turns: Any) -> None:
