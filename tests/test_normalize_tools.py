@@ -80,6 +80,35 @@ def test_F55_tools(tools: Any, field: str) -> None:
     assert time.perf_counter() - began < 1
 
 
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (
+            Chat("x", tools=[{"name": "f", "parameters": {"type": "object"}}]),
+            "tools[0] has the key 'name': use {'type': 'function', 'function': {...}}",
+        ),
+        (
+            Chat("x", tools=[{"type": "function", "name": "f"}]),
+            "tools[0] has the key 'name': use {'type': 'function', 'function': {...}}",
+        ),
+        (
+            Chat([{"role": "assistant", "tool_calls": [{"name": "f", "arguments": {}}]}]),
+            "messages[0].tool_calls[0] has the key 'name': use {'type': 'function', 'function': {...}}",
+        ),
+        (
+            Chat("x", tools=[{**TOOL, "extra": 1}]),
+            "tools[0] has the key 'extra': leave it out; only function, ",
+        ),
+        (
+            Chat([{"role": "user", "content": "x", "foo": 1}]),
+            "messages[0] has the key 'foo': leave it out; only ",
+        ),
+    ],
+)
+def test_a_key_that_is_not_known_is_called_a_key(request_: Chat, message: str) -> None:
+    assert refusal(request_).message.startswith(message)
+
+
 def test_F55_tools_pass() -> None:
     strict = tool(name="a.b-c_D9", strict=None, parameters=nested(32, "dict"))
     found = normalize(Chat("x", tools=[TOOL, strict]))

@@ -161,7 +161,9 @@ def test_null_keys_of_messages_are_ignored() -> None:
         for role, text in (("user", "hi"), ("assistant", "ho"), ("user", "hi"))
     ]
     assert normalize(Chat(prompt)) == normalize(Chat(plain))
-    with pytest.raises(InvalidRequest, match="leave this key out"):
+    with pytest.raises(
+        InvalidRequest, match=r"messages\[0\] has the key 'audio': leave it out; only content, "
+    ):
         normalize(Chat([{"role": "user", "content": "hi", "audio": {"id": "a"}}]))
 
 
