@@ -27,14 +27,25 @@ def test_F44_boundary(n_prompt: int, max_tokens: int | None, fits: bool) -> None
     assert (caught.value.n_prompt, caught.value.n_ctx) == (n_prompt, 64)
 
 
-@pytest.mark.parametrize(("n_positions", "advice"), [(None, True), (65, True), (64, False)])
-def test_an_overflow_advises_a_larger_n_ctx_only_where_there_can_be_one(
-    n_positions: int | None, advice: bool
+@pytest.mark.parametrize(
+    ("n_prompt", "max_tokens", "n_train", "advice"),
+    [
+        (65, None, 0, "shorten the prompt or raise n_ctx"),
+        (64, None, 0, "shorten the prompt or raise n_ctx"),
+        (65, 5, 0, "shorten the prompt or raise n_ctx"),
+        (60, 5, 0, "shorten the prompt, lower max_tokens or raise n_ctx"),
+        (60, 5, 65, "shorten the prompt, lower max_tokens or raise n_ctx (this model was trained for 65)"),
+        (60, 5, 64, "shorten the prompt or lower max_tokens (this model was trained for 64)"),
+        (65, None, 64, "shorten the prompt (this model was trained for 64)"),
+    ],
+)
+def test_an_overflow_advises_only_what_helps(
+    n_prompt: int, max_tokens: int | None, n_train: int, advice: str
 ) -> None:
     with pytest.raises(ContextOverflow) as caught:
-        check_fit(65, None, 64, n_positions)
-    assert ("raise n_ctx" in caught.value.message) == advice
-    assert (f"{n_positions} positions" in caught.value.message) == (n_positions is not None)
+        check_fit(n_prompt, max_tokens, 64, n_train)
+    assert caught.value.message.endswith(f"but a call may use 64: {advice}")
+    assert ("5 more are asked for" in caught.value.message) == (max_tokens == 5)
 
 
 WRONG_INTS = (True, False, 1.0, 1.5, math.nan, math.inf, "1", [1], 10**400, -(10**5000), object())

@@ -179,6 +179,7 @@ def test_F40_an_answer_to_a_tool_call_that_nobody_made(turns: Any, field: str, w
         [asks("a"), answers()],
         [asks("a", None), answers(), answers("a")],
         [asks(None, None), answers("x"), answers("x")],
+        [asks("a"), answers("a"), asks(None), answers("a")],
         # A user went on without an answer.
         [asks("a"), {"role": "user", "content": "hi"}],
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._budget import Budget, Work
@@ -133,14 +133,12 @@ def _check_ids(turns: tuple[Mapping[str, Any], ...]) -> None:
         if turn["role"] != "tool":
             continue
         answered = turn.get("tool_call_id")
-        if answered and answered not in open_calls and not nameless:
-            refuse(f"messages[{i}].tool_call_id", answered, _id_remedy(+open_calls))
-        if answered and answered in open_calls and not open_calls[answered]:
-            refuse(f"messages[{i}].tool_call_id", answered, "give one tool message for each tool call")
+        if answered and not open_calls[answered] and not nameless:
+            refuse(f"messages[{i}].tool_call_id", answered, _id_remedy(answered, open_calls))
         if not unanswered:
             refuse(f"messages[{i}].role", "tool", "put the assistant message with its tool call before it")
         unanswered -= 1
-        if answered in open_calls:
+        if open_calls[answered]:
             open_calls[answered] -= 1
         elif answered:
             nameless -= 1
@@ -158,9 +156,12 @@ def _own_ids(field: str, calls: Sequence[Mapping[str, Any]]) -> set[str]:
     return found
 
 
-def _id_remedy(known: Collection[str]) -> str:
+def _id_remedy(answered: str, calls: Counter[str]) -> str:
+    if answered in calls:
+        return "give one tool message for each tool call"
+    known = sorted(+calls)
     if not known:
         return "put the assistant message with this tool call before it"
-    shown = ", ".join([show(name) for name in sorted(known)[:3]])
+    shown = ", ".join([show(name) for name in known[:3]])
     more = f" and {len(known) - 3} more" if len(known) > 3 else ""
     return f"use the id of an unanswered tool call before it: {shown}{more}"
