@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 from ._budget import Budget, Work
 from ._errors import InvalidRequest
-from ._limits import LIMITS, refuse
+from ._limits import LIMITS, refuse, show
 from ._options import scalar
 
 _DEPTH = int(LIMITS["depth"].high)
@@ -39,14 +39,15 @@ def one_of(value: object, words: Sequence[str]) -> TypeGuard[str]:
     return isinstance(value, str) and value in words
 
 
-def only(field: str, found: Mapping[Any, Any], known: set[str], work: Work) -> None:
+def only(field: str, found: Mapping[Any, Any], known: set[str], work: Work, remedy: str = "") -> None:
     """Refuse keys that would be ignored; SDKs send the ones they don't use as None or empty."""
     n = len(found)
     if n > len(known):
         work.items(field, n - len(known))
     for key in islice(found, n):
         if key not in known and not _is_nothing(found[key]):
-            refuse(field, key, f"leave this key out; only {', '.join(sorted(known))} mean something here")
+            remedy = remedy or f"leave it out; only {', '.join(sorted(known))} mean something here"
+            raise InvalidRequest(f"{field} has the key {show(key)}: {remedy}", field=field)
 
 
 def _is_nothing(value: object) -> bool:
