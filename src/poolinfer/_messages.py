@@ -50,13 +50,14 @@ def _message(field: str, value: object, budget: Budget) -> dict[str, Any]:
     role = turn.get("role")
     if not one_of(role, _ROLES):
         refuse(f"{field}.role", role, f"use one of {', '.join(_ROLES)}")
+    role = str.__str__(role)
     only(field, turn, _MESSAGE_KEYS, budget.work)
     calls = _tool_calls(f"{field}.tool_calls", turn.get("tool_calls"), role, budget)
     content = turn.get("content")
     if content is None and calls:
         content = ""
     found: dict[str, Any] = {
-        "role": "system" if role == "developer" else str.__str__(role),
+        "role": "system" if role == "developer" else role,
         "content": _content(f"{field}.content", content, budget),
     }
     for key in ("name", "tool_call_id", "reasoning_content"):

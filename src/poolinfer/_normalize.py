@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
+from itertools import islice
 from typing import Any, NoReturn, TypeAlias
 
 from ._budget import Budget, Later, Work
@@ -117,7 +118,7 @@ def _stop(value: object) -> tuple[str, ...]:
     for i, text in enumerate(texts):
         field = f"stop[{i}]"
         found.append(Budget("stop_text", Work()).text(field, text))
-        if not text:
+        if not found[-1]:
             refuse(field, text, "leave out the empty text; () is for none")
     return tuple(found)
 
@@ -135,9 +136,10 @@ def _logit_bias(value: object) -> dict[int, float] | None:
     if value is None:
         return None
     bias = mapping("logit_bias", value, "use a dict of token id to number")
-    count("logit_bias", len(bias))
+    n = len(bias)
+    count("logit_bias", n)
     found: dict[int, float] = {}
-    for key, amount in bias.items():
+    for key, amount in islice(bias.items(), n):
         token = _token(key)
         if token in found:
             _refuse_key(key, "give every token id once")
@@ -148,11 +150,12 @@ def _logit_bias(value: object) -> dict[int, float] | None:
 def _token(key: object) -> int:
     """The token id that a key stands for; JSON has texts only."""
     row = LIMITS["logit_bias_token"]
-    written = isinstance(key, str) and len(key) <= _DIGITS and key.isascii() and key.isdigit()
-    token = int(str(key)) if written else scalar(key)
+    token = scalar(key)
+    if isinstance(key, str) and str.__len__(key) <= _DIGITS and str.isascii(key) and str.isdigit(key):
+        token = int(str.__str__(key))
     if not isinstance(token, int) or isinstance(token, bool) or not row.holds(token):
         _refuse_key(key, row.remedy())
-    return int(token)
+    return token
 
 
 def _refuse_key(key: object, remedy: str) -> NoReturn:
@@ -169,7 +172,7 @@ def _embed(given: Mapping[str, Any]) -> dict[str, Any]:
     pooling = given["pooling"]
     check_pooling(pooling)
     return {
-        "pooling": pooling and str.__str__(pooling),
+        "pooling": None if pooling is None else str.__str__(pooling),
         "normalize": flag("normalize", given["normalize"]),
         "truncate": flag("truncate", given["truncate"]),
     }

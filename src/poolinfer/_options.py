@@ -173,15 +173,19 @@ def _join(names: Iterable[str]) -> str:
 
 
 def scalar(value: object) -> object:
-    """A number or bool of numpy's, or of another library's, as Python's own; everything else as it is."""
+    """A number or bool of numpy's, or of another class, as Python's own; everything else as it is."""
     kind = type(value)
     if kind in _PLAIN:
         return value
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
         return bool(value)
     with suppress(ArithmeticError, ValueError, TypeError):
         if isinstance(value, Integral):
-            return value if isinstance(value, int) else int(value)
+            return int(value)
         if isinstance(value, Real):
             return float(value)
     return value
