@@ -82,8 +82,8 @@ LIMITS: Mapping[str, Limit] = {
         Limit("logit_bias", 0, 1024, "tokens; applied at every step"),
         Limit("logit_bias_token", 0, 2**31 - 1, "a token id; digits in a str are taken too"),
         Limit("logit_bias_value", -100, 100, "added to a logit; 100 is always, -100 is never", whole=False),
-        Limit("input", 1, 4096, "texts; give more in several calls"),
-        Limit("input_bytes", 1, 4 * _MIB, "bytes in all; give more in several calls"),
+        Limit("input", 1, 4096, "texts of one Embed; embed(...) makes several of more"),
+        Limit("input_bytes", 1, 4 * _MIB, "bytes of one Embed; embed(...) makes several of many texts"),
         # Options of pools.
         Limit("workers", 1, 256, "lanes; more than cores is waste"),
         Limit("min_workers", 1, 256, "worker processes that are always there"),

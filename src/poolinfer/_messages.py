@@ -133,7 +133,7 @@ def _check_ids(turns: tuple[Mapping[str, Any], ...]) -> None:
             open_calls.update(own)
         if turn["role"] != "tool":
             continue
-        answered = turn.get("tool_call_id")
+        answered = turn.get("tool_call_id") or ""
         if answered and not open_calls[answered] and not nameless:
             refuse(f"messages[{i}].tool_call_id", answered, _id_remedy(answered, open_calls))
         if not unanswered:
