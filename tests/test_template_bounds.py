@@ -32,7 +32,7 @@ def stopped_soon(source: str) -> None:
     finally:
         timer.cancel()
         timer.join()
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 10
 
 
 @pytest.mark.parametrize(
