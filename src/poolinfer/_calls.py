@@ -120,7 +120,7 @@ class Calls(ABC):
         """Turn one text into a vector, or several into as many, in order.
 
         Args:
-            input: one text, or any iterable of texts. More than 256 texts (or a million characters) become
+            input: one text, or any iterable of texts (without any, the result is []). More than 256 texts (or a million characters) become
                 several calls, of which at most four are open at a time; `timeout` is for all of them together.
             options: see `Embed`.
 
