@@ -80,6 +80,35 @@ def test_F55_tools(tools: Any, field: str) -> None:
     assert time.perf_counter() - began < 1
 
 
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (
+            Chat("x", tools=[{"name": "f", "parameters": {"type": "object"}}]),
+            "tools[0] has the key 'name': use {'type': 'function', 'function': {...}}",
+        ),
+        (
+            Chat("x", tools=[{"type": "function", "name": "f"}]),
+            "tools[0] has the key 'name': use {'type': 'function', 'function': {...}}",
+        ),
+        (
+            Chat([{"role": "assistant", "tool_calls": [{"name": "f", "arguments": {}}]}]),
+            "messages[0].tool_calls[0] has the key 'name': use {'type': 'function', 'function': {...}}",
+        ),
+        (
+            Chat("x", tools=[{**TOOL, "extra": 1}]),
+            "tools[0] has the key 'extra': leave it out; only function, ",
+        ),
+        (
+            Chat([{"role": "user", "content": "x", "foo": 1}]),
+            "messages[0] has the key 'foo': leave it out; only ",
+        ),
+    ],
+)
+def test_a_key_that_is_not_known_is_called_a_key(request_: Chat, message: str) -> None:
+    assert refusal(request_).message.startswith(message)
+
+
 def test_F55_tools_pass() -> None:
     strict = tool(name="a.b-c_D9", strict=None, parameters=nested(32, "dict"))
     found = normalize(Chat("x", tools=[TOOL, strict]))
@@ -115,12 +144,20 @@ def answers(call_id: Any = None) -> dict[str, Any]:
     ("turns", "field", "words"),
     [
         ([asks("a"), answers("b")], "messages[1].tool_call_id", "before it: 'a'"),
-        ([asks("a", "b"), answers("a"), answers("c")], "messages[2].tool_call_id", "before it: 'a', 'b'"),
+        ([asks("a", "b"), answers("a"), answers("c")], "messages[2].tool_call_id", "before it: 'b'"),
         ([asks(*"abcde"), answers("x")], "messages[1].tool_call_id", "'a', 'b', 'c' and 2 more"),
         ([answers("a"), asks("a"), answers("a")], "messages[0].tool_call_id", "put the assistant message"),
         ([{"role": "user", "content": "hi"}, answers("a")], "messages[1].tool_call_id", "put the assistant"),
         ([asks(None), answers("x"), asks("a"), answers("x")], "messages[3].tool_call_id", "before it: 'a'"),
         ([asks("a", "a"), answers("a")], "messages[0].tool_calls[1].id", "an id of its own"),
+        # Without ids, too, an answer needs a call.
+        ([answers()], "messages[0].role", "put the assistant message with its tool call before it"),
+        ([answers(""), asks("a"), answers("a")], "messages[0].role", "put the assistant message"),
+        ([asks(None), answers(), answers()], "messages[2].role", "put the assistant message"),
+        ([asks("a"), answers("a"), answers()], "messages[2].role", "put the assistant message"),
+        ([asks("a"), answers("a"), answers("a")], "messages[2].tool_call_id", "one tool message for each"),
+        ([asks("a", "b"), answers("a"), answers("a")], "messages[2].tool_call_id", "one tool message for"),
+        ([asks(None), answers("x"), answers("x")], "messages[2].tool_call_id", "put the assistant message"),
     ],
 )
 def test_F40_an_answer_to_a_tool_call_that_nobody_made(turns: Any, field: str, words: str) -> None:
@@ -140,7 +177,11 @@ def test_F40_an_answer_to_a_tool_call_that_nobody_made(turns: Any, field: str, w
         [asks("", ""), answers(""), answers("")],
         [asks(None), answers("made_up")],
         [asks("a"), answers()],
-        [answers()],
+        [asks("a", None), answers(), answers("a")],
+        [asks(None, None), answers("x"), answers("x")],
+        [asks("a"), answers("a"), asks(None), answers("a")],
+        # A user went on without an answer.
+        [asks("a"), {"role": "user", "content": "hi"}],
     ],
 )
 def test_tool_call_ids_that_nothing_contradicts(turns: Any) -> None:

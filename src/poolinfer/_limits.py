@@ -6,7 +6,7 @@ What has a shape (messages, tools, whole requests) is checked in `poolinfer._nor
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
@@ -80,10 +80,10 @@ LIMITS: Mapping[str, Limit] = {
         Limit("stop_text", 1, 256, "bytes; that much text is held back while streaming"),
         Limit("cache_key", 1, 256, "bytes; compared with those of all that is cached"),
         Limit("logit_bias", 0, 1024, "tokens; applied at every step"),
-        Limit("logit_bias_token", 0, 2**31 - 1, "a token id"),
+        Limit("logit_bias_token", 0, 2**31 - 1, "a token id; digits in a str are taken too"),
         Limit("logit_bias_value", -100, 100, "added to a logit; 100 is always, -100 is never", whole=False),
-        Limit("input", 1, 4096, "texts; give more in several calls"),
-        Limit("input_bytes", 1, 4 * _MIB, "bytes in all; give more in several calls"),
+        Limit("input", 1, 4096, "texts of one Embed; embed(...) makes several of more"),
+        Limit("input_bytes", 1, 4 * _MIB, "bytes of one Embed; embed(...) makes several of many texts"),
         # Options of pools.
         Limit("workers", 1, 256, "lanes; more than cores is waste"),
         Limit("min_workers", 1, 256, "worker processes that are always there"),
@@ -182,58 +182,61 @@ def check_tokens(logit_bias: Mapping[int, float] | None, n_vocab: int) -> None:
     """Refuse a ``logit_bias`` of tokens that the model does not have."""
     for token in logit_bias or ():
         if not 0 <= token < n_vocab:
-            refuse("logit_bias", token, f"use token ids from 0 to {n_vocab - 1}, which this model has")
+            raise InvalidRequest(
+                f"logit_bias key {token}: use token ids from 0 to {n_vocab - 1}, which this model has",
+                field="logit_bias",
+            )
 
 
-def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int, n_positions: int | None = None) -> None:
+def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int, n_train: int = 0) -> None:
     """Refuse a prompt that does not fit one call's context with the tokens asked for (at least one).
 
     Args:
         n_prompt: tokens of the prompt.
         max_tokens: tokens to generate, or None for as many as fit.
         n_ctx: tokens that one call may use.
-        n_positions: the longest context that the model can have, or None where it has no end.
+        n_train: tokens that the model was trained for; 0 when nobody knows.
 
     Raises:
         ContextOverflow: ``n_prompt + (max_tokens or 1) > n_ctx``.
     """
     wanted = max_tokens or 1
-    if n_prompt + wanted > n_ctx:
-        remedy = "shorten the prompt, lower max_tokens or raise n_ctx"
-        if n_positions is not None:
-            longest = f"(this model has learned {n_positions} positions)"
-            remedy = (
-                f"{remedy} {longest}"
-                if n_ctx < n_positions
-                else f"shorten the prompt or lower max_tokens {longest}"
-            )
-        raise ContextOverflow(
-            f"prompt has {n_prompt} tokens and {wanted} more are to be generated, but a call may use"
-            f" {n_ctx}: {remedy}",
-            n_prompt=n_prompt,
-            n_ctx=n_ctx,
-        )
+    if n_prompt + wanted <= n_ctx:
+        return
+    advice = ["shorten the prompt"]
+    if n_prompt < n_ctx:
+        advice.append("lower max_tokens")
+    after = "at least one has to follow" if max_tokens is None else f"{wanted} more are asked for"
+    raise ContextOverflow(
+        f"prompt has {n_prompt} tokens and {after}, but a call may use {n_ctx}:"
+        f" {with_room(advice, n_ctx, n_train)}",
+        n_prompt=n_prompt,
+        n_ctx=n_ctx,
+    )
 
 
-def check_text_fit(field: str, n_tokens: int, n_ctx: int, n_positions: int | None = None) -> None:
+def check_text_fit(field: str, n_tokens: int, n_ctx: int, n_train: int = 0) -> None:
     """Refuse a text to embed that has more tokens than one call's context; nothing is generated after it.
 
     Raises:
         ContextOverflow: ``n_tokens > n_ctx``; `field` names the text.
     """
     if n_tokens > n_ctx:
-        remedy = "raise n_ctx, embed shorter texts, or cut them with truncate=True"
-        if n_positions is not None and n_ctx >= n_positions:
-            remedy = (
-                "embed shorter texts, or cut them with truncate=True"
-                f" (this model has learned {n_positions} positions)"
-            )
+        advice = ["embed shorter texts", "cut them with truncate=True"]
         raise ContextOverflow(
-            f"{field} has {n_tokens} tokens, but a call may use {n_ctx}: {remedy}",
+            f"{field} has {n_tokens} tokens, but a call may use {n_ctx}: {with_room(advice, n_ctx, n_train)}",
             field=field,
             n_prompt=n_tokens,
             n_ctx=n_ctx,
         )
+
+
+def with_room(advice: Sequence[str], n_ctx: int, n_train: int) -> str:
+    """What to do about too little room; a larger context is advised only where the model was trained for one."""
+    trained = f" (this model was trained for {n_train})" if n_train else ""
+    if n_train and n_ctx >= n_train:
+        return f"{' or '.join(advice)}{trained}"
+    return f"{', '.join(advice)} or raise n_ctx{trained}"
 
 
 def check_option(name: str, value: _Number) -> _Number:

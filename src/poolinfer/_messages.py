@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -117,20 +118,30 @@ def _arguments(field: str, value: object, budget: Budget) -> dict[str, Any]:
 
 
 def _check_ids(turns: tuple[Mapping[str, Any], ...]) -> None:
-    """Refuse an answer to a tool call that nobody has made, and two calls of a turn with one id.
+    """Refuse answers to tool calls that nobody has made, or that have one, and two calls of a turn with one id.
 
     Ids may be left out, or empty, as some clients and models do: the order says then what belongs together.
     """
-    known: set[str] = set()
-    nameless = False
+    open_calls: Counter[str] = Counter()
+    nameless = unanswered = 0
     for i, turn in enumerate(turns):
         if "tool_calls" in turn:
             own = _own_ids(f"messages[{i}].tool_calls", turn["tool_calls"])
-            nameless = len(own) < len(turn["tool_calls"])
-            known |= own
-        answered = turn.get("tool_call_id")
-        if turn["role"] == "tool" and answered and not nameless and answered not in known:
-            refuse(f"messages[{i}].tool_call_id", answered, _id_remedy(known))
+            nameless = len(turn["tool_calls"]) - len(own)
+            unanswered += len(turn["tool_calls"])
+            open_calls.update(own)
+        if turn["role"] != "tool":
+            continue
+        answered = turn.get("tool_call_id") or ""
+        if answered and not open_calls[answered] and not nameless:
+            refuse(f"messages[{i}].tool_call_id", answered, _id_remedy(answered, open_calls))
+        if not unanswered:
+            refuse(f"messages[{i}].role", "tool", "put the assistant message with its tool call before it")
+        unanswered -= 1
+        if open_calls[answered]:
+            open_calls[answered] -= 1
+        elif answered:
+            nameless -= 1
 
 
 def _own_ids(field: str, calls: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -145,9 +156,12 @@ def _own_ids(field: str, calls: Sequence[Mapping[str, Any]]) -> set[str]:
     return found
 
 
-def _id_remedy(known: set[str]) -> str:
+def _id_remedy(answered: str, calls: Counter[str]) -> str:
+    if answered in calls:
+        return "give one tool message for each tool call"
+    known = sorted(+calls)
     if not known:
         return "put the assistant message with this tool call before it"
-    shown = ", ".join([show(name) for name in sorted(known)[:3]])
+    shown = ", ".join([show(name) for name in known[:3]])
     more = f" and {len(known) - 3} more" if len(known) > 3 else ""
-    return f"use the id of a tool call before it: {shown}{more}"
+    return f"use the id of an unanswered tool call before it: {shown}{more}"

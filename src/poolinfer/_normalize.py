@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from ._budget import Budget, Later, Work
-from ._limits import check_pooling, count, flag, number, refuse
+from ._errors import InvalidRequest
+from ._limits import LIMITS, check_pooling, count, flag, number, refuse, show
 from ._messages import check_messages
 from ._options import scalar
 from ._plain import items, mapping, one_of, some
@@ -16,6 +17,7 @@ from ._tools import check_tools
 
 _Checked: TypeAlias = Chat | Raw | Embed
 
+_DIGITS = 10
 _REQUEST = ("timeout", "priority")
 _SAMPLING = (
     *("max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty"),
@@ -136,9 +138,25 @@ def _logit_bias(value: object) -> dict[int, float] | None:
     count("logit_bias", len(bias))
     found: dict[int, float] = {}
     for key, amount in bias.items():
-        token = int(number("logit_bias_token", scalar(key), "logit_bias") or 0)
+        token = _token(key)
+        if token in found:
+            _refuse_key(key, "give every token id once")
         found[token] = float(number("logit_bias_value", scalar(amount), f"logit_bias[{token}]") or 0)
     return found
+
+
+def _token(key: object) -> int:
+    """The token id that a key stands for; JSON has texts only."""
+    row = LIMITS["logit_bias_token"]
+    written = isinstance(key, str) and len(key) <= _DIGITS and key.isascii() and key.isdigit()
+    token = int(str(key)) if written else scalar(key)
+    if not isinstance(token, int) or isinstance(token, bool) or not row.holds(token):
+        _refuse_key(key, row.remedy())
+    return int(token)
+
+
+def _refuse_key(key: object, remedy: str) -> NoReturn:
+    raise InvalidRequest(f"logit_bias key {show(key)}: {remedy}", field="logit_bias")
 
 
 def _tool_choice(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 from ._budget import Budget
 from ._errors import InvalidRequest
-from ._limits import LIMITS, refuse
+from ._limits import LIMITS, refuse, show
 from ._options import scalar
 
 _DEPTH = int(LIMITS["depth"].high)
@@ -38,11 +38,12 @@ def one_of(value: object, words: Sequence[str]) -> TypeGuard[str]:
     return isinstance(value, str) and value in words
 
 
-def only(field: str, found: Mapping[Any, Any], known: set[str]) -> None:
+def only(field: str, found: Mapping[Any, Any], known: set[str], remedy: str = "") -> None:
     """Refuse keys that would be ignored; SDKs send the ones they don't use as None or empty."""
     for key in found:
         if key not in known and not _is_nothing(found[key]):
-            refuse(field, key, f"leave this key out; only {', '.join(sorted(known))} mean something here")
+            remedy = remedy or f"leave it out; only {', '.join(sorted(known))} mean something here"
+            raise InvalidRequest(f"{field} has the key {show(key)}: {remedy}", field=field)
 
 
 def _is_nothing(value: object) -> bool:

@@ -10,6 +10,7 @@ from ._budget import Budget, Work
 from ._limits import count, flag, refuse
 from ._plain import items, mapping, one_of, only, plain_object
 
+_AROUND = "use {'type': 'function', 'function': {...}}"
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -30,7 +31,7 @@ def check_tools(value: object, work: Work) -> tuple[dict[str, Any], ...]:
 
 
 def _tool(field: str, value: object, budget: Budget) -> dict[str, Any]:
-    tool = mapping(field, value, "use {'type': 'function', 'function': {...}}")
+    tool = mapping(field, value, _AROUND)
     function = check_function(
         field, tool, {"type", "function"}, {"name", "description", "parameters", "strict"}
     )
@@ -54,7 +55,8 @@ def check_function(
     kind = value.get("type")
     if kind is not None and not one_of(kind, ("function",)):
         refuse(f"{field}.type", kind, "use 'function'")
-    only(field, value, outer)
+    # A function without what is around it: the mistake is not one key, but where it stands.
+    only(field, value, outer, "" if value.get("function") else _AROUND)
     function = mapping(f"{field}.function", value.get("function"), "use a dict with 'name'")
     only(f"{field}.function", function, inner)
     return function
