@@ -120,8 +120,9 @@ class Calls(ABC):
         """Turn one text into a vector, or several into as many, in order.
 
         Args:
-            input: one text, or any iterable of texts (without any, the result is []). More than 256 texts (or a million characters) become
-                several calls, of which at most four are open at a time; `timeout` is for all of them together.
+            input: one text, or any iterable of texts, which may be empty. More than 256 texts (or a million
+                characters) become several calls, of which at most four are open at a time; `timeout` is for all
+                of them together.
             options: see `Embed`.
 
         Raises:
