@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TypeAlias
 
@@ -67,8 +68,26 @@ class Callbacks:
 def _run(callback: Callback) -> None:
     try:
         callback()
-    except Exception:
-        _log.exception("a callback of an ended call raised")
+    except BaseException as error:  # SystemExit, too: other callbacks need this thread
+        with suppress(Exception):
+            _log.exception("a callback of an ended call raised")
+            if not _is_heard():
+                trace = error.__traceback__
+                threading.excepthook(
+                    threading.ExceptHookArgs((type(error), error, trace, threading.current_thread()))
+                )
+
+
+def _is_heard() -> bool:
+    """Whether the host has chosen what becomes of an error in our log: a handler, or a level that drops it."""
+    if not _log.isEnabledFor(logging.ERROR):
+        return True
+    logger: logging.Logger | None = _log
+    while logger is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 def _started(target: Callable[[], None]) -> OwnThread:

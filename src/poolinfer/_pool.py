@@ -32,7 +32,7 @@ from ._place import Place, PlaceName, Share, check_executor, check_lane, refuse_
 from ._pool_log import describe
 from ._requests import Chat, Embed, Raw
 from ._stats import PoolStats
-from ._wake import runs_event_loop
+from ._wake import runs_event_loop, warn_in_event_loop
 
 _SLOTS = 16
 
@@ -187,6 +187,8 @@ class Pool(Calls):
             PoolClosed: the pool is closed.
         """
         self._core.check_process()
+        if not self._core.is_settled:
+            warn_in_event_loop("`async with`")
         self._core.start()
 
     def _submit(self, request: Chat | Raw | Embed) -> Call[Any]:
@@ -224,7 +226,14 @@ class Pool(Calls):
         when an exception ends the block. In a forked child it does nothing.
         """
         check_option("grace", grace)
-        self._core.close(grace)
+        self._close(grace, "`await aclose()`")
+
+    def _close(self, grace: float, instead: str) -> None:
+        try:
+            if self._core.is_running:
+                warn_in_event_loop(instead)
+        finally:
+            self._core.close(grace)
 
     async def aclose(self, grace: float = 30.0) -> None:
         """`close` for async code: waits in a helper thread, and never blocks the event loop."""
@@ -244,7 +253,7 @@ class Pool(Calls):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(0.0 if kind is not None else 30.0)
+        self._close(0.0 if kind is not None else 30.0, "`async with`")
 
     async def __aenter__(self) -> Self:
         try:
