@@ -67,7 +67,9 @@ class Callbacks:
 def _run(callback: Callback) -> None:
     try:
         callback()
-    except Exception:
+    except (
+        BaseException
+    ):  # SystemExit or CancelledError would end the thread, and with it all later callbacks
         _log.exception("a callback of an ended call raised")
 
 
