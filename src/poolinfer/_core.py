@@ -78,6 +78,11 @@ class Core:
         # When accepted calls must have ended (monotonic seconds), once the pool is to close.
         self._close_by: float | None = None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether `start` need not wait: the executor is ready, or never will be."""
+        return self.state in _SETTLED
+
     def start(self) -> None:
         """Start, and wait until the executor is ready.
 
@@ -196,7 +201,10 @@ class Core:
         if self._foreign:
             return True
         if isinstance(threading.current_thread(), OwnThread):
-            raise PoolError("close() was called from one of the pool's own threads, which it would wait for")
+            raise PoolError(
+                "close() was called from one of the pool's own threads, which it would wait for; call it from"
+                " another thread: a callback may start one, or tell the one that made the pool"
+            )
         self._ask_to_close(grace)
         with self._changed:
             never_begun = self.state == "new"

@@ -207,7 +207,7 @@ class Dispatcher:
         with self._lock:
             seconds = max(0.1, self._counters.mean_latency() * waiting / max(1, len(self._given)))
         return PoolFull(
-            f"{waiting} calls wait already (max_queue={self._queue.max_queue}); try again in {seconds:.1f} s, or"
+            f"the queue is full (max_queue={self._queue.max_queue}); try again in {seconds:.1f} s, or"
             " make the pool with a larger max_queue",
             retry_after=seconds,
         )

@@ -86,8 +86,15 @@ class PoolStats:
     latency: Quantiles = field(default_factory=Quantiles)
 
     def __str__(self) -> str:
+        badly = {
+            "failed": self.failed,
+            "cancelled": self.cancelled,
+            "expired": self.expired,
+            "refused": self.rejected,
+        }
+        others = "".join(f" {count} {how}," for how, count in badly.items() if count)
         return (
-            f"{self.state}: {self.succeeded}/{self.accepted} calls done, {self.running} running,"
+            f"{self.state}: {self.succeeded}/{self.accepted} calls done,{others} {self.running} running,"
             f" {self.waiting} waiting, {self.busy}/{self.slots} slots busy,"
             f" {self.completion_tokens} tokens at {self.tokens_per_second:.0f}/s,"
             f" TTFT {self.ttft}, latency {self.latency}"
