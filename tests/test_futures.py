@@ -132,6 +132,23 @@ def test_what_a_callback_raises_is_logged_and_the_next_one_runs(pool, executor, 
     assert call.result().text == ""
 
 
+@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit, KeyboardInterrupt])
+def test_a_callback_that_raises_what_ends_a_thread_is_logged_and_the_next_one_runs(
+    pool, executor, caplog, error
+):
+    def fail(call):
+        raise error
+
+    first, second = submitted(pool, executor, 2)
+    heard = threading.Event()
+    first.add_done_callback(fail)
+    executor.finish(1)
+    wait_until(lambda: error.__name__ in caplog.text)
+    second.add_done_callback(lambda _: heard.set())
+    executor.finish(2)
+    assert heard.wait(30)
+
+
 def test_what_a_callback_raises_is_seen_where_nobody_has_set_a_log_up(pool, executor, monkeypatch):
     """The NullHandler kept it from everybody."""
     seen = []

@@ -35,14 +35,23 @@ class Callbacks:
             PoolBroken: no thread can be started.
         """
         with self._lock:
-            if self._thread is None and not self._closed:
-                self._thread = _started(self._run_all)
+            if self._thread is not None or self._closed:
+                return
+            thread = OwnThread(self._run_all, "poolinfer-callbacks")
+            # A signal handler may have come here first: of two threads, one would never end.
+            self._thread = kept = self._thread or thread
+            if kept is thread:
+                try:
+                    _start(thread)
+                except PoolBroken:
+                    self._thread = None
+                    raise
 
     def run(self, callback: Callback) -> None:
         """Run a callback soon; after `close`, on a thread of its own."""
         with self._lock:
             if self._closed:
-                _started(lambda: _run(callback))
+                _start(OwnThread(lambda: _run(callback), "poolinfer-callbacks"))
             else:
                 self._queue.put(callback)
 
@@ -90,10 +99,8 @@ def _is_heard() -> bool:
     return False
 
 
-def _started(target: Callable[[], None]) -> OwnThread:
-    thread = OwnThread(target, "poolinfer-callbacks")
+def _start(thread: OwnThread) -> None:
     try:
         thread.start()
     except RuntimeError as error:
         raise PoolBroken(f"the pool cannot start a thread: {error}") from error
-    return thread

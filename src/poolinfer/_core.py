@@ -41,6 +41,8 @@ _SETTLED = ("running", "broken", "closing", "closed")
 _CLOSED = "the pool is closed; make a new one"
 # What a callback that still runs gets when the grace is over.
 _CALLBACK_SECONDS = 5.0
+# What all pools together get when the interpreter ends; to kill a worker that does not listen takes ten.
+_EXIT_SECONDS = 30.0
 
 #: Makes the executor when the pool starts.
 Make: TypeAlias = Callable[[], Executor]
@@ -184,13 +186,20 @@ class Core:
         self.check_process()
         return self._dispatcher.stats(self.state)
 
-    def close(self, grace: float) -> None:
+    def close(self, grace: float, patience: float | None = None) -> bool:
         """Take no more calls, let accepted ones end within `grace` seconds, cancel the rest, give all back.
 
         In a forked child nothing happens: the pool is the parent's.
+
+        Args:
+            grace: seconds.
+            patience: most seconds to wait for all of this; None for as long as it takes.
+
+        Returns:
+            False when `patience` was over first.
         """
         if self._foreign:
-            return
+            return True
         if isinstance(threading.current_thread(), OwnThread):
             raise PoolError(
                 "close() was called from one of the pool's own threads, which it would wait for; call it from"
@@ -202,11 +211,12 @@ class Core:
             if never_begun:
                 self.state = "closed"
                 self._changed.notify_all()
-            self._changed.wait_for(lambda: self.state == "closed")
+            closed = self._changed.wait_for(lambda: self.state == "closed", patience)
         if never_begun:
             # The conductor of a call accepted just now will find the pool closed, and go.
             self._dispatcher.fail_all(_closed)
             self._close_callbacks()
+        return closed
 
     def abandon(self) -> None:
         """Close soon; takes no lock, so any finaliser may call it."""
@@ -324,8 +334,15 @@ _running: weakref.WeakSet[Core] = weakref.WeakSet()
 
 def _close_all() -> None:
     """At exit: end calls and threads while Python still works, so that none dies inside the engine."""
-    for core in list(_running):
-        core.close(0.0)
+    cores = [core for core in list(_running) if core.is_running]
+    for core in cores:
+        core.abandon()
+    end = time.monotonic() + _EXIT_SECONDS
+    stuck = [core for core in cores if not core.close(0.0, max(0.0, end - time.monotonic()))]
+    if stuck:
+        _log.error(
+            "pools that are not closed %.1f s after the end of the program: %d", _EXIT_SECONDS, len(stuck)
+        )
 
 
 atexit.register(_close_all)

@@ -274,7 +274,9 @@ class Pool(Calls):
         core = getattr(self, "_core", None)
         if core is not None and core.is_running:
             core.abandon()
-            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+            # Not the repr, which asks the executor: this may run on a thread that holds the executor's lock.
+            what = f"<Pool {self._name} {core.state}>"
+            warnings.warn(f"{what} was never closed", ResourceWarning, source=self, stacklevel=2)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -282,8 +284,11 @@ class Pool(Calls):
         )
 
     def __repr__(self) -> str:
-        what = self._executor if self._model is None else repr(self._model.name)
-        return f"<Pool {what} {self._core.describe()}>"
+        return f"<Pool {self._name} {self._core.describe()}>"
+
+    @property
+    def _name(self) -> str:
+        return self._executor if self._model is None else repr(self._model.name)
 
     def _repr_html_(self) -> str:
         return self.stats()._repr_html_()
