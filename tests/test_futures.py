@@ -203,7 +203,7 @@ def test_what_are_no_calls_is_refused_by_wait_and_as_completed(pool, executor):
     (call,) = submitted(pool, executor, 1)
     for use in (wait, as_completed):
         for calls, message in (
-            (call, "calls is <Call .*: give a list .*; for a single one use its result"),
+            (call, "calls is a Call: give a list .*; for a single one use its result"),
             (5, "calls is 5"),
             ([call, "a"], r"calls\[1\] is 'a': use calls"),
             ([[call]], r"calls\[0\] is "),
