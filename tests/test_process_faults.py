@@ -217,11 +217,11 @@ def test_F08_an_engine_from_elsewhere_is_refused():
 
 
 def test_F09_a_crash_loop_breaks_the_pool():
-    with crash_pool(workers=2, slots=1, retries=0, knobs={"step_delay": 0.01}) as (pool, executor):
-        calls = [pool.submit(Raw(f"{n}!SEGV@0")) for n in range(6)]
-        for call in calls:
-            with pytest.raises((WorkerLost, PoolBroken)):
-                call.result(WAIT)
+    with crash_pool(patience=Patience(restarts=RestartPolicy(first=0.01))) as (pool, executor):
+        for n in range(4):
+            wait_up(executor)
+            os.kill(executor.pids[0], signal.SIGSEGV)
+            wait_until(lambda n=n: executor.stats().crashed == n + 1, timeout=WAIT)
         with pytest.raises(PoolBroken, match="SIGSEGV"):
             pool.raw("hello", timeout=WAIT)
         wait_until(lambda: not executor.pids, timeout=WAIT)
@@ -283,6 +283,17 @@ def test_F09_bad_requests_do_not_break_the_pool():
             assert lost.value.suspect
         assert pool.raw("hello", timeout=WAIT).text == "hello"
         assert executor.stats().crashed == 4
+        assert not executor.stats().broken
+
+
+@pytest.mark.parametrize(("at", "retries"), [(3, 1), (0, 0)], ids=["seen", "not run again"])
+def test_F09_bad_requests_that_do_not_run_again_do_not_break_the_pool_either(at, retries):
+    with crash_pool(workers=2, retries=retries, knobs={"step_delay": 0.01}) as (pool, executor):
+        for n in range(5):
+            with pytest.raises(WorkerLost):
+                pool.raw(f"number {n} !SEGV@{at}", timeout=WAIT)
+        assert pool.raw("hello", timeout=WAIT).text == "hello"
+        assert executor.stats().crashed == 5
         assert not executor.stats().broken
 
 

@@ -16,14 +16,14 @@ from test_channel import CORRUPT
 
 from poolinfer import ModelError, PoolClosed
 from poolinfer._environment import scrub
-from poolinfer._events import Failed, Job, Started
+from poolinfer._events import Failed, Started
 from poolinfer._executor import ExecutorStats
 from poolinfer._executors import ladder
 from poolinfer._executors.channel import Channel, Output
 from poolinfer._executors.child import Child, Exit
 from poolinfer._executors.ladder import Death, Patience, PatientClock
 from poolinfer._executors.quarantine import Quarantine
-from poolinfer._executors.restarts import Blame, RestartPolicy, Restarts
+from poolinfer._executors.restarts import RestartPolicy, Restarts
 from poolinfer._executors.supervisor import Supervisor
 from poolinfer._frames import BootFailed, Burst, FrameReader, Ping, Pong, Stop, Up, frame, read_to_worker
 from poolinfer._requests import Chat
@@ -128,6 +128,7 @@ class Stage:
 
     def on_down(self, worker, death):
         self.deaths.append(death)
+        return False
 
     def on_broken(self, reason):
         self.broken.append(reason)
@@ -409,18 +410,17 @@ def test_close_without_a_start(stage):
 
 def test_restarts_wait_longer_and_longer_until_it_is_too_much():
     restarts = Restarts(RestartPolicy(most=3, period=30, first=1, longest=3), jitter=lambda: 0.5)
-    assert [restarts.died(n, Blame()) for n in range(3)] == [0, 1, 2]
-    assert restarts.died(3, Blame()) is None
-    assert restarts.died(60, Blame()) == 0
+    assert [restarts.died(n, busy=False) for n in range(3)] == [0, 1, 2]
+    assert restarts.died(3, busy=False) is None
+    assert restarts.died(60, busy=False) == 0
 
 
-def test_F09_a_death_counts_when_no_request_is_to_blame():
-    restarts = Restarts(RestartPolicy(most=1, period=30, first=1), jitter=lambda: 0.5)
-    on_trial, guilty = Blame({7}), Blame({7}, guilty=True)
-    assert [restarts.died(n, blame) for n, blame in enumerate((Blame(), on_trial, guilty))] == [0, 0, 0]
-    on_trial.suspects.clear()
-    assert restarts.delay(4) is None
-    assert restarts.delay(30.5) == 0
+def test_F09_a_death_at_work_is_made_good_and_never_too_many():
+    policy = RestartPolicy(most=1, period=30, first=0.1, longest_busy=1)
+    restarts = Restarts(policy, jitter=lambda: 0.5)
+    assert [restarts.died(n / 10, busy=True) for n in range(7)] == [0, 0.1, 0.2, 0.4, 0.8, 1, 1]
+    assert restarts.died(1, busy=False) == 1
+    assert restarts.died(2, busy=False) is None
 
 
 def test_slow_failures_to_boot_do_not_go_on_for_ever():
@@ -446,25 +446,19 @@ def test_F52_a_pause_of_the_whole_host_does_not_count():
 def test_quarantine_knows_content_not_options():
     now = [0.0]
     quarantine = Quarantine(600, lambda: now[0])
-    deaths = [Blame(), Blame()]
-    quarantine.add(Chat("poison", timeout=3), deaths[:1])
-    assert quarantine.blames(Chat("poison", priority=2)) == deaths[:1]
-    assert deaths[0].counts
-    quarantine.add(Chat("poison"), deaths)
-    assert quarantine.blames(Chat("poison")) == deaths
-    assert not any(death.counts for death in deaths)
-    assert not quarantine.blames(Chat("poison", max_tokens=2))
+    for deaths in (1, 2):
+        quarantine.add(Chat("poison", timeout=3), deaths)
+        assert quarantine.deaths(Chat("poison", priority=2)) == deaths
+    assert not quarantine.deaths(Chat("poison", max_tokens=2))
     now[0] = 601.0
-    assert not quarantine.blames(Chat("poison"))
+    assert not quarantine.deaths(Chat("poison"))
 
 
 def test_quarantine_forgets_what_ended_well():
     quarantine = Quarantine()
-    deaths = [Blame({7})]
-    quarantine.add(Chat("slow"), deaths)
-    quarantine.judge(Job(7, Chat("slow", timeout=9)), deaths, well=True)
-    assert deaths[0].counts
-    assert not quarantine.blames(Chat("slow"))
+    quarantine.add(Chat("slow"), 1)
+    quarantine.forget(Chat("slow", timeout=9))
+    assert not quarantine.deaths(Chat("slow"))
 
 
 def test_the_environment_of_a_worker_has_no_secrets():

@@ -12,7 +12,7 @@ from .._errors import ModelError, PoolinferError, WorkerLost
 from .._events import Failed
 from .child import Child, Exit, Process
 from .line import Line
-from .restarts import Blame, RestartPolicy
+from .restarts import RestartPolicy
 
 _NEVER = float("inf")
 _LONGEST_STEP = 2.0
@@ -78,14 +78,12 @@ class Death:
         tail: the last of what it printed.
         why: why it was ended by us, or ``""``.
         expected: whether it ended by our wish.
-        blame: whose fault it is.
     """
 
     status: Exit
     tail: str
     why: str = ""
     expected: bool = False
-    blame: Blame = field(default_factory=Blame, compare=False)
 
     def __str__(self) -> str:
         if self.why:

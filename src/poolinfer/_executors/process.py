@@ -109,7 +109,7 @@ class ProcessExecutor:
         """See `poolinfer._executor.Executor.submit`."""
         self._check_process()
         entry = Entry(job, emit, path(job.request) if self._routes else ())
-        entry.blames = self._quarantine.blames(job.request)
+        entry.deaths = self._quarantine.deaths(job.request)
         with self._lock:
             if self._closing:
                 return False
@@ -223,7 +223,7 @@ class ProcessExecutor:
             for job_id, event in message.events:
                 self._deliver(seat, job_id, event)
 
-    def on_down(self, worker: Worker, death: Death) -> None:
+    def on_down(self, worker: Worker, death: Death) -> bool:
         """Run again what may be, and fail the rest."""
         with self._lock:
             seat = self._seats.remove(worker.number)
@@ -235,6 +235,7 @@ class ProcessExecutor:
             if error is not None:
                 self._fail(entry, error)
         self._place_again()
+        return bool(entries)
 
     def on_broken(self, reason: str) -> None:
         """Every job fails; so does each that is still to come, so that none waits for ever."""
@@ -292,12 +293,11 @@ class ProcessExecutor:
         entry.leave()
         if death.expected:
             return CallCancelled("the call was cancelled" if entry.cancelled else "the pool was closed")
-        entry.blames.append(death.blame)
+        entry.deaths += 1
         if entry.deaths == 1 and self._retries and not (entry.seen or entry.cancelled or self._broken):
-            death.blame.suspects.add(entry.job.id)
             self._again[entry.job.id] = entry
             return None
-        self._quarantine.add(entry.job.request, entry.blames)
+        self._quarantine.add(entry.job.request, entry.deaths)
         return CallCancelled("the call was cancelled") if entry.cancelled else death.lost(entry.deaths > 1)
 
     def _place_again(self) -> None:
@@ -330,9 +330,8 @@ class ProcessExecutor:
                 self._served(seat)
             if not self._jobs:
                 self._idle.notify_all()
-        if entry.blames:
-            self._quarantine.judge(entry.job, entry.blames, well=isinstance(event, Done))
-            self._supervisor.judge()
+        if entry.deaths and isinstance(event, Done):
+            self._quarantine.forget(entry.job.request)
         if seat is not None and seat.retiring and not seat.jobs:
             self._supervisor.retire(seat.worker)
         self._place_again()

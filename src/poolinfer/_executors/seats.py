@@ -13,7 +13,6 @@ from .._events import Event, Job, Started
 from .._executor import Emit, ExecutorStats
 from .._results import Chunk
 from .ladder import Worker
-from .restarts import Blame
 from .routing import Trail, choose
 
 _log = logging.getLogger("poolinfer")
@@ -26,27 +25,22 @@ class Entry:
         job: it.
         path: how it begins; see `poolinfer._executors.routing`.
         seat: where it runs, or None while it waits to run again.
-        blames: the deaths of workers that had it, or an equal request.
+        deaths: how many workers died with it, or with an equal request.
         started: whether `Started` was said; `seen`: whether any of its text was.
         cancelled: whether its end is wanted.
         kill_at: when the worker that ignores this is killed.
     """
 
-    __slots__ = ("_emit", "blames", "cancelled", "job", "kill_at", "path", "seat", "seen", "started")
+    __slots__ = ("_emit", "cancelled", "deaths", "job", "kill_at", "path", "seat", "seen", "started")
 
     def __init__(self, job: Job, emit: Emit, path: tuple[int, ...] = ()) -> None:
         self.job = job
         self.path = path
         self._emit = emit
         self.seat: Seat | None = None
-        self.blames: list[Blame] = []
+        self.deaths = 0
         self.started = self.seen = self.cancelled = False
         self.kill_at = float("inf")
-
-    @property
-    def deaths(self) -> int:
-        """How many workers died with it."""
-        return len(self.blames)
 
     def emit(self, event: Event) -> None:
         """Say an event; what a listener raises is its own affair."""

@@ -53,7 +53,7 @@ class Supervisor:
         self._failure: PoolinferError | None = None
         self._loop = Loop()
         self._workers: dict[int, Worker] = {}
-        self._spawned, self._next_tick, self._last = 0, 0.0, ""
+        self._spawned, self._next_tick = 0, 0.0
         self._spawn_at: list[float] = []
         self._thread = OwnThread(target=self._run, name="poolinfer-supervisor")
 
@@ -282,18 +282,15 @@ class Supervisor:
         if not worker.was_up:
             self._boot_failed(death.boot_error(worker.failure))
             return
-        self._owner.on_down(worker, death)
+        busy = self._owner.on_down(worker, death)
         if not death.expected:
             _log.warning("worker %d has ended: %s", worker.pid, death)
         if death.expected or worker.killed:
             self._again(0.0)
         else:
-            self._last = f"workers keep dying; the last one: {death}"
-            self._again(self._restarts.died(self.now, death.blame), self._last)
-
-    def judge(self) -> None:
-        """Whose fault a death was is known now: see whether too many count. Supervisor's thread only."""
-        self._again(self._restarts.delay(self.now), self._last)
+            self._again(
+                self._restarts.died(self.now, busy), f"workers keep dying while idle; the last one: {death}"
+            )
 
     def _boot_failed(self, error: PoolinferError) -> None:
         if self._state == "starting":
