@@ -328,11 +328,25 @@ def test_F11_an_equal_call_that_ends_well_is_suspected_no_more():
             call = pool.submit(Raw("hello"))
             reader = iter(call)
             assert next(reader).text
-            os.kill(executor.pids[0], signal.SIGKILL)
+            os.kill(executor.pids[0], signal.SIGSEGV)
             with pytest.raises(WorkerLost) as lost:
                 call.result(WAIT)
             assert not lost.value.suspect
             assert pool.raw("hello", timeout=WAIT).text == "hello"
+
+
+def test_F11_a_kill_from_outside_makes_no_call_a_suspect():
+    with crash_pool(slots=2, knobs={"step_delay": 0.05}) as (pool, executor):
+        for n in range(2):
+            call = pool.submit(Raw("a popular prompt"))
+            reader = iter(call)
+            assert next(reader).text
+            os.kill(executor.pids[0], signal.SIGKILL)
+            with pytest.raises(WorkerLost):
+                call.result(WAIT)
+            wait_until(lambda n=n: executor.stats().crashed == n + 1, timeout=WAIT)
+            wait_up(executor)
+        assert pool.raw("a popular prompt", timeout=WAIT).text == "a popular prompt"
 
 
 def test_P4_a_call_of_which_nothing_was_seen_runs_again():

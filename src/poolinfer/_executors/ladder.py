@@ -85,6 +85,11 @@ class Death:
     why: str = ""
     expected: bool = False
 
+    @property
+    def from_outside(self) -> bool:
+        """Whether somebody else killed it: an operator, a system that stops, or the out-of-memory killer."""
+        return not self.why and self.status.signal in (signal.SIGKILL, signal.SIGTERM)
+
     def __str__(self) -> str:
         if self.why:
             return self.why
