@@ -11,6 +11,9 @@ import pytest
 from gguf_models import WRITERS, write_llama
 
 from poolinfer import ContextOverflow, EngineError, InvalidRequest, Model, ModelError, Pool, Raw
+from poolinfer._engine import llama
+from poolinfer._engine.prompts import Prompter
+from poolinfer._spec import LaneSpec
 
 PROMPTS = [f"{'word ' * (n % 5)}prompt {n}" for n in range(12)]
 
@@ -118,8 +121,22 @@ def test_F58_a_file_that_changed_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_a_model_that_computes_no_numbers_answers_with_an_error(tmp_path, temperature):
     path = write_llama(tmp_path / "nan.gguf")
-    (norm,) = (tensor for tensor in gguf.GGUFReader(path, "r+").tensors if tensor.name == "output_norm.weight")
+    (norm,) = (
+        tensor for tensor in gguf.GGUFReader(path, "r+").tensors if tensor.name == "output_norm.weight"
+    )
     norm.data[:] = np.nan
     norm.data.flush()
     with Pool(path, slots=2, n_ctx=64) as pool, pytest.raises(EngineError, match="not finite"):
         pool.raw("abc", max_tokens=4, temperature=temperature)
+
+
+def test_F48_a_users_text_is_not_changed_where_it_spells_control_tokens(tmp_path):
+    """SentencePiece puts a space before each piece of text, so a text in pieces would be another one."""
+    path = write_llama(tmp_path / "pieces.gguf", vocabulary=lambda maker: maker.sentencepiece())
+    spec = Model.load(path, chat_template="{% for m in messages %}{{ m.content }}{% endfor %}").spec
+    engine = llama.load(spec, LaneSpec(), lambda: False)
+    text = "Use <s>old</s> for what was struck out"
+    tokens = Prompter(engine).chat([{"role": "user", "content": text}], ()).tokens
+    assert b"".join(map(engine.piece, tokens)).decode() == f" {text}"
+    assert engine.info.control_ids.isdisjoint(tokens[1:])
+    engine.close()
