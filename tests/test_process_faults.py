@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -386,6 +387,29 @@ def test_F63_garbage_from_a_worker_costs_the_worker():
             pool.raw("hello !GARBAGE@3")
         wait_up(executor)
         assert pool.raw("hello").text == "hello"
+
+
+def test_a_log_handler_that_raises_costs_no_worker_and_no_call():
+    class Broken(logging.Handler):
+        def emit(self, record):
+            raise RuntimeError(f"a handler of the host: {record.getMessage()}")
+
+    logger, handler = logging.getLogger("poolinfer"), Broken()
+    logger.addHandler(handler)
+    try:
+        with crash_pool(slots=2) as (pool, executor):
+            with pytest.raises(WorkerLost):
+                pool.raw("hello !SEGV@1", timeout=WAIT)
+            if PREFORK:
+                zygote = executor.zygote
+                os.kill(zygote, signal.SIGKILL)
+                wait_until(lambda: executor.zygote not in (None, zygote), timeout=WAIT)
+            assert pool.raw("hello", timeout=WAIT).text == "hello"
+            executor._supervisor.call(lambda: 1 / 0)
+            with pytest.raises(PoolBroken, match="ZeroDivisionError"):
+                pool.raw("hello !HANG@0", timeout=WAIT)
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_a_request_too_long_to_send_fails_by_itself(monkeypatch):

@@ -291,6 +291,18 @@ def test_F09_workers_that_boot_no_more_break_it(stage):
     assert len(stage.workers) <= 5
 
 
+def test_calls_end_even_when_the_supervisor_s_thread_does(stage):
+    def ends_threads():
+        raise SystemExit
+
+    stage.supervisor.start()
+    stage.supervisor.call(ends_threads)
+    wait_until(lambda: stage.broken)
+    assert "SystemExit" in stage.broken[0]
+    wait_until(lambda: signal.SIGKILL in stage.workers[0].signals)
+    stage.supervisor.close()
+
+
 def test_F02_a_worker_without_progress_is_killed(stages):
     stage = stages(patience=Patience(stuck=0.3, stop=0.2, term=0.1, tick=0.05, restarts=RestartPolicy(0)))
     stage.supervisor.start()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeAlias
 
 from ._errors import PoolBroken
+from ._logs import SafeLog
 from ._threads import OwnThread
 
-_log = logging.getLogger("poolinfer")
+_log = SafeLog()
 
 #: What is left to do once a call has ended.
 Callback: TypeAlias = Callable[[], object]

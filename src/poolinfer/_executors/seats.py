@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,11 +10,12 @@ from pathlib import Path
 
 from .._events import Event, Job, Started
 from .._executor import Emit, ExecutorStats
+from .._logs import SafeLog
 from .._results import Chunk
 from .ladder import Worker
 from .routing import Trail, choose
 
-_log = logging.getLogger("poolinfer")
+_log = SafeLog()
 #: How long a job may wait for a worker of its own before one takes no other jobs until it is empty.
 _DRAIN_SECONDS = 5.0
 

@@ -9,7 +9,6 @@ It knows nothing of language models. A worker is ``booting``, ``up``, ``stopping
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Literal, TypeAlias
 
 from .._errors import ModelError, PoolClosed, PoolError, PoolinferError
 from .._frames import BootFailed, Logged, Ping, Stop, Up, frame, read_from_worker
-from .._logs import repeat
+from .._logs import SafeLog, repeat
 from .._threads import OwnThread
 from .._wire import WireError
 from .child import Exit
@@ -28,7 +27,7 @@ from .owner import Owner
 from .restarts import Restarts
 from .spawn import Spawner
 
-_log = logging.getLogger("poolinfer")
+_log = SafeLog()
 _REAP_NAP = 0.005
 
 _State: TypeAlias = Literal["new", "starting", "running", "broken", "closing", "closed"]
@@ -73,10 +72,7 @@ class Supervisor:
         return sum(worker.state == "up" for worker in list(self._workers.values())) == self.size
 
     def resize(self, size: int) -> None:
-        """Have another number of workers: missing ones start, and one that is retired is not replaced.
-
-        Supervisor's thread only.
-        """
+        """Have another number of workers; one that is retired is not replaced. Supervisor's thread only."""
         self.size = size
         self._spawn_at += [self.now] * (size - len(self._workers) - len(self._spawn_at))
 
@@ -150,6 +146,13 @@ class Supervisor:
         try:
             while self._workers or self._state != "closing":
                 self._turn()
+        except BaseException as error:  # no round may end so; if one does, no call is to wait for ever
+            _log.exception("the supervisor has ended")
+            self._failure = ModelError(f"the supervisor has ended: {error!r}")
+            self._owner.on_broken(str(self._failure))
+            for worker in self._workers.values():
+                worker.process.send_signal(signal.SIGKILL)
+                worker.child.close()
         finally:
             self._spawner.close()
             self._loop.close()

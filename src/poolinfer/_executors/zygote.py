@@ -11,7 +11,6 @@ its parent, so that no process id is used that may be somebody else's by now.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import time
@@ -34,7 +33,7 @@ from .._frames import (
     frame,
     read_from_zygote,
 )
-from .._logs import repeat, wanted
+from .._logs import SafeLog, repeat, wanted
 from .._wire import WireError
 from .child import Child, Exit
 from .ladder import PatientClock
@@ -42,7 +41,7 @@ from .line import Line
 from .loop import Loop
 from .spawn import Ends, launch
 
-_log = logging.getLogger("poolinfer")
+_log = SafeLog()
 # A zygote answers within milliseconds.
 _STUCK_SECONDS = 10.0
 _END_SECONDS = 10.0
