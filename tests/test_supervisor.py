@@ -14,7 +14,7 @@ from io import FileIO
 import pytest
 from test_channel import CORRUPT
 
-from poolinfer import ModelError, PoolClosed
+from poolinfer import ModelError, PoolClosed, _worker
 from poolinfer._environment import scrub
 from poolinfer._events import Failed, Started
 from poolinfer._executor import ExecutorStats
@@ -202,9 +202,8 @@ def test_F63_a_corrupt_frame_costs_the_worker(stage, data):
     assert stage.workers[0].signals[0] == signal.SIGKILL
 
 
-@pytest.mark.parametrize("early", [Pong(ExecutorStats()), Burst(())])
-def test_F63_a_worker_that_is_not_up_has_nothing_to_say(stage, early):
-    stage.greet = lambda worker: worker.say(early, Up())
+def test_F63_a_worker_that_is_not_up_has_nothing_to_say(stage):
+    stage.greet = lambda worker: worker.say(Burst(()), Up())
     with pytest.raises(ModelError, match="protocol"):
         stage.supervisor.start()
 
@@ -346,6 +345,46 @@ def test_F02_a_worker_that_answers_nothing_is_killed_long_before_one_without_pro
         assert "not answered" in stage.deaths[0].why
         assert stopped.signals[0] == signal.SIGTERM
         assert not well.signals
+
+
+def test_F02_a_worker_that_is_stopped_while_it_boots_is_replaced(stages):
+    stage = stages(2, Patience(silent_boot=0.5, term=0.1, tick=0.05))
+    stage.supervisor.start()
+    stage.greet = lambda worker: None
+    stage.workers[0].die(Exit(1))
+    wait_until(lambda: len(stage.workers) == 3)
+    stopped = stage.workers[2]
+    stage.greet = lambda worker: worker.say(Up())
+    wait_until(lambda: len(stage.workers) == 4)
+    assert signal.SIGTERM in stopped.signals
+
+
+def test_a_worker_that_boots_for_long_and_answers_is_left_alone(stages):
+    stage = stages(1, Patience(silent_boot=0.6, tick=0.05))
+    stage.greet = lambda worker: None
+    threading.Thread(target=stage.supervisor.start, daemon=True).start()
+    wait_until(lambda: stage.workers)
+    until = time.monotonic() + 1.2
+    while time.monotonic() < until:
+        while not isinstance(stage.workers[0].hear(), Ping):
+            pass
+        stage.workers[0].say(Pong(ExecutorStats()))
+    stage.workers[0].say(Up())
+    wait_until(lambda: stage.up)
+    assert not stage.workers[0].signals
+
+
+def test_a_worker_answers_before_its_engine_is_loaded():
+    said = []
+
+    class Link:
+        say = said.append
+
+        def flush(self):
+            said.append("sent")
+
+    _worker.Worker(Link(), None).take(Ping())
+    assert said == [Pong(ExecutorStats()), "sent"]
 
 
 def test_F52_workers_outlive_a_pause_of_the_whole_host(stages, monkeypatch):

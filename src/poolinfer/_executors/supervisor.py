@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from .._errors import ModelError, PoolClosed, PoolError, PoolinferError
-from .._frames import BootFailed, Logged, Ping, Stop, Up, frame, read_from_worker
+from .._frames import BootFailed, Logged, Ping, Pong, Stop, Up, frame, read_from_worker
 from .._logs import SafeLog, repeat
 from .._threads import OwnThread
 from .._wire import WireError
@@ -220,7 +220,7 @@ class Supervisor:
         why = "" if worker.exited else worker.overdue(now, self._patience)
         if why:
             self.kill(worker, why)
-        elif worker.state == "up":
+        elif worker.pid and worker.state in ("booting", "up"):
             self.post(worker, frame(Ping()))
 
     def _spawn_one(self) -> None:
@@ -258,10 +258,10 @@ class Supervisor:
                 self._greet(worker)
             else:
                 worker.failure = message.failure
-        elif worker.state == "booting":
-            raise WireError("a worker that has not booted has nothing to say")
-        else:
+        elif worker.state != "booting":
             self._owner.on_message(worker, message)
+        elif not isinstance(message, Pong):
+            raise WireError("a worker that has not booted has nothing to say")
 
     def _greet(self, worker: Worker) -> None:
         if self._state not in ("starting", "running"):
