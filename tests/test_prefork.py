@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 import sys
+import time
 from pathlib import Path
 from queue import SimpleQueue
 
