@@ -79,7 +79,7 @@ def test_the_last_learned_position_is_used_and_none_after_it(tmp_path: Path, kin
         else:
             usage = pool.raw("." * 500, temperature=0, max_tokens=12).usage
             assert (usage.prompt_tokens, usage.completion_tokens) == (500, 12)
-        with pytest.raises(ContextOverflow, match="learned 512 positions") as caught:
+        with pytest.raises(ContextOverflow, match="trained for 512") as caught:
             pool.embed("." * 511) if kind == "bert" else pool.raw("." * 512)
         assert "raise n_ctx" not in caught.value.message
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
+import anyio
 import pytest
 
 from poolinfer import (
@@ -17,8 +20,11 @@ from poolinfer import (
     EngineError,
     InvalidRequest,
     Pool,
+    PoolFull,
+    PoolStats,
     Prompt,
     Raw,
+    UnknownOption,
 )
 from poolinfer.testing import FakeEngine, FakeExecutor, fake_pool, wait_until
 
@@ -314,6 +320,49 @@ def test_options_beside_a_request_are_refused():
             pool.stream(Embed("a"))
         with pytest.raises(InvalidRequest, match="top_p"):
             list(pool.map([Raw("a")], top_p=0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("chat", "messages", "Chat has no option 'messages': use prompt"),
+        ("stream", "messages", "Chat has no option 'messages': use prompt"),
+        ("raw", "text", "Raw has no option 'text': use prompt"),
+        ("embed", "texts", "Embed has no option 'texts': use input"),
+    ],
+)
+def test_the_first_argument_by_another_name_is_an_unknown_option(name, given, message):
+    """It was "missing 1 required positional argument: 'prompt'"."""
+    with Pool(executor=FakeExecutor()) as pool:
+        for use in (getattr(pool, name), getattr(pool, f"a{name}", None)):
+            if use is not None:
+                with pytest.raises(UnknownOption, match=message):
+                    run_to_end(use, **{given: "Hi"})
+                with pytest.raises(TypeError, match="missing"):
+                    run_to_end(use)
+
+
+def run_to_end(use, **options):
+    """A method, sync or async."""
+    return anyio.run(partial(use, **options)) if inspect.iscoroutinefunction(use) else use(**options)
+
+
+def test_pool_full_names_the_bound():
+    """It said "5 calls wait already (max_queue=4)"."""
+    executor = FakeExecutor(manual=True, slots=1)
+    with Pool(executor=executor, max_queue=1) as pool:
+        calls = [pool.submit(Raw("a"))]
+        wait_until(lambda: executor.taken)
+        calls.append(pool.submit(Raw("b")))
+        with pytest.raises(PoolFull, match=r"^the queue is full \(max_queue=1\); try again in"):
+            pool.submit(Raw("c"))
+        assert f"{pool.stats()}".startswith("running: 0/2 calls done, 1 refused, 1 running, 1 waiting")
+        calls[1].cancel()
+        wait_until(lambda: pool.stats().cancelled == 1)
+        executor.fail(1, EngineError("no"))
+        wait_until(lambda: pool.stats().failed == 1)
+        assert "0/2 calls done, 1 failed, 1 cancelled, 1 refused, 0 running" in str(pool.stats())
+    assert "0/0 calls done, 0 running" in str(PoolStats())
 
 
 def test_priorities_go_first_and_equal_ones_in_order(pool, executor):

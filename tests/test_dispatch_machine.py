@@ -282,3 +282,44 @@ def test_room_during_a_refusal_is_not_lost():
     dispatcher.submit(ticket)
     dispatcher.pump()
     assert executor.taken == [ticket.job.id]
+
+
+def test_deadlines_and_cancels_come_between_large_requests_that_are_handed_over():
+    """Each takes a tenth of a second, as it does to encode some megabytes for a worker."""
+    now = 1000.0
+    submit = FakeExecutor.submit
+
+    class Slow(FakeExecutor):
+        def submit(self, job, emit):
+            nonlocal now
+            now += 0.1
+            return submit(self, job, emit)
+
+    executor = Slow(manual=True, slots=30)
+    dispatcher = Dispatcher(30, lambda: now)
+    executor.start(dispatcher.ready)
+    ends = {}
+
+    def accept(timeout=None):
+        ticket = dispatcher.ticket(Raw("a", timeout=timeout))
+        ticket.wake_at_end(lambda: ends.setdefault(ticket.job.id, now))
+        dispatcher.submit(ticket)
+        return ticket
+
+    soon = accept(timeout=0.5)
+    many = [accept() for _ in range(20)]
+    dispatcher.open(executor)
+    assert executor.taken == [], "the executor's thread has more to do than to fill the executor"
+    asked = None
+    while not dispatcher._bell.empty():
+        dispatcher.wait(0)
+        dispatcher.pump()
+        if asked is None and len(executor.taken) > 2:
+            asked = now
+            dispatcher.cancel(many[0])
+            dispatcher.cancel(many[-1])
+    assert executor.taken == [soon.job.id, *(ticket.job.id for ticket in many[:-1])]
+    assert ends[soon.job.id] <= 1000.5 + 0.11
+    assert asked is not None
+    assert ends[many[0].job.id] <= asked + 0.11
+    assert ends[many[-1].job.id] <= asked + 0.11

@@ -24,6 +24,9 @@ import trio
 import poolinfer
 from poolinfer import CallCancelled, Chat, DeadlineExceeded, Pool, PoolFull, Raw
 from poolinfer._dispatch import Dispatcher
+from poolinfer._events import Job
+from poolinfer._results import Chunk
+from poolinfer._ticket import Cursor, Text, Ticket
 from poolinfer._wake import loop_waker
 from poolinfer.testing import FakeEngine, FakeExecutor, fake_pool, wait_until
 
@@ -111,6 +114,7 @@ def test_f03_cancel_inside_the_hand_over(moment):
     dispatcher.open(executor)
     deadline = time.monotonic() + 30
     while not dispatcher.settled and time.monotonic() < deadline:
+        dispatcher.pump()
         executor.step()
     executor.step()
     stats = dispatcher.stats("running")
@@ -703,6 +707,140 @@ def test_f34_cancel_from_a_signal_handler_at_every_line(run_script):
         while run(n):
             n += 1
         print("done", n > 20, flush=True)
+        """
+    )
+    assert done.stdout == "done True\n", done.stderr[-3000:]
+
+
+def test_f34_looking_at_a_call_and_its_pool_from_a_signal_handler_at_every_line(run_script):
+    """The thread below the handler looks at them as well, under locks; what it reads is whole all the same."""
+    done = run_script(
+        """
+        import faulthandler, os, sys
+        import poolinfer
+        from poolinfer import Pool, Raw
+        from poolinfer.testing import FakeExecutor, wait_until
+
+        faulthandler.dump_traceback_later(40, exit=True)
+        src = os.path.dirname(poolinfer.__file__)
+
+        def run(n):
+            left = n
+            def line(frame, event, arg):
+                nonlocal left
+                if event == "line":
+                    left -= 1
+                    if left == 0:
+                        sys.settrace(None)
+                        look()
+                return line
+            def enter(frame, event, arg):
+                return line if frame.f_code.co_filename.startswith(src) else None
+            def look():
+                assert call.partial in ("ab", "abc")
+                call.add_done_callback(heard.append)
+                assert pool.stats().busy == 1
+                repr(pool)
+            heard = []
+            executor = FakeExecutor(manual=True)
+            pool = Pool(executor=executor)
+            call = pool.submit(Raw("a"))
+            wait_until(lambda: executor.taken)
+            number = call._ticket.job.id
+            executor.say(number, "a")
+            executor.say(number, "b")
+            pieces = iter(call)
+            sys.settrace(enter)
+            found = next(pieces).text
+            executor.say(number, "c")
+            found += next(pieces).text
+            look()
+            sys.settrace(None)
+            executor.finish(number)
+            assert found + "".join(piece.text for piece in pieces) == call.partial == "abc", found
+            pool.close()
+            assert len(heard) == (2 if left <= 0 else 1)
+            return left <= 0
+
+        n = 1
+        while run(n):
+            n += 1
+        print("done", n > 50, flush=True)
+        """
+    )
+    assert done.stdout == "done True\n", done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("when", range(12))
+def test_f34_a_reader_that_reads_while_it_reads_loses_and_doubles_nothing(monkeypatch, when):
+    """A signal handler that takes the next piece from the iterator that its thread takes one from."""
+    ticket = Ticket(Job(1, Raw("a")), 0.0, float("inf"))
+    cursor, found, left, since = Cursor(), [], when, Text.since
+
+    def interrupt():
+        nonlocal left
+        left -= 1
+        if left == -1:
+            found.append(ticket.read(cursor))
+            ticket.grow(Chunk("d", "D"))
+            assert ticket.text == "abcd"
+
+    def interrupted(text, offset):
+        interrupt()
+        part = since(text, offset)
+        interrupt()
+        return part
+
+    ticket.grow(Chunk("a", "A"))
+    found.append(ticket.read(cursor))
+    ticket.grow(Chunk("b", "B"))
+    ticket.grow(Chunk("c", "C"))
+    monkeypatch.setattr(Text, "since", interrupted)
+    found.append(ticket.read(cursor))
+    found.append(ticket.read(cursor))
+    whole = "abcd" if left < 0 else "abc"
+    assert "".join(chunk.text for chunk in found if chunk is not None) == whole
+    assert "".join(chunk.answer for chunk in found if chunk is not None) == whole.upper()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="the system has no such signal")
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_f34_stats_from_a_signal_handler(run_script, executor):
+    done = run_script(
+        f"""
+        import faulthandler, signal, sys
+        from poolinfer import Pool, Raw
+        from poolinfer._executors.process import ProcessExecutor
+        from poolinfer._spec import LaneSpec, ModelSpec
+        from poolinfer.testing import FakeEngine, fake_pool
+
+        faulthandler.dump_traceback_later(40, exit=True)
+        if {executor!r} == "thread":
+            pool = fake_pool(FakeEngine())
+        else:
+            spec = ModelSpec("", (0, 0, 0, 0)), LaneSpec(n_ctx=4096, slots=4)
+            pool = Pool(executor=ProcessExecutor(*spec, factory="poolinfer.testing._crash:load"))
+        pool.start()
+        left = 3
+
+        def line(frame, event, arg):
+            global left
+            if event == "line":
+                left -= 1
+                if left == 0:
+                    sys.settrace(None)
+                    signal.raise_signal(signal.SIGALRM)
+            return line
+
+        signal.signal(signal.SIGALRM, lambda *_: pool.stats())
+        own = type(pool._core._executor).stats.__code__
+        for n in range(1, 30):
+            left = n
+            sys.settrace(lambda frame, event, arg: line if frame.f_code is own else None)
+            pool.stats()
+            sys.settrace(None)
+        pool.close(0)
+        print("done", left > 0, flush=True)
         """
     )
     assert done.stdout == "done True\n", done.stderr[-3000:]

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import logging.handlers
+import re
+import sys
 import threading
 import warnings
+from functools import partial
 
 import anyio
+import numpy
 import pytest
 
 import poolinfer
@@ -16,6 +22,7 @@ from poolinfer import (
     EngineError,
     InvalidRequest,
     Pool,
+    PoolClosed,
     PoolError,
     Raw,
     _wake,
@@ -24,7 +31,18 @@ from poolinfer import (
 )
 from poolinfer.testing import FakeExecutor, wait_until
 
-READERS = ["result", "exception", "iterate", "chat", "raw", "embed", "map", "as_completed", "wait"]
+# Ways to wait in sync code, and what the warning in an event loop names instead.
+TWINS = {
+    "result": "await call",
+    "exception": "await call",
+    "iterate": "async for",
+    "chat": "achat",
+    "raw": "araw",
+    "embed": "aembed",
+    "map": "amap",
+    "as_completed": "async for",
+    "wait": r"`async for` over `as_completed\(..\)`, or `await`",
+}
 
 
 @pytest.fixture
@@ -114,6 +132,86 @@ def test_what_a_callback_raises_is_logged_and_the_next_one_runs(pool, executor, 
     assert call.result().text == ""
 
 
+@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit, KeyboardInterrupt])
+def test_a_callback_that_raises_what_ends_a_thread_is_logged_and_the_next_one_runs(
+    pool, executor, caplog, error
+):
+    def fail(call):
+        raise error
+
+    first, second = submitted(pool, executor, 2)
+    heard = threading.Event()
+    first.add_done_callback(fail)
+    executor.finish(1)
+    wait_until(lambda: error.__name__ in caplog.text)
+    second.add_done_callback(lambda _: heard.set())
+    executor.finish(2)
+    assert heard.wait(30)
+
+
+def test_what_a_callback_raises_is_seen_where_nobody_has_set_a_log_up(pool, executor, monkeypatch):
+    """The NullHandler kept it from everybody."""
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: seen.append((args.exc_type, args.thread.name)))
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    (call,) = submitted(pool, executor, 1)
+    heard = threading.Event()
+    for callback in (lambda _: 1 / 0, lambda _: sys.exit(3), lambda _: heard.set()):
+        call.add_done_callback(callback)
+    executor.finish(1)
+    assert heard.wait(30)
+    assert seen == [(ZeroDivisionError, "poolinfer-callbacks"), (SystemExit, "poolinfer-callbacks")]
+
+
+@pytest.mark.parametrize("name", ["", "poolinfer"])
+def test_what_a_callback_raises_is_the_log_s_where_there_is_one(name, pool, executor, monkeypatch):
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    lines = logging.handlers.BufferingHandler(100)
+    monkeypatch.setattr(logging.getLogger(name), "handlers", [lines])
+    (call,) = submitted(pool, executor, 1)
+    heard = threading.Event()
+    call.add_done_callback(lambda _: 1 / 0)
+    call.add_done_callback(lambda _: heard.set())
+    executor.finish(1)
+    assert heard.wait(30)
+    assert "a callback of an ended call raised" in [record.getMessage() for record in lines.buffer]
+    assert seen == []
+
+
+def test_what_is_no_callback_is_refused(pool, executor):
+    (call,) = submitted(pool, executor, 1)
+    with pytest.raises(InvalidRequest, match=r"callback is 5: give a function"):
+        call.add_done_callback(5)
+
+
+def test_a_timeout_that_is_no_number_is_refused(pool, executor):
+    (call,) = submitted(pool, executor, 1)
+    uses = (call.result, call.exception, partial(wait, [call]), partial(as_completed, [call]))
+    for use in uses:
+        for timeout in ("5", True, float("nan"), [1]):
+            with pytest.raises(InvalidRequest, match=r"^timeout is .*: use None or a number of seconds"):
+                use(timeout=timeout)
+    for timeout in (-1, 0, numpy.int64(0), numpy.float32(0.01)):
+        with pytest.raises(TimeoutError):
+            call.result(timeout)
+
+
+def test_what_are_no_calls_is_refused_by_wait_and_as_completed(pool, executor):
+    """A single call was read as if its pieces were calls."""
+    (call,) = submitted(pool, executor, 1)
+    for use in (wait, as_completed):
+        for calls, message in (
+            (call, "calls is <Call .*: give a list .*; for a single one use its result"),
+            (5, "calls is 5"),
+            ([call, "a"], r"calls\[1\] is 'a': use calls"),
+            ([[call]], r"calls\[0\] is "),
+        ):
+            with pytest.raises(InvalidRequest, match=message):
+                use(calls)
+
+
 def test_f31_a_call_with_a_callback_is_not_dropped(pool, executor):
     heard = []
     call = pool.submit(Raw("a"))
@@ -157,17 +255,20 @@ def test_callbacks_of_a_pool_closed_before_its_conductor_has_run(monkeypatch):
 def test_f19_close_in_a_callback_is_an_error_and_no_deadlock(pool, executor, caplog):
     (call,) = submitted(pool, executor, 1)
     heard = threading.Event()
+    said = []
 
     def close(_):
         try:
-            with pytest.raises(PoolError, match="own threads"):
-                pool.close()
+            pool.close()
+        except PoolError as error:
+            said.append(str(error))
         finally:
             heard.set()
 
     call.add_done_callback(close)
     executor.finish(1)
     assert heard.wait(30)
+    assert re.search("own threads.*another thread: a callback may start one", said[0])
     assert "Error" not in caplog.text
 
 
@@ -270,11 +371,10 @@ def _read(pool, call, how):
         wait([call])
 
 
-@pytest.mark.parametrize("how", READERS)
+@pytest.mark.parametrize("how", TWINS)
 def test_a_sync_call_in_an_event_loop_warns_once(how, run_async, never_warned):
     """It names what to use instead, and the line of the host that did it."""
     gate = threading.Event()
-    twins = {"chat": "achat", "raw": "araw", "embed": "aembed", "map": "amap", "result": "await call"}
 
     def reply(request):
         gate.wait(30)
@@ -292,8 +392,66 @@ def test_a_sync_call_in_an_event_loop_warns_once(how, run_async, never_warned):
 
     (warning,) = run_async(main)
     assert warning.category is RuntimeWarning
-    assert twins.get(how, "a") in str(warning.message)
+    assert re.search(TWINS[how], str(warning.message))
     assert warning.filename == __file__
+
+
+def _start(pool):
+    pool.start()
+
+
+def _close(pool):
+    pool.close()
+
+
+def _with(pool):
+    with pool:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("use", "twin"), [(_start, "`async with`"), (_with, "`async with`"), (_close, "`await aclose()`")]
+)
+def test_starting_and_closing_in_an_event_loop_warn_once(use, twin, run_async, never_warned):
+    async def main():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(2):
+                pool = Pool(executor=FakeExecutor())
+                if use is _close:
+                    await pool.submit(Raw("a"))
+                use(pool)
+                await pool.aclose()
+        return caught
+
+    (warning,) = run_async(main)
+    assert warning.category is RuntimeWarning
+    assert twin in str(warning.message)
+    assert warning.filename == __file__
+
+
+def test_no_warning_where_a_pool_s_start_and_end_wait_for_nothing(run_async, never_warned):
+    async def main():
+        Pool(executor=FakeExecutor()).close()
+        async with Pool(executor=FakeExecutor()) as pool:
+            pool.start()
+        pool.close()
+        with pytest.raises(PoolClosed):
+            pool.start()
+
+    run_async(main)
+    assert _wake._warned == set()
+
+
+def test_a_pool_is_closed_where_the_warning_is_an_error(run_async, never_warned):
+    async def main():
+        pool = Pool(executor=FakeExecutor())
+        await pool.submit(Raw("a"))
+        with pytest.raises(RuntimeWarning, match="await aclose"):
+            pool.close()
+        assert pool.stats().state == "closed"
+
+    run_async(main)
 
 
 def test_no_warning_where_nothing_waits_or_no_loop_runs(pool, executor, never_warned):
@@ -312,7 +470,6 @@ def test_no_warning_where_nothing_waits_or_no_loop_runs(pool, executor, never_wa
 
 def test_no_warning_under_an_ipython_kernel(pool, executor, never_warned, monkeypatch):
     """A kernel runs every cell inside a loop; sync calls are what one writes there."""
-    import sys
     from types import SimpleNamespace
 
     shell = SimpleNamespace(kernel=object())

@@ -406,6 +406,73 @@ def test_f22_a_dropped_pool_over_an_engine_gives_it_back():
     assert engine.leaks() == []
 
 
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_f22_a_pool_in_a_cycle_is_collected_on_a_thread_that_holds_its_executors_lock(run_script, executor):
+    done = run_script(
+        f"""
+        import gc, threading, warnings
+        from poolinfer import Pool, Raw, _core
+        from poolinfer._executors import seats, thread
+        from poolinfer._executors.process import ProcessExecutor
+        from poolinfer._spec import LaneSpec, ModelSpec
+        from poolinfer.testing import FakeEngine, fake_pool, wait_until
+
+        gc.disable()
+        module = thread if {executor!r} == "thread" else seats
+        choose, dropped, warned = module.choose, threading.Event(), []
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *rest, **more: warned.append(str(message))
+
+        def collect(*given):
+            dropped.wait(30)
+            gc.collect()  # any allocation may do it
+            return choose(*given)
+
+        class App:
+            pass
+
+        def main():
+            app = App()
+            app.me = app
+            if module is thread:
+                app.pool = fake_pool(FakeEngine())
+            else:
+                spec = ModelSpec("", (0, 0, 0, 0)), LaneSpec(n_ctx=4096, slots=4)
+                app.pool = Pool(executor=ProcessExecutor(*spec, factory="poolinfer.testing._crash:load"))
+            app.pool.start()
+            module.choose = collect
+            app.call = app.pool.submit(Raw("a"))
+
+        main()
+        dropped.set()
+        wait_until(lambda: not _core._running)
+        print(warned)
+        """
+    )
+    assert "running> was never closed" in done.stdout, done.stdout + done.stderr
+
+
+def test_an_executor_that_never_closes_does_not_keep_the_interpreter(run_script):
+    done = run_script(
+        """
+        import logging, threading
+        from poolinfer import Pool, Raw, _core
+        from poolinfer.testing import FakeExecutor
+
+        logging.basicConfig()
+        _core._EXIT_SECONDS = 0.2
+        executor = FakeExecutor()
+        executor.close = lambda grace: threading.Event().wait()
+        pool = Pool(executor=executor)
+        print(pool.raw("a").text, flush=True)
+        """,
+        timeout=30,
+    )
+    assert done.returncode == 0
+    assert done.stdout == "a\n"
+    assert "not closed 0.2 s after the end of the program: 1" in done.stderr
+
+
 def test_f22_a_pool_that_never_started_goes_quietly():
     pool = Pool(executor=FakeExecutor())
     del pool

@@ -6,6 +6,7 @@ import pickle
 import threading
 from contextlib import aclosing
 from functools import partial
+from typing import ClassVar
 
 import anyio
 import numpy
@@ -182,6 +183,7 @@ def test_map_out_of_order_is_cancelled_by_its_end(run_async):
     run_async(main)
 
 
+@pytest.mark.filterwarnings("ignore:this waits inside a running event loop")
 def test_what_was_accepted_is_given_out_before_the_pool_s_end_is_said(mapped):
     executor = FakeExecutor(slots=1)
     pool = Pool(executor=executor)
@@ -269,13 +271,108 @@ def test_embed_reads_no_further_than_its_window():
         assert ended
 
 
-@pytest.mark.parametrize("texts", [[], (), iter(()), b"ab", {"a": 1}, 5, [b"a"], ["a", ""]])
+@pytest.mark.parametrize("texts", [b"ab", {"a": 1}, 5, [b"a"], ["a", ""]])
 def test_F61_embed_refuses_what_is_no_text(embedded, texts):
     with Pool(executor=FakeExecutor()) as pool:
         with pytest.raises(InvalidRequest) as caught:
             embedded(pool, texts)
         assert caught.value.field.startswith("input")
         assert pool.stats().accepted == 0
+
+
+@pytest.mark.parametrize("make", [list, tuple, lambda texts: (text for text in texts)])
+def test_no_texts_have_no_embeddings(embedded, make):
+    """`embed([])` was refused, where `map([])` gives nothing."""
+    with Pool(executor=FakeExecutor()) as pool:
+        assert embedded(pool, make([])) == []
+        with pytest.raises(InvalidRequest, match="pooling"):
+            embedded(pool, make([]), pooling="none")
+        with pytest.raises(InvalidRequest, match="input"):
+            pool.submit(Embed([]))
+        assert pool.stats().accepted == 0
+
+
+async def _async_texts():
+    yield "a"
+
+
+def test_async_iterables_are_refused_with_a_remedy(embedded):
+    with Pool(executor=FakeExecutor()) as pool:
+        for use in (pool.map, pool.amap, partial(embedded, pool)):
+            with pytest.raises(InvalidRequest, match=r"async iterables are not taken; collect .* in a list"):
+                use(_async_texts())
+
+
+def test_a_bad_option_of_map_is_refused_at_once():
+    """With `return_exceptions` it gave one error for each prompt."""
+    with Pool(executor=FakeExecutor()) as pool:
+        for use in (pool.map, pool.amap):
+            for options, message in (
+                ({"temperature": -1}, "^temperature is -1"),
+                ({"max_length": 5}, "use max_tokens; map itself has window, "),
+                (
+                    {"return_exception": True},
+                    "map has no option 'return_exception': did you mean return_except",
+                ),
+                ({"order": False}, "map has no option 'order': did you mean ordered"),
+                ({"prompt": "a"}, "map has no option 'prompt': did you mean prompts"),
+            ):
+                with pytest.raises(InvalidRequest, match=message):
+                    use(["a", "b"], return_exceptions=True, **options)
+        assert [one.text for one in pool.map(["a"], max_tokens=numpy.int64(3), temperature=None)] == ["a"]
+
+
+def test_options_of_map_beside_a_request_are_refused_at_its_place(mapped):
+    with Pool(executor=FakeExecutor()) as pool:
+        found = mapped(pool, ["Hi", Chat("Hi")], temperature=0, return_exceptions=True)
+    assert (found[0].text, type(found[1]), found[1].index) == ("Hi", InvalidRequest, 1)
+
+
+class Bar:
+    """Stands in for tqdm's bar, and remembers what it showed."""
+
+    made: ClassVar = []
+
+    def __init__(self, **options):
+        self.total, self.shown, self.closed = options["total"], 0, False
+        Bar.made.append(self)
+
+    def update(self):
+        self.shown += 1
+
+    def close(self):
+        self.closed = True
+
+
+def test_the_progress_bar_counts_results_and_not_prompts(mapped, monkeypatch):
+    """It showed the whole window before there was an answer."""
+    import tqdm.auto
+
+    monkeypatch.setattr(Bar, "made", [])
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    shown = []
+
+    def prompts():
+        for n in range(6):
+            if Bar.made:
+                shown.append(Bar.made[0].shown)
+            yield f"number {n}"
+
+    with Pool(executor=FakeExecutor(reply_unless_bad)) as pool:
+        mapped(pool, prompts(), window=3, progress=True)
+        assert [bar.total for bar in Bar.made] == [None]
+        assert shown == [0, 0, 0, 0, 1, 2]
+        with pytest.raises(EngineError):
+            mapped(pool, ["good", "bad", "good"], progress=True)
+        pool.map(["never asked for"], progress=True)
+    assert [(bar.total, bar.shown, bar.closed) for bar in Bar.made] == [(None, 6, True), (3, 1, True)]
+
+
+def test_map_submits_nothing_before_its_first_result_is_asked_for():
+    with Pool(executor=FakeExecutor()) as pool:
+        results = pool.map(["a", "b"])
+        assert pool.stats().accepted == 0
+        assert len(list(results)) == 2
 
 
 def test_F61_the_error_of_a_later_part_names_the_text(embedded):
@@ -422,6 +519,17 @@ def test_an_embedding_is_an_array():
     assert numpy.shares_memory(one.__array__(copy=False), one.vector)
     with pytest.raises(ValueError, match="without a copy"):
         one.__array__("f8", copy=False)
+
+
+def test_an_embedding_is_a_sequence():
+    one = Embedding(numpy.array([1.0, 2.5, -3.0], "<f4").tobytes(), prompt_tokens=4)
+    assert (one[0], one[-1], one[1:]) == (1.0, -3.0, [2.5, -3.0])
+    assert list(one) == one.tolist() == [1.0, 2.5, -3.0]
+    assert len(one) == 3
+    assert repr(one) == "Embedding(dimensions=3, prompt_tokens=4)"
+    with pytest.raises(IndexError):
+        one[3]
+    assert pickle.loads(pickle.dumps(one)) == one
 
 
 def test_embed_of_the_demo_model_in_parts(tiny: Model):

@@ -215,7 +215,7 @@ def test_bad_requests_are_refused_in_the_caller():
             (lambda: pool.chat(""), "prompt"),
             (lambda: pool.chat("a", max_tokens=0), "max_tokens"),
             (lambda: pool.raw("a", temperature=float("nan")), "temperature"),
-            (lambda: pool.embed([]), "input"),
+            (lambda: pool.submit(Embed([])), "input"),
             (lambda: pool.chat("a", timeout=-1), "timeout"),
         ):
             with pytest.raises(InvalidRequest, match=field) as caught:

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poolinfer._engine import spellings as spelling_module
 from poolinfer._engine.base import EngineInfo
 from poolinfer._engine.origin import FOREIGN, written
 from poolinfer._engine.prompts import Prompter
 from poolinfer._engine.spellings import Spellings
 from poolinfer._engine.template import ChatTemplate
-from poolinfer._errors import InvalidRequest
+from poolinfer._errors import CallCancelled, InvalidRequest
 
 CONTROL = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|im_end|><|x|>", "<|<|", "[INST]", "[/INST]")
 MARKERS = ("<think>", "</think>", "<tool_call>", "\n\n", "  ")
@@ -256,6 +257,50 @@ def test_spellings_are_found_longest_first(known: list[str], text: str) -> None:
     assert (match and (match.start(), match.group())) == (
         (min(places)[0], min(places)[2]) if places else None
     )
+
+
+@given(
+    st.lists(st.text("ab<", min_size=2, max_size=4), max_size=6),
+    st.text("ab<", max_size=40),
+    st.integers(1, 9),
+)
+def test_spellings_are_found_across_blocks(known: list[str], text: str, block: int) -> None:
+    spellings = Spellings(known, trusted=False)
+    whole = [match.span() for match in spellings.pattern.finditer(text)]
+    overlapping = [place for place in range(len(text)) if spellings.pattern.match(text, place)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spelling_module, "BLOCK", block)
+        assert [match.span() for match in spellings.meant(text)] == whole
+        assert list(spellings.forged(written(text, FOREIGN))) == [place + 1 for place in overlapping]
+
+
+def test_F48_a_search_for_spellings_lets_other_threads_run() -> None:
+    spellings = Spellings(CONTROL, trusted=False)
+    spans: list[int] = []
+
+    class Watched:
+        def search(self, text: str, place: int, stop: int) -> None:
+            spans.append(min(stop, len(text)) - place)
+
+    spellings.pattern = Watched()  # type: ignore[assignment]
+    text = "<|" * (1 << 20)
+    assert not list(spellings.forged(written(text, FOREIGN)))
+    assert not list(spellings.meant(text))
+    assert len(spans) > 8
+    assert max(spans) < 300_000
+
+
+def test_tokenizing_many_pieces_stops_when_the_call_was_given_up() -> None:
+    engine, asked = CharEngine(), 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 100
+
+    with pytest.raises(CallCancelled):
+        prompter(engine).chat(user("<think>" * 1_000), (), stop=stop)
+    assert asked < 200
 
 
 def test_control_tokens_may_strip_what_is_beside_them() -> None:

@@ -64,6 +64,7 @@ class Bulk:
         ordered: whether results are given in the order of the source, or as they come.
         patient: whether the first call may wait for room in the queue, as those after it do.
         instead: what async code should use, for the warning in an event loop.
+        bar: makes a progress bar (of tqdm's), once there is something to do, which counts what is given out.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Bulk:
         ordered: bool,
         patient: bool,
         instead: str,
+        bar: Callable[[], Any] | None = None,
     ) -> None:
         self._source = source
         self._submit = submit
@@ -82,6 +84,8 @@ class Bulk:
         self._ordered = ordered
         self._patient = patient
         self._instead = instead
+        self._make_bar = bar
+        self._bar: Any = None
         self._open: dict[int, Item] = {}
         self._endings = Endings()
 
@@ -90,7 +94,7 @@ class Bulk:
         try:
             for step in self._steps():
                 if isinstance(step, Item):
-                    yield give(step)
+                    yield self._given(give, step)
                     continue
                 warn_in_event_loop(self._instead)
                 if step is None:
@@ -98,23 +102,25 @@ class Bulk:
                 else:
                     time.sleep(step)
         finally:
-            self._cancel()
+            self._end()
 
     async def arun(self, give: Give) -> AsyncGenerator[Any]:
         """`run` for async code (asyncio and trio)."""
         try:
             for step in self._steps():
                 if isinstance(step, Item):
-                    yield give(step)
+                    yield self._given(give, step)
                 elif step is None:
                     await self._endings.wait_async()
                 else:
                     await anyio.sleep(step)
         finally:
-            self._cancel()
+            self._end()
 
     def _steps(self) -> Generator[Item | float | None]:
         """What to do next: give out an item, pause for some seconds, or (None) wait until a call has ended."""
+        if self._make_bar is not None:
+            self._bar = self._make_bar()
         for index, given in enumerate(self._source):
             while len(self._open) >= self._window():
                 yield from self._next()
@@ -163,7 +169,15 @@ class Bulk:
                 return None
         return None if number is None else self._open.pop(number)
 
-    def _cancel(self) -> None:
+    def _given(self, give: Give, item: Item) -> Any:
+        found = give(item)
+        if self._bar is not None:
+            self._bar.update()
+        return found
+
+    def _end(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
         for item in self._open.values():
             if item.call is not None:
                 item.call.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from types import TracebackType
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 from typing_extensions import Self
 
 from ._errors import CallCancelled, fresh
+from ._limits import refuse
+from ._options import scalar
 from ._ticket import Cursor, Ticket
 from ._wake import loop_waker, thread_waker, warn_in_event_loop
 
@@ -31,8 +34,9 @@ class Call(Generic[ResultT_co]):
     and dropping the call itself all cancel the work at once.
 
     Has what one reads of a `concurrent.futures.Future`, and of several at a time: `poolinfer.wait`,
-    `poolinfer.as_completed`. A coroutine may be made of it wherever asyncio takes an awaitable:
-    ``asyncio.gather(*calls)``, ``asyncio.wait_for(call, 5)``, ``asyncio.ensure_future(call)``.
+    `poolinfer.as_completed`. It is an awaitable and no coroutine: `asyncio.gather`, `asyncio.wait_for`,
+    `asyncio.shield` and `asyncio.ensure_future` take it; for `asyncio.create_task`, which takes coroutines only,
+    use ``achat(..)`` and the like.
     """
 
     __slots__ = ("__weakref__", "_core", "_keep", "_ticket")
@@ -76,7 +80,7 @@ class Call(Generic[ResultT_co]):
         Raises:
             TimeoutError: `timeout` passed first.
             CallError: how the call failed (`CallCancelled`, `DeadlineExceeded`, `WorkerLost`, `EngineError`).
-            InvalidRequest: it does not fit the model (`ContextOverflow`, say).
+            InvalidRequest: it does not fit the model (`ContextOverflow`, say), or `timeout` is no number.
             PoolError: the pool closed or broke before the call ended.
         """
         self._wait_in_thread(timeout, "`await call`")
@@ -98,10 +102,16 @@ class Call(Generic[ResultT_co]):
     def add_done_callback(self, callback: Callable[[Call[Any]], object]) -> None:
         """Have a function called with this call when it has ended, or soon if it has.
 
-        All callbacks of a pool run one after the other, on a thread that is there for nothing else; what they
-        raise is logged. A call that has one is not cancelled by being dropped. `Pool.close` waits for callbacks,
-        and may not be called in one.
+        All callbacks of a pool run one after the other, on a thread that is there for nothing else. What they
+        raise is logged, and where nobody has set a log up it goes to `threading.excepthook`, which prints it. A
+        call that has one is not cancelled by being dropped. `Pool.close` waits for callbacks, and may not be
+        called in one.
+
+        Raises:
+            InvalidRequest: `callback` cannot be called.
         """
+        if not callable(callback):
+            refuse("callback", callback, "give a function that takes the call")
         self._core.check_process()
         callbacks = self._core.callbacks
         callbacks.prepare()
@@ -114,6 +124,7 @@ class Call(Generic[ResultT_co]):
 
     def _wait_in_thread(self, timeout: float | None, instead: str) -> None:
         """Block this thread until the call has ended."""
+        check_timeout(timeout)
         self._core.check_process()
         if timeout != 0 and not self._ticket.ended:
             warn_in_event_loop(instead)
@@ -272,6 +283,15 @@ class _AsyncPieces(_Reader):
                     raise
 
 
+def check_timeout(timeout: object) -> None:
+    """Refuse what is no number of seconds to wait; a number below 0 is 0, as it is for futures."""
+    given = scalar(timeout)
+    if given is not None and (
+        not isinstance(given, int | float) or isinstance(given, bool) or math.isnan(given)
+    ):
+        refuse("timeout", timeout, "use None or a number of seconds")
+
+
 def bounded(timeout: float | None) -> float:
     """Seconds to wait; a bound that never matters keeps Ctrl-C working on every platform."""
-    return threading.TIMEOUT_MAX if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
+    return threading.TIMEOUT_MAX if timeout is None else float(max(0.0, min(timeout, threading.TIMEOUT_MAX)))

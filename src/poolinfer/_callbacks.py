@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TypeAlias
 
@@ -34,14 +35,23 @@ class Callbacks:
             PoolBroken: no thread can be started.
         """
         with self._lock:
-            if self._thread is None and not self._closed:
-                self._thread = _started(self._run_all)
+            if self._thread is not None or self._closed:
+                return
+            thread = OwnThread(self._run_all, "poolinfer-callbacks")
+            # A signal handler may have come here first: of two threads, one would never end.
+            self._thread = kept = self._thread or thread
+            if kept is thread:
+                try:
+                    _start(thread)
+                except PoolBroken:
+                    self._thread = None
+                    raise
 
     def run(self, callback: Callback) -> None:
         """Run a callback soon; after `close`, on a thread of its own."""
         with self._lock:
             if self._closed:
-                _started(lambda: _run(callback))
+                _start(OwnThread(lambda: _run(callback), "poolinfer-callbacks"))
             else:
                 self._queue.put(callback)
 
@@ -67,14 +77,30 @@ class Callbacks:
 def _run(callback: Callback) -> None:
     try:
         callback()
-    except Exception:
-        _log.exception("a callback of an ended call raised")
+    except BaseException as error:  # SystemExit, too: other callbacks need this thread
+        with suppress(Exception):
+            _log.exception("a callback of an ended call raised")
+            if not _is_heard():
+                trace = error.__traceback__
+                threading.excepthook(
+                    threading.ExceptHookArgs((type(error), error, trace, threading.current_thread()))
+                )
 
 
-def _started(target: Callable[[], None]) -> OwnThread:
-    thread = OwnThread(target, "poolinfer-callbacks")
+def _is_heard() -> bool:
+    """Whether the host has chosen what becomes of an error in our log: a handler, or a level that drops it."""
+    if not _log.isEnabledFor(logging.ERROR):
+        return True
+    logger: logging.Logger | None = _log
+    while logger is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def _start(thread: OwnThread) -> None:
     try:
         thread.start()
     except RuntimeError as error:
         raise PoolBroken(f"the pool cannot start a thread: {error}") from error
-    return thread

@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing
-from functools import partial
+from functools import partial, wraps
+from inspect import iscoroutinefunction
 from itertools import chain
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
-from ._bulk import Bulk, Item
 from ._call import Call
-from ._errors import CallError, InvalidRequest, PoolinferError
-from ._limits import refuse
-from ._prompt import Prompt
+from ._errors import InvalidRequest
+from ._map import Mapped, as_request, give, mapped
+from ._normalize import normalize_at_once
 from ._requests import Chat, ChatInput, ChatOptions, Embed, EmbedOptions, Raw, RawOptions
 from ._results import Embedding, Response
 from ._stats import PoolStats
 from ._texts import Parts, split
 
-_Mapped: TypeAlias = ChatInput | Chat | Raw | Embed
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]
+_FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
+
+
+def _says_what_is_missing(request: type[Chat | Raw | Embed], name: str) -> Callable[[_FunctionT], _FunctionT]:
+    """Have a method say what its request says when the first argument is missing, or is called something else."""
+
+    def wrap(function: _FunctionT) -> _FunctionT:
+        @wraps(function)
+        def call(self: Calls, *args: Any, **options: Any) -> Any:
+            if not args and name not in options:
+                request(**options)
+            return function(self, *args, **options)
+
+        @wraps(function)
+        async def call_async(self: Calls, *args: Any, **options: Any) -> Any:
+            return await call(self, *args, **options)
+
+        return cast("_FunctionT", call_async if iscoroutinefunction(function) else call)
+
+    return wrap
 
 
 class Calls(ABC):
@@ -70,18 +89,22 @@ class Calls(ABC):
     def stats(self) -> PoolStats:
         """A snapshot of what the pool does and has done."""
 
+    @_says_what_is_missing(Chat, "prompt")
     def chat(self, prompt: ChatInput, **options: Unpack[ChatOptions]) -> Response:
         """Answer a chat and wait for it. Options: see `Chat`; errors: see `submit` and `Call.result`."""
         return self.submit(Chat(prompt, **options))._answer("`await achat(..)`")
 
+    @_says_what_is_missing(Chat, "prompt")
     async def achat(self, prompt: ChatInput, **options: Unpack[ChatOptions]) -> Response:
         """`chat` for async code (asyncio and trio)."""
         return await self.submit(Chat(prompt, **options))
 
+    @_says_what_is_missing(Raw, "prompt")
     def raw(self, prompt: str, **options: Unpack[RawOptions]) -> Response:
         """Continue a text and wait for it. Options: see `Raw`."""
         return self.submit(Raw(prompt, **options))._answer("`await araw(..)`")
 
+    @_says_what_is_missing(Raw, "prompt")
     async def araw(self, prompt: str, **options: Unpack[RawOptions]) -> Response:
         """`raw` for async code (asyncio and trio)."""
         return await self.submit(Raw(prompt, **options))
@@ -90,14 +113,16 @@ class Calls(ABC):
     def embed(self, input: str, **options: Unpack[EmbedOptions]) -> Embedding: ...  # type: ignore[overload-overlap]
     @overload
     def embed(self, input: Iterable[str], **options: Unpack[EmbedOptions]) -> list[Embedding]: ...
+    @_says_what_is_missing(Embed, "input")
     def embed(
         self, input: str | Iterable[str], **options: Unpack[EmbedOptions]
     ) -> Embedding | list[Embedding]:
         """Turn one text into a vector, or several into as many, in order.
 
         Args:
-            input: one text, or any iterable of texts. More than 256 texts (or a million characters) become
-                several calls, of which at most four are open at a time; `timeout` is for all of them together.
+            input: one text, or any iterable of texts, which may be empty. More than 256 texts (or a million
+                characters) become several calls, of which at most four are open at a time; `timeout` is for all
+                of them together.
             options: see `Embed`.
 
         Raises:
@@ -105,7 +130,10 @@ class Calls(ABC):
             Exception: what a call raised; the others are cancelled. An `InvalidRequest` names ``input[i]``.
         """
         parts = split(input)
-        first, second = next(parts), next(parts, None)
+        first, second = next(parts, None), next(parts, None)
+        if first is None:
+            normalize_at_once(Embed("x", **options))  # for its errors
+            return []
         if second is None:
             return self.submit(Embed(first.texts, **options))._answer("`await aembed(..)`")  # type: ignore[no-any-return]
         several = Parts(self.submit, options)
@@ -116,25 +144,30 @@ class Calls(ABC):
     async def aembed(self, input: str, **options: Unpack[EmbedOptions]) -> Embedding: ...  # type: ignore[overload-overlap]
     @overload
     async def aembed(self, input: Iterable[str], **options: Unpack[EmbedOptions]) -> list[Embedding]: ...
+    @_says_what_is_missing(Embed, "input")
     async def aembed(
         self, input: str | Iterable[str], **options: Unpack[EmbedOptions]
     ) -> Embedding | list[Embedding]:
         """`embed` for async code (asyncio and trio)."""
         parts = split(input)
-        first, second = next(parts), next(parts, None)
+        first, second = next(parts, None), next(parts, None)
+        if first is None:
+            normalize_at_once(Embed("x", **options))  # for its errors
+            return []
         if second is None:
             return await self.submit(Embed(first.texts, **options))  # type: ignore[no-any-return]
         several = Parts(self.submit, options)
         async with aclosing(several.bulk(chain((first, second), parts)).arun(several.give)) as run:
             return [found async for vectors in run for found in vectors]
 
+    @_says_what_is_missing(Chat, "prompt")
     def stream(self, prompt: ChatInput | Chat | Raw, **options: Unpack[ChatOptions]) -> Call[Response]:
         """Start a chat (or a request made before) and return its call, to read piece by piece.
 
         ``for piece in pool.stream(..)`` in sync code, ``async for`` in async code. Dropping the iterator half
         way cancels the call; after the last piece, ``call.result()`` is the whole `Response`.
         """
-        request = _as_request(prompt, options)
+        request = as_request(prompt, options)
         if isinstance(request, Embed):
             raise InvalidRequest(
                 "prompt: an Embed request has no pieces to stream; use submit", field="prompt"
@@ -172,7 +205,7 @@ class Calls(ABC):
     @overload
     def map(
         self,
-        prompts: Iterable[_Mapped],
+        prompts: Iterable[Mapped],
         *,
         window: int | None = None,
         progress: bool = False,
@@ -183,7 +216,7 @@ class Calls(ABC):
     ) -> Iterator[Any]: ...
     def map(
         self,
-        prompts: Iterable[_Mapped],
+        prompts: Iterable[Mapped],
         *,
         window: int | None = None,
         progress: bool = False,
@@ -194,23 +227,29 @@ class Calls(ABC):
     ) -> Iterator[Any]:
         """Results for many prompts, with a bounded number of calls at a time.
 
+        Unlike `concurrent.futures.Executor.map`, it submits nothing until the first result is asked for, and
+        between two results only as much as there is room for in `window`. Dropping the iterator cancels what is
+        open.
+
         Args:
             prompts: chat prompts or requests; any iterable, read only as far as needed.
             window: most calls submitted and not yet yielded; None for a few more than the pool has slots.
-            progress: whether to show a progress bar (needs ``pip install 'poolinfer[progress]'``).
+            progress: whether to show a progress bar of the results (needs ``pip install 'poolinfer[progress]'``).
             ordered: whether results come in the order of the prompts; False for each as soon as it is there.
             return_exceptions: whether the error of a prompt (`InvalidRequest`, `CallError`) is yielded in place of
                 its result, and the others go on. What ends the pool ends the map, too.
             with_prompts: whether to yield pairs of a prompt, as it was given, and its result.
-            options: for prompts that are not requests; see `Chat`.
+            options: those of `Chat`, for every prompt; checked at once. A request among the prompts has options of
+                its own: beside any given here it is refused, at its place, since they would not count for it.
 
         Raises:
-            InvalidRequest: `prompts` is a single prompt, or `window` no number of calls.
+            InvalidRequest: `prompts` is a single prompt or an async iterable, `window` no number of calls, or an
+                option is unknown or out of bounds.
             Exception: what a call raised, at its place; the others are cancelled. Its ``index`` and ``prompt``
                 say which one it was.
         """
-        bulk = self._map(prompts, options, window, progress, ordered)
-        return bulk.run(partial(_give, return_exceptions, with_prompts))
+        bulk = mapped(self, prompts, options, window, progress, ordered)
+        return bulk.run(partial(give, return_exceptions, with_prompts))
 
     @overload
     def amap(
@@ -243,7 +282,7 @@ class Calls(ABC):
     @overload
     def amap(
         self,
-        prompts: Iterable[_Mapped],
+        prompts: Iterable[Mapped],
         *,
         window: int | None = None,
         progress: bool = False,
@@ -254,7 +293,7 @@ class Calls(ABC):
     ) -> AsyncIterator[Any]: ...
     def amap(
         self,
-        prompts: Iterable[_Mapped],
+        prompts: Iterable[Mapped],
         *,
         window: int | None = None,
         progress: bool = False,
@@ -264,64 +303,5 @@ class Calls(ABC):
         **options: Unpack[ChatOptions],
     ) -> AsyncIterator[Any]:
         """`map` for async code (asyncio and trio)."""
-        bulk = self._map(prompts, options, window, progress, ordered)
-        return bulk.arun(partial(_give, return_exceptions, with_prompts))
-
-    def _map(
-        self,
-        prompts: Iterable[_Mapped],
-        options: ChatOptions,
-        window: int | None,
-        progress: bool,
-        ordered: bool,
-    ) -> Bulk:
-        if not isinstance(prompts, Iterable) or isinstance(
-            prompts, str | bytes | bytearray | Mapping | Prompt
-        ):
-            refuse(
-                "prompts", prompts, "give a list or another iterable of prompts; chat answers a single one"
-            )
-        if window is not None and (not isinstance(window, int) or isinstance(window, bool) or window < 1):
-            refuse("window", window, "use None or an int from 1, a number of calls")
-        return Bulk(
-            _show_progress(prompts) if progress else prompts,
-            submit=lambda prompt: self.submit(_as_request(prompt, options)),
-            window=lambda: max(1, min(window or 2 * max(8, self._slots()), self.max_queue)),
-            ordered=ordered,
-            patient=True,
-            instead="`async for` over `amap(..)`",
-        )
-
-
-def _give(return_exceptions: bool, with_prompts: bool, item: Item) -> Any:
-    """What a map yields for an item that has ended."""
-    outcome = item.outcome()
-    if isinstance(outcome, InvalidRequest | CallError):
-        outcome.index, outcome.prompt = item.index, item.given
-        outcome.args = (f"{outcome.message} (prompts[{item.index}])",)
-    if isinstance(outcome, PoolinferError) and not (
-        return_exceptions and isinstance(outcome, InvalidRequest | CallError)
-    ):
-        raise outcome
-    return (item.given, outcome) if with_prompts else outcome
-
-
-def _as_request(prompt: _Mapped, options: ChatOptions) -> Chat | Raw | Embed:
-    if not isinstance(prompt, Chat | Raw | Embed):
-        return Chat(prompt, **options)
-    if options:
-        raise InvalidRequest(
-            f"{next(iter(options))}: options go into the request itself when one is given",
-            field=next(iter(options)),
-        )
-    return prompt
-
-
-def _show_progress(prompts: Iterable[_Mapped]) -> Iterable[_Mapped]:
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise InvalidRequest(
-            "progress: a progress bar needs tqdm; pip install 'poolinfer[progress]'", field="progress"
-        ) from error
-    return tqdm(prompts)  # type: ignore[no-any-return,unused-ignore]
+        bulk = mapped(self, prompts, options, window, progress, ordered)
+        return bulk.arun(partial(give, return_exceptions, with_prompts))

@@ -41,6 +41,8 @@ _SETTLED = ("running", "broken", "closing", "closed")
 _CLOSED = "the pool is closed; make a new one"
 # What a callback that still runs gets when the grace is over.
 _CALLBACK_SECONDS = 5.0
+# What all pools together get when the interpreter ends; to kill a worker that does not listen takes ten.
+_EXIT_SECONDS = 30.0
 
 #: Makes the executor when the pool starts.
 Make: TypeAlias = Callable[[], Executor]
@@ -75,6 +77,11 @@ class Core:
         self._failure: PoolinferError | None = None
         # When accepted calls must have ended (monotonic seconds), once the pool is to close.
         self._close_by: float | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether `start` need not wait: the executor is ready, or never will be."""
+        return self.state in _SETTLED
 
     def start(self) -> None:
         """Start, and wait until the executor is ready.
@@ -179,26 +186,37 @@ class Core:
         self.check_process()
         return self._dispatcher.stats(self.state)
 
-    def close(self, grace: float) -> None:
+    def close(self, grace: float, patience: float | None = None) -> bool:
         """Take no more calls, let accepted ones end within `grace` seconds, cancel the rest, give all back.
 
         In a forked child nothing happens: the pool is the parent's.
+
+        Args:
+            grace: seconds.
+            patience: most seconds to wait for all of this; None for as long as it takes.
+
+        Returns:
+            False when `patience` was over first.
         """
         if self._foreign:
-            return
+            return True
         if isinstance(threading.current_thread(), OwnThread):
-            raise PoolError("close() was called from one of the pool's own threads, which it would wait for")
+            raise PoolError(
+                "close() was called from one of the pool's own threads, which it would wait for; call it from"
+                " another thread: a callback may start one, or tell the one that made the pool"
+            )
         self._ask_to_close(grace)
         with self._changed:
             never_begun = self.state == "new"
             if never_begun:
                 self.state = "closed"
                 self._changed.notify_all()
-            self._changed.wait_for(lambda: self.state == "closed")
+            closed = self._changed.wait_for(lambda: self.state == "closed", patience)
         if never_begun:
             # The conductor of a call accepted just now will find the pool closed, and go.
             self._dispatcher.fail_all(_closed)
             self._close_callbacks()
+        return closed
 
     def abandon(self) -> None:
         """Close soon; takes no lock, so any finaliser may call it."""
@@ -316,8 +334,15 @@ _running: weakref.WeakSet[Core] = weakref.WeakSet()
 
 def _close_all() -> None:
     """At exit: end calls and threads while Python still works, so that none dies inside the engine."""
-    for core in list(_running):
-        core.close(0.0)
+    cores = [core for core in list(_running) if core.is_running]
+    for core in cores:
+        core.abandon()
+    end = time.monotonic() + _EXIT_SECONDS
+    stuck = [core for core in cores if not core.close(0.0, max(0.0, end - time.monotonic()))]
+    if stuck:
+        _log.error(
+            "pools that are not closed %.1f s after the end of the program: %d", _EXIT_SECONDS, len(stuck)
+        )
 
 
 atexit.register(_close_all)

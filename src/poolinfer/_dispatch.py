@@ -14,7 +14,6 @@ Waiters of a call are freed the moment it is cancelled or expires. Its slot is f
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import threading
 from collections import deque
@@ -24,6 +23,7 @@ from queue import Empty, SimpleQueue
 
 from ._admission import Admission
 from ._checker import Checker
+from ._deadlines import Deadlines
 from ._errors import (
     CallCancelled,
     EngineError,
@@ -62,7 +62,7 @@ class Dispatcher:
         self.checker = Checker(self._queue, self._lock, self._end, self._dispatch)
         self._live: dict[int, Ticket] = {}
         self._given: dict[int, Ticket] = {}
-        self._deadlines: list[tuple[float, int, Ticket]] = []
+        self._deadlines = Deadlines()
         self._counters = Counters()
         self._executor: Executor | None = None
         #: The executor's, when last looked at: callers never ask it, a signal handler may interrupt its locks.
@@ -114,7 +114,11 @@ class Dispatcher:
                 self._bell.get_nowait()
 
     def pump(self) -> float | None:
-        """Do what is due; seconds until the next deadline, or None."""
+        """Do what is due; seconds until the next deadline, or None.
+
+        Gives one call to the executor, which may take long for a large request, and rings for the next one, so
+        that deadlines and cancels come in between.
+        """
         if self._waiting() >= self._queue.max_queue:
             self._look()
         # Counted before arrivals are read: every call that these are about has arrived then.
@@ -130,7 +134,7 @@ class Dispatcher:
             self._cancels.popleft()
         while (due := self._next_deadline()) is not None and due.deadline <= self._clock():
             self._give_up(due, due.expired())
-        self._dispatch()
+        self._dispatch(once=True)
         return None if due is None else max(0.0, due.deadline - self._clock())
 
     def _take_arrivals(self) -> None:
@@ -140,8 +144,7 @@ class Dispatcher:
             self._live[ticket.job.id] = ticket
             self._queue.push(ticket)
             self._counters.accept(ticket.created)
-            if ticket.deadline != _NEVER:
-                self._watch(ticket)
+            self._deadlines.watch(ticket, len(self._live))
 
     def open(self, executor: Executor) -> None:
         """Begin to give calls to an executor that is ready."""
@@ -154,7 +157,8 @@ class Dispatcher:
         self._look()
         with self._lock:
             self._room += 1
-        self._dispatch()
+        # Not done here: the executor's thread has more to do than to fill all of it.
+        self.wake()
 
     def _look(self) -> None:
         """See how many slots the executor has."""
@@ -203,22 +207,14 @@ class Dispatcher:
         with self._lock:
             seconds = max(0.1, self._counters.mean_latency() * waiting / max(1, len(self._given)))
         return PoolFull(
-            f"{waiting} calls wait already (max_queue={self._queue.max_queue}); try again in {seconds:.1f} s, or"
+            f"the queue is full (max_queue={self._queue.max_queue}); try again in {seconds:.1f} s, or"
             " make the pool with a larger max_queue",
             retry_after=seconds,
         )
 
-    def _watch(self, ticket: Ticket) -> None:
-        if len(self._deadlines) > 2 * len(self._live) + 64:
-            self._deadlines = [entry for entry in self._deadlines if not entry[2].ended]
-            heapq.heapify(self._deadlines)
-        heapq.heappush(self._deadlines, (ticket.deadline, ticket.job.id, ticket))
-
     def _next_deadline(self) -> Ticket | None:
         with self._lock:
-            while self._deadlines and self._deadlines[0][2].ended:
-                heapq.heappop(self._deadlines)
-            return self._deadlines[0][2] if self._deadlines else None
+            return self._deadlines.next()
 
     def _give_up(self, ticket: Ticket, error: PoolinferError) -> None:
         """End a call for its owner, and ask the executor to end it too."""
@@ -260,7 +256,7 @@ class Dispatcher:
                 # The waiter's event loop is closed: nobody is left to read.
                 self.cancel(ticket, "the call's reader is gone")
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, once: bool = False) -> None:
         """Give waiting calls to the executor until it refuses; one thread at a time, the others rely on it."""
         while (chosen := self._choose()) is not None:
             executor, ticket, room = chosen
@@ -271,6 +267,9 @@ class Dispatcher:
                 self._settle(ticket, accepted, room)
             if accepted and ticket.ended:
                 executor.cancel(ticket.job.id)
+            if accepted and once:
+                self.wake()
+                return
 
     def _choose(self) -> tuple[Executor, Ticket, int] | None:
         with self._lock:

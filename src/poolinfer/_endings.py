@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import anyio
 from typing_extensions import Self
 
-from ._call import Call, bounded
+from ._call import Call, bounded, check_timeout
 from ._limits import refuse
 from ._wake import Wake, loop_waker, thread_waker, warn_in_event_loop
 
@@ -67,8 +67,12 @@ class Endings:
 class AsCompleted(Generic[ResultT], Iterator[Call[ResultT]], AsyncIterator[Call[ResultT]]):
     """What `as_completed` returns: an iterator, sync and async."""
 
-    def __init__(self, calls: Iterable[Call[ResultT]], timeout: float | None) -> None:
-        self._open: dict[int, Call[ResultT]] = dict(enumerate(dict.fromkeys(calls)))
+    def __init__(
+        self, calls: Iterable[Call[ResultT]], timeout: float | None, instead: str = "`async for`"
+    ) -> None:
+        check_timeout(timeout)
+        self._open: dict[int, Call[ResultT]] = dict(enumerate(dict.fromkeys(_checked(calls))))
+        self._instead = instead
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._endings = Endings()
@@ -84,7 +88,7 @@ class AsCompleted(Generic[ResultT], Iterator[Call[ResultT]], AsyncIterator[Call[
         while self._open:
             if (found := self._take()) is not None:
                 return found
-            warn_in_event_loop("`async for`")
+            warn_in_event_loop(self._instead)
             self._endings.wait(self._left())
         raise StopIteration
 
@@ -125,6 +129,7 @@ def as_completed(calls: Iterable[Call[ResultT]], timeout: float | None = None) -
         timeout: seconds, from now, until the last one must have come.
 
     Raises:
+        InvalidRequest: `calls` is a single call, or holds what is none.
         TimeoutError: by the iterator: `timeout` passed first. The calls go on.
     """
     return AsCompleted(calls, timeout)
@@ -153,14 +158,14 @@ def wait(
         return_when: ``"ALL_COMPLETED"``, ``"FIRST_COMPLETED"`` or ``"FIRST_EXCEPTION"``.
 
     Raises:
-        InvalidRequest: `return_when` is none of these.
+        InvalidRequest: `return_when` is none of these; `calls` is a single call, or holds what is none.
     """
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
         refuse("return_when", return_when, "use 'ALL_COMPLETED', 'FIRST_COMPLETED' or 'FIRST_EXCEPTION'")
-    not_done = set(calls)
+    not_done = set(_checked(calls))
     done = {call for call in not_done if call.done()}
     not_done -= done
-    pending = AsCompleted(not_done, timeout)
+    pending = AsCompleted(not_done, timeout, "`async for` over `as_completed(..)`, or `await`")
     try:
         while not_done and not _is_enough(done, return_when):
             call = next(pending)
@@ -171,6 +176,21 @@ def wait(
     finally:
         pending.forget()
     return DoneAndNotDone(done, not_done)
+
+
+def _checked(calls: Iterable[Call[ResultT]]) -> list[Call[ResultT]]:
+    """The calls as a list.
+
+    Raises:
+        InvalidRequest: it is a single call, whose iterator would read its text, or something in it is no call.
+    """
+    if isinstance(calls, Call) or not isinstance(calls, Iterable):
+        refuse("calls", calls, "give a list or another iterable of calls; for a single one use its result()")
+    found = list(calls)
+    for index, call in enumerate(found):
+        if not isinstance(call, Call):
+            refuse(f"calls[{index}]", call, "use calls, as submit and stream return them")
+    return found
 
 
 def _is_enough(done: set[Call[Any]], return_when: str) -> bool:

@@ -24,15 +24,15 @@ from ._core import Core
 from ._errors import InvalidRequest, PoolinferError
 from ._executor import Executor
 from ._lane_spec import lane_spec
-from ._limits import check_option, refuse
+from ._limits import check_option
 from ._model import Model
 from ._normalize import normalize_at_once
 from ._options import options_of
-from ._place import Place, PlaceName, Share, check_lane, refuse_options
+from ._place import Place, PlaceName, Share, check_executor, check_lane, refuse_options
 from ._pool_log import describe
 from ._requests import Chat, Embed, Raw
 from ._stats import PoolStats
-from ._wake import runs_event_loop
+from ._wake import runs_event_loop, warn_in_event_loop
 
 _SLOTS = 16
 
@@ -78,18 +78,20 @@ class Pool(Calls):
             None for wherever there are several slots. With ``slots=1``, only what gives the very same result is
             reused: whole pieces of `n_batch` tokens of prompts, and no answers. Models with recurrent layers or
             sliding windows never do.
-        idle_timeout: seconds without work after which a worker process beyond `min_workers` ends.
+        idle_timeout: seconds without work after which a worker process beyond `min_workers` ends; None for 60. Only
+            with `max_workers`. Threads take neither this option nor the next five.
         share: of worker processes: ``"mmap"`` keeps all weights in the mapped file, which they share; ``"repack"``
             copies part of them into a layout made for the processor, which `prefork` shares as well, while each
             worker of `process` has a copy of its own. None for the one that costs no memory: ``"mmap"`` with
             `process`, ``"repack"`` with `prefork`.
-        retries: how often a call is run again whose worker process died before anything of it was seen.
+        retries: how often a call is run again whose worker process died before anything of it was seen; None for 1.
         max_calls: calls after which a worker process is replaced; None for no bound, as for the next two.
         max_rss: bytes of memory above which a worker process is replaced between calls.
         max_age: seconds after which a worker process is replaced between calls.
 
     Raises:
-        InvalidRequest: an option is out of bounds, or says how an executor object is to run.
+        InvalidRequest: an option is out of bounds, means nothing with the executor, or says how an executor object
+            is to run.
         ModelError: `model` is a path and the file cannot be used, or this system has no such executor.
     """
 
@@ -111,9 +113,9 @@ class Pool(Calls):
         max_queue: int = 1000,
         latency_target: float = 0.25,
         prefix_cache: bool | None = None,
-        idle_timeout: float = 60.0,
+        idle_timeout: float | None = None,
         share: Share | None = None,
-        retries: int = 1,
+        retries: int | None = None,
         max_calls: int | None = None,
         max_rss: int | None = None,
         max_age: float | None = None,
@@ -142,9 +144,8 @@ class Pool(Calls):
         check_option("max_queue", max_queue)
         self._max_queue = max_queue
         self._model: Model | None = None
+        check_executor(executor)
         if not isinstance(executor, str):
-            if not all(hasattr(executor, name) for name in ("start", "submit", "cancel", "stats", "close")):
-                refuse("executor", executor, "name one, or give an object with the Executor protocol")
             refuse_options({**where, **how}, Pool)
             self._model = None if model is None else _as_model(model)
             self._executor = type(executor).__name__
@@ -186,6 +187,8 @@ class Pool(Calls):
             PoolClosed: the pool is closed.
         """
         self._core.check_process()
+        if not self._core.is_settled:
+            warn_in_event_loop("`async with`")
         self._core.start()
 
     def _submit(self, request: Chat | Raw | Embed) -> Call[Any]:
@@ -223,7 +226,14 @@ class Pool(Calls):
         when an exception ends the block. In a forked child it does nothing.
         """
         check_option("grace", grace)
-        self._core.close(grace)
+        self._close(grace, "`await aclose()`")
+
+    def _close(self, grace: float, instead: str) -> None:
+        try:
+            if self._core.is_running:
+                warn_in_event_loop(instead)
+        finally:
+            self._core.close(grace)
 
     async def aclose(self, grace: float = 30.0) -> None:
         """`close` for async code: waits in a helper thread, and never blocks the event loop."""
@@ -243,7 +253,7 @@ class Pool(Calls):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(0.0 if kind is not None else 30.0)
+        self._close(0.0 if kind is not None else 30.0, "`async with`")
 
     async def __aenter__(self) -> Self:
         try:
@@ -264,7 +274,9 @@ class Pool(Calls):
         core = getattr(self, "_core", None)
         if core is not None and core.is_running:
             core.abandon()
-            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+            # Not the repr, which asks the executor: this may run on a thread that holds the executor's lock.
+            what = f"<Pool {self._name} {core.state}>"
+            warnings.warn(f"{what} was never closed", ResourceWarning, source=self, stacklevel=2)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -272,8 +284,11 @@ class Pool(Calls):
         )
 
     def __repr__(self) -> str:
-        what = self._executor if self._model is None else repr(self._model.name)
-        return f"<Pool {what} {self._core.describe()}>"
+        return f"<Pool {self._name} {self._core.describe()}>"
+
+    @property
+    def _name(self) -> str:
+        return self._executor if self._model is None else repr(self._model.name)
 
     def _repr_html_(self) -> str:
         return self.stats()._repr_html_()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
 
 if TYPE_CHECKING:
     import numpy
@@ -186,9 +188,9 @@ def _openai_logprob(token: TokenLogprob) -> dict[str, Any]:
     return {**entry(token.token, token.text, token.logprob), "top_logprobs": top}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Embedding:
-    """One text as a vector.
+    """One text as a vector: a sequence of floats, and what numpy takes as an array.
 
     ``bytes(embedding)`` is the vector as packed little-endian float32, which is how it is stored.
 
@@ -197,7 +199,7 @@ class Embedding:
         prompt_tokens: tokens of the text.
     """
 
-    data: bytes = field(repr=False)
+    data: bytes
     prompt_tokens: int = 0
 
     @property
@@ -229,6 +231,23 @@ class Embedding:
 
     def __len__(self) -> int:
         return self.dimensions
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self.tolist())
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> float: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[float]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> float | list[float]:
+        return self.tolist()[index]
+
+    def tolist(self) -> list[float]:
+        """The vector as a list of Python floats, for JSON, say."""
+        return list(struct.unpack(f"<{self.dimensions}f", self.data))
+
+    def __repr__(self) -> str:
+        return f"Embedding(dimensions={self.dimensions}, prompt_tokens={self.prompt_tokens})"
 
     def norm(self) -> float:
         """Euclidean (L2) length of the vector."""

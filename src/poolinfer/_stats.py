@@ -86,8 +86,15 @@ class PoolStats:
     latency: Quantiles = field(default_factory=Quantiles)
 
     def __str__(self) -> str:
+        badly = {
+            "failed": self.failed,
+            "cancelled": self.cancelled,
+            "expired": self.expired,
+            "refused": self.rejected,
+        }
+        others = "".join(f" {count} {how}," for how, count in badly.items() if count)
         return (
-            f"{self.state}: {self.succeeded}/{self.accepted} calls done, {self.running} running,"
+            f"{self.state}: {self.succeeded}/{self.accepted} calls done,{others} {self.running} running,"
             f" {self.waiting} waiting, {self.busy}/{self.slots} slots busy,"
             f" {self.completion_tokens} tokens at {self.tokens_per_second:.0f}/s,"
             f" TTFT {self.ttft}, latency {self.latency}"
@@ -108,7 +115,7 @@ _COUNTED = (
 
 
 class Counters:
-    """Counts what happens to calls; its owner holds the lock."""
+    """Counts what happens to calls; its owner holds the lock, which a signal handler that reads may enter again."""
 
     def __init__(self) -> None:
         self.accepted = self.succeeded = self.failed = 0
@@ -135,6 +142,8 @@ class Counters:
             self.cached_tokens += response.usage.cached_tokens
             self.completion_tokens += response.usage.completion_tokens
             self._tokens.append((now, response.usage.completion_tokens))
+            while self._tokens[0][0] < now - _RATE_SECONDS:
+                self._tokens.popleft()
 
     def fail(self, error: PoolinferError) -> None:
         """A call ended badly."""
@@ -152,9 +161,7 @@ class Counters:
     def rate(self, now: float) -> float:
         """Tokens per second over the last 30 s, or over the pool's life when that is shorter."""
         since = now - _RATE_SECONDS
-        while self._tokens and self._tokens[0][0] < since:
-            self._tokens.popleft()
-        tokens = sum(n for _, n in self._tokens)
+        tokens = sum(n for at, n in tuple(self._tokens) if at >= since)
         span = now - max(since, self._began if self._began is not None else now)
         return tokens / span if span > 0 else 0.0
 

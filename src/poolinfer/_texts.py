@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ._bulk import Bulk, Item
 from ._call import Call
 from ._errors import DeadlineExceeded, InvalidRequest, PoolinferError
-from ._limits import number
+from ._limits import number, refuse
 from ._requests import Embed, EmbedOptions
 
 # A call of this size keeps a lane busy for a while; larger ones would only keep other calls from their turn.
@@ -33,7 +33,13 @@ class Part(NamedTuple):
 
 
 def split(input: Iterable[str]) -> Iterator[Part]:
-    """The texts in parts, at least one. What is no iterable of texts is a part by itself, and refused later."""
+    """The texts in parts; none without texts. What is no iterable of texts is a part by itself, and refused later.
+
+    Raises:
+        InvalidRequest: they are an async iterable.
+    """
+    if isinstance(input, AsyncIterable):
+        refuse("input", input, "async iterables are not taken; collect the texts in a list before")
     if not isinstance(input, Iterable) or isinstance(input, str | bytes | bytearray | memoryview | Mapping):
         yield Part(0, input)
         return
@@ -45,7 +51,7 @@ def split(input: Iterable[str]) -> Iterator[Part]:
             start, texts, size = start + len(texts), [], 0
         texts.append(text)
         size += length
-    if texts or not start:
+    if texts:
         yield Part(start, texts)
 
 

@@ -18,38 +18,46 @@ Outcome: TypeAlias = Response | Embedding | list[Embedding] | PoolinferError
 
 
 class Text:
-    """A growing string that readers follow by offset; a reader that keeps up never causes a copy."""
+    """A growing string that readers follow by offset; a reader that keeps up never causes a copy.
 
-    __slots__ = ("_parts", "length")
+    Not thread-safe, but a reader may interrupt another one, or the writer: readers never change a list of parts.
+    """
+
+    __slots__ = ("_parts",)
 
     def __init__(self) -> None:
-        self._parts: list[str] = []
-        self.length = 0
+        #: Each with the length of all text up to its end.
+        self._parts: list[tuple[int, str]] = []
+
+    @property
+    def length(self) -> int:
+        """Characters so far."""
+        return self._parts[-1][0] if self._parts else 0
 
     def append(self, part: str) -> None:
         """Add to the end."""
         if part:
-            self._parts.append(part)
-            self.length += len(part)
+            entry = self.length + len(part), part
+            self._parts.append(entry)
 
     def since(self, offset: int) -> str:
         """What follows an offset."""
-        if offset >= self.length:
+        parts = self._parts
+        length, last = parts[-1] if parts else (0, "")
+        if offset >= length:
             return ""
-        if self.length - len(self._parts[-1]) == offset:
-            return self._parts[-1]
-        self._parts = ["".join(self._parts)]
-        return self._parts[0][offset:]
+        if length - len(last) == offset:
+            return last
+        whole = "".join([part for _, part in parts])
+        self._parts = [(length, whole)]
+        return whole[offset:]
 
 
 @dataclass(slots=True)
 class Cursor:
-    """How far one reader has read."""
+    """How far one reader has read: `at` counts characters of text, of answer and of reasoning, and logprobs."""
 
-    text: int = 0
-    answer: int = 0
-    reasoning: int = 0
-    logprobs: int = 0
+    at: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 class Ticket:
@@ -78,7 +86,8 @@ class Ticket:
         self.ended: bool = False
         self.result: Response | Embedding | list[Embedding] | None = None
         self.error: PoolinferError | None = None
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler, or a finaliser, may look at the call that its thread is reading.
+        self._lock = threading.RLock()
         self._text, self._answer, self._reasoning = Text(), Text(), Text()
         self._logprobs: list[TokenLogprob] = []
         self._readers: list[Wake] = []
@@ -126,15 +135,25 @@ class Ticket:
     def read(self, cursor: Cursor) -> Chunk | None:
         """What came after a reader's cursor, which moves on; None when nothing did."""
         with self._lock:
-            chunk = Chunk(
-                self._text.since(cursor.text),
-                self._answer.since(cursor.answer),
-                self._reasoning.since(cursor.reasoning),
-                tuple(self._logprobs[cursor.logprobs :]),
-            )
-            cursor.text, cursor.answer = self._text.length, self._answer.length
-            cursor.reasoning, cursor.logprobs = self._reasoning.length, len(self._logprobs)
-        return chunk if chunk.text or chunk.answer or chunk.reasoning or chunk.logprobs else None
+            while True:
+                text, answer, reasoning, logprobs = before = cursor.at
+                chunk = Chunk(
+                    self._text.since(text),
+                    self._answer.since(answer),
+                    self._reasoning.since(reasoning),
+                    tuple(self._logprobs[logprobs:]),
+                )
+                after = (
+                    text + len(chunk.text),
+                    answer + len(chunk.answer),
+                    reasoning + len(chunk.reasoning),
+                    logprobs + len(chunk.logprobs),
+                )
+                # Unless a signal handler has read with this cursor meanwhile.
+                if cursor.at is before:
+                    cursor.at = after
+                    break
+        return chunk if after != before else None
 
     def wake_at_end(self, wake: Wake) -> bool:
         """Have `wake` called at the end; False when that is already past."""
@@ -146,11 +165,13 @@ class Ticket:
     def wake_at_news(self, cursor: Cursor, wake: Wake) -> bool:
         """Have `wake` called once when there is more to read, or at the end; False when there is already."""
         with self._lock:
-            fresh = self.ended or self._text.length > cursor.text or len(self._logprobs) > cursor.logprobs
-            fresh = fresh or self._answer.length > cursor.answer or self._reasoning.length > cursor.reasoning
+            fresh = self.ended or cursor.at != self._lengths()
             if not fresh:
                 self._readers.append(wake)
             return not fresh
+
+    def _lengths(self) -> tuple[int, int, int, int]:
+        return self._text.length, self._answer.length, self._reasoning.length, len(self._logprobs)
 
     def forget(self, wake: Wake) -> None:
         """Drop a waiter that no longer waits."""

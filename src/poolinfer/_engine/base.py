@@ -58,6 +58,11 @@ class EngineInfo:
     bos: str = ""
     eos: str = ""
 
+    @property
+    def trained_for(self) -> int:
+        """Tokens of the longest context that makes sense; 0 when nobody knows."""
+        return self.n_positions or self.n_ctx_train
+
 
 @dataclass(slots=True)
 class Batch:

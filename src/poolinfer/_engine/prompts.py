@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from .._errors import InvalidRequest
+from .._errors import CallCancelled, InvalidRequest
 from .base import Engine
 from .origin import FOREIGN, cut, origin
 from .size import check_size
@@ -77,7 +77,7 @@ class Prompter:
             )
         rendered = self._template.render(messages, tools, stop=stop)
         self._check_size(rendered)
-        tokens = self._assemble(rendered)
+        tokens = self._assemble(rendered, stop or _never)
         if tokens[: len(self._bos)] != self._bos:
             tokens = self._bos + tokens
         return Prepared(tokens, _opens_reasoning(rendered))
@@ -103,28 +103,31 @@ class Prompter:
         around = self.engine.tokenize("", add_special=True, parse_special=False)
         return bos if bos == around[: len(bos)] else []
 
-    def _assemble(self, rendered: str) -> list[int]:
+    def _assemble(self, rendered: str, stop: Callable[[], bool]) -> list[int]:
         tokens: list[int] = []
         end, strip = 0, False
         for match in self._control.meant(rendered):
             special = self._special(match.group())
-            tokens += self._plain(cut(rendered, end, match.start()), strip, special.strips_before)
+            text = cut(rendered, end, match.start())
+            tokens += self._plain(text, strip, special.strips_before, stop)
             tokens += special.ids
             end, strip = match.end(), special.strips_after
-        return tokens + self._plain(cut(rendered, end, None), strip, False)
+        return tokens + self._plain(cut(rendered, end, None), strip, False, stop)
 
-    def _plain(self, text: str, strip_start: bool, strip_end: bool) -> list[int]:
+    def _plain(self, text: str, strip_start: bool, strip_end: bool, stop: Callable[[], bool]) -> list[int]:
         """Tokens of a text between control tokens."""
         control, markers = set(self._control.forged(text)), set(self._markers.forged(text))
         if not markers:
             # A tokenizer that is told to parse no control tokens makes none, or hardly ever.
-            tokens = self._pieces(text, (), strip_start, strip_end)
+            tokens = self._pieces(text, (), strip_start, strip_end, stop)
             if not control or self.engine.info.control_ids.isdisjoint(tokens):
                 return tokens
         # Tokenizers that put a space before a text (SentencePiece) put one before each piece.
-        return self._pieces(text, control | markers, strip_start, strip_end)
+        return self._pieces(text, control | markers, strip_start, strip_end, stop)
 
-    def _pieces(self, text: str, cuts: Iterable[int], strip_start: bool, strip_end: bool) -> list[int]:
+    def _pieces(
+        self, text: str, cuts: Iterable[int], strip_start: bool, strip_end: bool, stop: Callable[[], bool]
+    ) -> list[int]:
         """Tokens of a text that is cut into pieces at some places."""
         parts = [text[a:b] for a, b in pairwise((0, *sorted(cuts), len(text)))]
         if strip_start:
@@ -133,6 +136,8 @@ class Prompter:
             parts[-1] = parts[-1].rstrip()
         tokens: list[int] = []
         for part in filter(None, parts):
+            if stop():
+                raise CallCancelled("the call ended while its prompt was tokenized")
             tokens += self.engine.tokenize(part, add_special=False, parse_special=False)
         return tokens
 
@@ -156,6 +161,10 @@ class _Special:
     ids: list[int]
     strips_before: bool
     strips_after: bool
+
+
+def _never() -> bool:
+    return False
 
 
 def _opens_reasoning(rendered: str) -> bool:

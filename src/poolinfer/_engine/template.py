@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .sandbox.runtime import Runtime
 
 #: Longest source of a template.
-MAX_SOURCE = 512 * 1024
+MAX_SOURCE = 128 * 1024
 #: Most characters of a template's own words that an error shows.
 MAX_MESSAGE = 500
 
@@ -98,9 +98,8 @@ def _compile(source: str) -> _Compiled:
 
     try:
         sandbox = Sandbox()
-        return _Compiled(
-            sandbox.from_string(source), names(sandbox, source) & {*REASONING, "reasoning_content"}
-        )
+        tree = sandbox.parse(source)
+        return _Compiled(sandbox.from_string(tree), names(tree) & {*REASONING, "reasoning_content"})
     except Exception as error:
         why = str(error)[:MAX_MESSAGE] or type(error).__name__
         raise ModelError(f"the model's chat template is not valid: {why}") from error

@@ -74,7 +74,7 @@ class ProcessExecutor:
         self._sizing = sizing if workers is None else replace(sizing, least=workers, most=workers)
         self._cancel_grace = max(cancel_grace, 2 * lane.latency_target)
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._ready: Callable[[], None] = lambda: None
         self._closing = False

@@ -70,7 +70,8 @@ class ThreadExecutor:
         self._flush = flush
         self._workers = workers
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler, or a finaliser, may ask for stats while its thread holds it.
+        self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._closing = False
         self._closed = threading.Event()

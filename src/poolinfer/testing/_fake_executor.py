@@ -68,7 +68,7 @@ class FakeExecutor:
         self.cancelled: list[int] = []
         self._reply = reply
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._emits: dict[int, Emit] = {}
         self._said: dict[int, list[str]] = {}

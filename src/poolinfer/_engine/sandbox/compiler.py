@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import CodeType
 from typing import Any
 
 from jinja2 import nodes
@@ -14,6 +15,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from .filters import FILTERS
 from .library import GLOBALS, TESTS
 from .runtime import Runtime
+
+#: Most nodes of a template. Those that models come with have 1300 at most.
+MAX_NODES = 10_000
+#: Most characters of the code that is made of a template. Python compiles about a million in a second, and lets no
+#: other thread run meanwhile. The templates that models come with make 54,000 at most.
+MAX_CODE = 256 * 1024
 
 _OPERATIONS = (
     *("add", "sub", "mul", "mod", "pow", "eq", "ne", "lt", "lteq", "gt", "gteq", "isin", "notin", "chain"),
@@ -69,6 +76,7 @@ class Generator(CodeGenerator):
         super().__init__(*args, **kwargs)
         self._sources: dict[int, int] = {}
         self._bodies: dict[int, int] = {}
+        self._tests: dict[int, int] = {}
 
     def operation(self, name: str, frame: Frame, *values: nodes.Expr | None) -> None:
         """Generate a call of a method of `Runtime`."""
@@ -92,12 +100,14 @@ class Generator(CodeGenerator):
         """Generate the code of a node."""
         if type(node) not in _KNOWN:
             self.fail(f"a chat template cannot use {type(node).__name__}", node.lineno)
-        cost = self._sources.pop(id(node), 0)
-        if not cost:
-            return super().visit(node, *args, **kwargs)
-        self.write(f"op_each({cost}, ")
+        if cost := self._sources.pop(id(node), 0):
+            self.write(f"op_each({cost}, ")
+        elif cost := self._tests.pop(id(node), 0):
+            # Paying gives None.
+            self.write(f"(op_pay({cost}) or ")
         super().visit(node, *args, **kwargs)
-        self.write(")")
+        if cost:
+            self.write(")")
 
     def blockvisit(self, nodes: Iterable[nodes.Node], frame: Frame) -> None:
         """Generate the code of some statements; those that may run often pay each time."""
@@ -110,8 +120,18 @@ class Generator(CodeGenerator):
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:  # noqa: N802
         self._bodies[id(node.body)] = _cost(node.body)
-        self._sources[id(node.iter)] = 1 + (_cost([node.test]) if node.test else 0)
+        self._sources[id(node.iter)] = 1
+        if node.test:
+            self._tests[id(node.test)] = _cost([node.test])
         super().visit_For(node, frame)
+
+    def signature(self, node: Any, frame: Frame, extra_kwargs: Any = None) -> None:
+        """Generate the arguments of a call; those that a list or a dict holds are paid for."""
+        if node.dyn_args is not None:
+            self._sources[id(node.dyn_args)] = 8
+        if node.dyn_kwargs is not None:
+            self._sources[id(node.dyn_kwargs)] = 64
+        super().signature(node, frame, extra_kwargs)
 
     def macro_body(self, node: Any, frame: Frame) -> Any:
         """Generate the code of a macro."""
@@ -210,9 +230,8 @@ class Generation(Extension):
         return nodes.Scope(body, lineno=lineno)
 
 
-def names(sandbox: Sandbox, source: str) -> frozenset[str]:
+def names(tree: nodes.Template) -> frozenset[str]:
     """All names and texts by which a template may read something of a message."""
-    tree = sandbox.parse(source)
     attributes = {node.attr for node in tree.find_all(nodes.Getattr)}
     texts = {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
     return frozenset(attributes | texts)
@@ -235,3 +254,20 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters = dict(FILTERS)
         self.tests = dict(TESTS)
         self.globals = dict(GLOBALS)
+
+    def parse(self, source: str, name: str | None = None, filename: str | None = None) -> nodes.Template:
+        """The nodes of a template.
+
+        Raises:
+            ValueError: there are too many.
+        """
+        tree = super().parse(source, name, filename)
+        for count, _ in enumerate(tree.find_all(nodes.Node)):
+            if count >= MAX_NODES:
+                raise ValueError(f"it has more than {MAX_NODES} parts")
+        return tree
+
+    def _compile(self, source: str, filename: str) -> CodeType:
+        if len(source) > MAX_CODE:
+            raise ValueError(f"it makes more than {MAX_CODE} characters of code")
+        return super()._compile(source, filename)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from jinja2.runtime import Undefined
@@ -17,6 +16,8 @@ from .runtime import Function, Runtime
 
 #: Longest number that is read from a text.
 MAX_NUMBER = 1000
+#: Most names in a path to a nested item, and most paths that things are sorted by.
+MAX_PATH = 64
 
 _WORD = re.compile(r"\w+")
 _WORD_START = re.compile(r"([-\s({\[<]+)")
@@ -38,6 +39,13 @@ def _cased(runtime: Runtime, value: Any, change: Callable[[str], str]) -> str:
     return strings.cased(runtime.pay, runtime.text(value), change)
 
 
+def _title(runtime: Runtime, value: Any) -> str:
+    text = runtime.text(value)
+    # Each word becomes a text of its own.
+    runtime.pay(strings.PIECE // 2 * len(text))
+    return strings.cased(runtime.pay, text, _titled)
+
+
 def _titled(text: str) -> str:
     return "".join(word[0].upper() + word[1:].lower() for word in _WORD_START.split(text) if word)
 
@@ -48,6 +56,7 @@ def _escape(runtime: Runtime, value: Any) -> str:
 
 def _safe(runtime: Runtime, value: Any) -> str:
     text = runtime.text(value)
+    runtime.pay(2 * len(text))
     return Safe(text, origin(text))
 
 
@@ -162,7 +171,7 @@ def _default(_: Runtime, value: Any, default_value: Any = "", boolean: bool = Fa
 
 def _getter(runtime: Runtime, attribute: Any, default: Any = None) -> Callable[[Any], Any]:
     """What takes a nested item, named by a dotted path, out of a value."""
-    names = attribute.split(".") if isinstance(attribute, str) else [] if attribute is None else [attribute]
+    names = [] if attribute is None else _parts(runtime, attribute, ".")
     path = [int(name) if isinstance(name, str) and name.isdecimal() else name for name in names]
 
     def get(value: Any) -> Any:
@@ -175,12 +184,21 @@ def _getter(runtime: Runtime, attribute: Any, default: Any = None) -> Callable[[
     return get
 
 
+def _parts(runtime: Runtime, attribute: Any, separator: str) -> list[Any]:
+    if not isinstance(attribute, str):
+        return [attribute]
+    runtime.pay(len(attribute))
+    if attribute.count(separator) >= MAX_PATH:
+        raise ValueError(f"a path of more than {MAX_PATH} names")
+    return attribute.split(separator)
+
+
 def _listed(runtime: Runtime, value: Any) -> list[Any]:
     return list(runtime.each(8, value))
 
 
 def _length(runtime: Runtime, value: Any) -> int:
-    return len(runtime.each(0, value))
+    return len(value if isinstance(value, str) else runtime.each(0, value))
 
 
 def _items(runtime: Runtime, value: Any) -> list[tuple[Any, Any]]:
@@ -219,8 +237,7 @@ def _attr(runtime: Runtime, value: Any, name: str) -> Any:
 
 
 def _sort_key(runtime: Runtime, attribute: Any, case_sensitive: bool) -> Callable[[Any], Any]:
-    names = attribute.split(",") if isinstance(attribute, str) else [attribute]
-    getters = [_getter(runtime, name) for name in names]
+    getters = [_getter(runtime, name) for name in _parts(runtime, attribute, ",")]
 
     def key(item: Any) -> Any:
         keys = [get(item) for get in getters]
@@ -296,7 +313,7 @@ FILTERS: dict[str, Callable[..., Any]] = contextual(
         **dict.fromkeys(("count", "length"), _length),
         "abs": lambda _, value: abs(value),
         "attr": _attr,
-        "capitalize": partial(_cased, change=str.capitalize),
+        "capitalize": strings.preset(_cased, change=str.capitalize),
         "dictsort": _dictsort,
         "first": _first,
         "float": _float,
@@ -306,27 +323,27 @@ FILTERS: dict[str, Callable[..., Any]] = contextual(
         "join": _join,
         "last": _last,
         "list": _listed,
-        "lower": partial(_cased, change=str.lower),
+        "lower": strings.preset(_cased, change=str.lower),
         "map": _map,
-        "max": partial(_extreme, pick=max),
-        "min": partial(_extreme, pick=min),
-        "reject": partial(_select, wanted=False),
-        "rejectattr": partial(_select, wanted=False, by_attribute=True),
+        "max": strings.preset(_extreme, pick=max),
+        "min": strings.preset(_extreme, pick=min),
+        "reject": strings.preset(_select, wanted=False),
+        "rejectattr": strings.preset(_select, wanted=False, by_attribute=True),
         "replace": _replace,
         "reverse": _reverse,
         "round": _round,
         "safe": _safe,
-        "select": partial(_select, wanted=True),
-        "selectattr": partial(_select, wanted=True, by_attribute=True),
+        "select": strings.preset(_select, wanted=True),
+        "selectattr": strings.preset(_select, wanted=True, by_attribute=True),
         "sort": _sort,
         "string": Runtime.text,
         "sum": _sum,
-        "title": partial(_cased, change=_titled),
+        "title": _title,
         "tojson": _tojson,
         "trim": _trim,
         "truncate": _truncate,
         "unique": _unique,
-        "upper": partial(_cased, change=str.upper),
+        "upper": strings.preset(_cased, change=str.upper),
         "wordcount": _wordcount,
     }
 )

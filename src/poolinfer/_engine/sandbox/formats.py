@@ -19,6 +19,16 @@ _PERCENT = re.compile(
 _NAME = re.compile(r"[.\[]")
 _STEP = re.compile(r"\.([^.\[]+)|\[([^\]]*)\]")
 _NUMBERS = re.compile(r"\d+")
+#: Most digits of a number in a format, zeros before it among them.
+_MAX_DIGITS = 9
+
+
+def _width(form: str) -> int:
+    """How wide a formatted value may become, at most."""
+    numbers = _NUMBERS.findall(form)
+    if any(len(number) > _MAX_DIGITS for number in numbers):
+        raise ValueError("a format with long numbers")
+    return sum(narrow(int(number)) for number in numbers)
 
 
 def _joined(pay: Pay, pieces: Iterator[str]) -> str:
@@ -58,8 +68,7 @@ def _percent(pay: Pay, form: str, values: Any) -> Iterator[str]:
 
 
 def _one(pay: Pay, form: str, value: Any, kind: str, source: str) -> str:
-    for number in _NUMBERS.findall(form):
-        narrow(int(number[:9]))
+    pay(_width(form))
     if kind in ("s", "r"):
         shown = dump.text(pay, value) if kind == "s" else dump.python(pay, value)
         if form in ("%s", "%r"):
@@ -115,8 +124,7 @@ def _brace(
 def _field(pay: Pay, form: str, value: Any, spec: str, conversion: str | None) -> str:
     if "{" in spec:
         raise ValueError("a format that is computed")
-    for number in _NUMBERS.findall(spec):
-        narrow(int(number[:9]))
+    pay(_width(spec))
     if conversion is not None:
         if conversion not in ("s", "r"):
             raise ValueError(f"Unknown conversion specifier {conversion}")
@@ -124,7 +132,7 @@ def _field(pay: Pay, form: str, value: Any, spec: str, conversion: str | None) -
     if not spec:
         return dump.text(pay, value)
     if isinstance(value, str):
-        pay(len(value) + sum(int(number) for number in _NUMBERS.findall(spec)))
+        pay(len(value))
         return derived(format(str.__str__(value), spec), value, form)
     return _number(pay, lambda: format(value, spec), value, form)
 

@@ -14,6 +14,7 @@ from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import Cycler, Joiner, Namespace
 
 from ..origin import derived
+from . import strings
 from .runtime import Function, Runtime
 
 #: Longest range of numbers that a template may make.
@@ -40,9 +41,11 @@ def _raise_exception(_: Runtime, message: Any) -> None:
     raise TemplateError(message if isinstance(message, str) else "the template raised an exception")
 
 
-def _strftime_now(_: Runtime, form: str) -> str:
+def _strftime_now(runtime: Runtime, form: str) -> str:
     if len(form) > MAX_FORMAT:
         raise ValueError("the format of the date is too long")
+    # What Python gives the C library to write to.
+    runtime.pay(256 * len(form))
     return derived(datetime.now().strftime(form), form)
 
 
@@ -55,8 +58,14 @@ def _plainly(test: Any) -> Callable[..., Any]:
     return lambda _, *args: test(*args)
 
 
+def _remainder(value: Any, divisor: Any) -> Any:
+    if not isinstance(value, int | float) or not isinstance(divisor, int | float):
+        raise TypeError("only numbers can be divided")
+    return value % divisor
+
+
 _PLAIN_TESTS = (
-    *("odd", "even", "divisibleby", "defined", "undefined", "none", "boolean", "false", "true", "integer"),
+    *("defined", "undefined", "none", "boolean", "false", "true", "integer"),
     *("float", "string", "mapping", "number", "sequence", "iterable", "sameas"),
 )
 
@@ -71,9 +80,12 @@ TESTS: dict[str, Callable[..., Any]] = contextual(
         **dict.fromkeys(("gt", "greaterthan", ">"), Runtime.gt),
         **dict.fromkeys(("ge", ">="), Runtime.gteq),
         "in": Runtime.isin,
+        "odd": lambda _, value: _remainder(value, 2) == 1,
+        "even": lambda _, value: _remainder(value, 2) == 0,
+        "divisibleby": lambda _, value, num: _remainder(value, num) == 0,
         "callable": lambda _, value: isinstance(value, Function | Macro | Joiner),
-        "lower": lambda runtime, value: runtime.text(value).islower(),
-        "upper": lambda runtime, value: runtime.text(value).isupper(),
+        "lower": lambda runtime, value: strings.METHODS["islower"](runtime.pay, runtime.text(value)),
+        "upper": lambda runtime, value: strings.METHODS["isupper"](runtime.pay, runtime.text(value)),
     }
 )
 

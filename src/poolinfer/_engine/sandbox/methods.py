@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from jinja2.runtime import LoopContext
@@ -87,9 +86,9 @@ def _changed(runtime: Runtime, loop: LoopContext, *values: Any) -> bool:
 
 _DICT: dict[str, Callable[..., Any]] = {
     "get": _get,
-    "items": partial(_list_of, part=dict.items),
-    "keys": partial(_list_of, part=dict.keys),
-    "values": partial(_list_of, part=dict.values),
+    "items": strings.preset(_list_of, part=dict.items),
+    "keys": strings.preset(_list_of, part=dict.keys),
+    "values": strings.preset(_list_of, part=dict.values),
     "copy": _copy,
 }
 _LIST: dict[str, Callable[..., Any]] = {"count": _count, "index": _index, "copy": _copy}

@@ -194,6 +194,8 @@ class Runtime(Context):
     def key(self, key: Any) -> Any:
         """A key of a dict, if it may be one (a nested tuple is hashed for as long as it likes)."""
         if isinstance(key, _KEYS):
+            # A dict compares a long text with its keys.
+            self.pay(1 + (len(key) // 16 if isinstance(key, str) else 0))
             return key
         if isinstance(key, Undefined):
             return type(key)
@@ -201,9 +203,10 @@ class Runtime(Context):
 
     def item(self, value: Any, key: Any) -> Any:
         """``value[key]``."""
+        self.pay(1)
         if isinstance(value, dict):
             if isinstance(key, _KEYS):
-                found = value.get(key, missing)
+                found = value.get(self.key(key), missing)
                 if found is not missing:
                     return found
         elif isinstance(value, str | list | tuple | range) and isinstance(key, int):
@@ -218,6 +221,7 @@ class Runtime(Context):
 
     def attribute(self, value: Any, name: str) -> Any:
         """``value.name``: a method, or what a dict has under that name."""
+        self.pay(1)
         code = method(value, name)
         if code is not None:
             return Function(lambda runtime, *args, **kwargs: code(runtime, value, *args, **kwargs))
@@ -267,6 +271,9 @@ class Runtime(Context):
             return function()
         if not isinstance(function, Macro | LoopContext):
             raise TypeError(f"a {type(function).__name__} cannot be called")
+        if isinstance(function, LoopContext):
+            args = tuple(self.each(1, items) for items in args)
+            kwargs = {name: self.each(1, items) for name, items in kwargs.items()}
         self._calls += 1
         if self._calls > MAX_DEPTH:
             raise RecursionError("macros call each other too deeply")

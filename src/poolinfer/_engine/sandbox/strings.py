@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from ..origin import Text, cut, derived, each_char, join
@@ -23,6 +22,20 @@ PIECE = 64
 
 _WORD = re.compile(r"\S+")
 _LINE_END = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+
+
+def preset(code: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
+    """A function with some arguments set by name, which a template's own arguments by name do not change.
+
+    Raises:
+        TypeError: when it is called with one of them.
+    """
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        # Not `partial`: there the caller's arguments win.
+        return code(*args, **settings, **kwargs)
+
+    return function
 
 
 def replace(pay: Pay, text: str, old: str, new: str, count: int = -1) -> str:
@@ -207,23 +220,23 @@ _QUESTIONS = (
 
 #: What a template may call on a text (and `format`, which needs to know more).
 METHODS: Mapping[str, Callable[..., Any]] = {
-    **{change.__name__: partial(cased, change=change) for change in _CASES},
-    **{question.__name__: partial(_ask, question=question) for question in _QUESTIONS},
+    **{change.__name__: preset(cased, change=change) for change in _CASES},
+    **{question.__name__: preset(_ask, question=question) for question in _QUESTIONS},
     "replace": replace,
     "join": joined,
     "strip": strip,
-    "lstrip": partial(strip, right=False),
-    "rstrip": partial(strip, left=False),
+    "lstrip": preset(strip, right=False),
+    "rstrip": preset(strip, left=False),
     "split": split,
     "rsplit": rsplit,
     "splitlines": splitlines,
     "partition": partition,
-    "rpartition": partial(partition, right=True),
-    "removeprefix": partial(_remove, prefix=True),
-    "removesuffix": partial(_remove, prefix=False),
-    "ljust": partial(pad, left=0),
-    "rjust": partial(pad, left=1),
-    "center": partial(pad, left=0.5),
+    "rpartition": preset(partition, right=True),
+    "removeprefix": preset(_remove, prefix=True),
+    "removesuffix": preset(_remove, prefix=False),
+    "ljust": preset(pad, left=0),
+    "rjust": preset(pad, left=1),
+    "center": preset(pad, left=0.5),
     "expandtabs": _expandtabs,
     "zfill": _zfill,
 }

@@ -1,0 +1,106 @@
+"""What a map is made of: the checks of its prompts and options, its calls, its progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sized
+from difflib import get_close_matches
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ._bulk import Bulk, Item
+from ._errors import CallError, InvalidRequest, PoolinferError, UnknownOption
+from ._limits import refuse
+from ._normalize import normalize_at_once
+from ._prompt import Prompt
+from ._requests import Chat, ChatInput, ChatOptions, Embed, Raw
+
+if TYPE_CHECKING:
+    from ._calls import Calls
+
+#: What a map takes: prompts, and requests.
+Mapped: TypeAlias = ChatInput | Chat | Raw | Embed
+#: What `map` takes beside the options of `Chat`.
+_OF_MAP = ("prompts", "window", "progress", "ordered", "return_exceptions", "with_prompts")
+
+
+def mapped(
+    calls: Calls,
+    prompts: Iterable[Mapped],
+    options: ChatOptions,
+    window: int | None,
+    progress: bool,
+    ordered: bool,
+) -> Bulk:
+    """The calls of a map over a pool or a model.
+
+    Raises:
+        InvalidRequest: an argument of the map is not acceptable.
+    """
+    if isinstance(prompts, AsyncIterable):
+        refuse("prompts", prompts, "async iterables are not taken; collect the prompts in a list before")
+    if not isinstance(prompts, Iterable) or isinstance(prompts, str | bytes | bytearray | Mapping | Prompt):
+        refuse("prompts", prompts, "give a list or another iterable of prompts; chat answers a single one")
+    _check_options(options)
+    if window is not None and (not isinstance(window, int) or isinstance(window, bool) or window < 1):
+        refuse("window", window, "use None or an int from 1, a number of calls")
+    return Bulk(
+        prompts,
+        submit=lambda prompt: calls.submit(as_request(prompt, options)),
+        window=lambda: max(1, min(window or 2 * max(8, calls._slots()), calls.max_queue)),
+        ordered=ordered,
+        patient=True,
+        instead="`async for` over `amap(..)`",
+        bar=_progress_bar(prompts) if progress else None,
+    )
+
+
+def give(return_exceptions: bool, with_prompts: bool, item: Item) -> Any:
+    """What a map yields for an item that has ended."""
+    outcome = item.outcome()
+    if isinstance(outcome, InvalidRequest | CallError):
+        outcome.index, outcome.prompt = item.index, item.given
+        outcome.args = (f"{outcome.message} (prompts[{item.index}])",)
+    if isinstance(outcome, PoolinferError) and not (
+        return_exceptions and isinstance(outcome, InvalidRequest | CallError)
+    ):
+        raise outcome
+    return (item.given, outcome) if with_prompts else outcome
+
+
+def _check_options(options: ChatOptions) -> None:
+    """Refuse options of a map that no prompt could have.
+
+    Raises:
+        InvalidRequest: an option is unknown, or out of bounds.
+    """
+    for name in options:
+        if name not in ChatOptions.__annotations__ and (near := get_close_matches(name, _OF_MAP, 1)):
+            raise UnknownOption(f"map has no option {name[:40]!r}: did you mean {near[0]}?", field=name[:40])
+    try:
+        normalize_at_once(Chat("x", **options))
+    except UnknownOption as error:
+        of_map = ", ".join(_OF_MAP[1:])
+        raise UnknownOption(f"{error.message}; map itself has {of_map}", field=error.field) from None
+
+
+def as_request(prompt: Mapped, options: ChatOptions) -> Chat | Raw | Embed:
+    """A prompt as a request; one that is a request already has its own options."""
+    if not isinstance(prompt, Chat | Raw | Embed):
+        return Chat(prompt, **options)
+    if options:
+        raise InvalidRequest(
+            f"{next(iter(options))}: options go into the request itself when one is given",
+            field=next(iter(options)),
+        )
+    return prompt
+
+
+def _progress_bar(prompts: Iterable[Mapped]) -> Callable[[], Any]:
+    """What makes a bar of as many results as there are prompts, where that is known."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise InvalidRequest(
+            "progress: a progress bar needs tqdm; pip install 'poolinfer[progress]'", field="progress"
+        ) from error
+    return partial(tqdm, total=len(prompts) if isinstance(prompts, Sized) else None)
