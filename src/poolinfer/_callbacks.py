@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,7 +10,7 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from ._errors import PoolBroken
-from ._logs import SafeLog
+from ._logs import POOLS, SafeLog
 from ._threads import OwnThread
 
 _log = SafeLog()
@@ -89,9 +90,9 @@ def _run(callback: Callback) -> None:
 
 def _is_heard() -> bool:
     """Whether the host has chosen what becomes of an error in our log: a handler, or a level that drops it."""
-    if not _log.isEnabledFor(logging.ERROR):
+    if not logging.getLogger(POOLS).isEnabledFor(logging.ERROR):
         return True
-    logger: logging.Logger | None = _log
+    logger: logging.Logger | None = logging.getLogger(POOLS)
     while logger is not None:
         if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
             return True
