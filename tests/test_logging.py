@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from poolinfer import CallCancelled, DeadlineExceeded, Model, Pool, Raw, _dispatch
+from poolinfer import CallCancelled, Chat, DeadlineExceeded, Model, Pool, Raw, _dispatch
 from poolinfer._engine.llama_log import Lines
 from poolinfer._frames import FrameReader, Logged, frame, read_from_worker
 from poolinfer._logs import Forwarder, repeat
@@ -124,6 +124,26 @@ def test_a_filter_that_raises_ends_no_call_and_no_pool(log: pytest.LogCaptureFix
         assert pool.stats().state == "closed"
     finally:
         logger.removeFilter(refuse)
+
+
+def test_a_handler_that_raises_ends_none_of_a_pools_threads(log: pytest.LogCaptureFixture) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError("a handler of the host")
+
+    def fail() -> None:
+        raise ValueError("a callback of the host")
+
+    logger, handler = logging.getLogger("poolinfer"), Broken()
+    logger.addHandler(handler)
+    try:
+        with Pool(executor=FakeExecutor(lambda request: "yes")) as pool:
+            later = threading.Event()
+            pool.submit(Chat("Hello")).add_done_callback(lambda _: fail())
+            pool.submit(Chat("Hello")).add_done_callback(lambda _: later.set())
+            assert later.wait(30)
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_llama_cpp_is_silent_until_its_logger_has_a_level(tiny: Model, log: pytest.LogCaptureFixture) -> None:

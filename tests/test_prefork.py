@@ -6,7 +6,9 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from test_process_faults import WAIT, crash_pool, make_executor, wait_up
@@ -84,6 +86,31 @@ def test_F13_without_a_zygote_to_be_had_the_pool_breaks(tmp_path):
         wait_until(lambda: pool.stats().state == "broken", timeout=WAIT)
         with pytest.raises(PoolBroken, match="SIGSEGV"):
             pool.raw("hello")
+
+
+def test_F13_a_zygote_that_dies_again_and_again_waits_until_it_is_wanted():
+    with crash_pool(prefork=True) as (pool, executor):
+        for _ in range(4):
+            wait_until(lambda: (found := executor._spawner._zygote) and found.up, "the zygote is up", WAIT)
+            _kill_zygote(executor)
+        found = SimpleQueue()
+        executor._supervisor.call(lambda: found.put(executor.zygote))
+        assert found.get(timeout=WAIT) is None
+        assert pool.raw("hello", timeout=WAIT).text == "hello"
+        os.kill(executor.pids[0], signal.SIGKILL)
+        wait_until(lambda: executor.zygote is not None, timeout=WAIT)
+        assert pool.raw("hello", timeout=WAIT).text == "hello"
+
+
+def test_F13_a_zygote_that_is_stopped_holds_up_no_closing(monkeypatch):
+    monkeypatch.setattr(zygote, "_STUCK_SECONDS", 1000.0)
+    monkeypatch.setattr(zygote, "_STOPPED_SECONDS", 0.2)
+    with crash_pool(prefork=True) as (_, executor):
+        os.kill(executor.zygote, signal.SIGSTOP)
+        pid = executor.pids[0]
+        began = time.monotonic()
+    assert time.monotonic() - began < 8
+    assert not zygote._runs(pid)
 
 
 def test_F13_a_zygote_that_does_not_answer_is_replaced(monkeypatch):

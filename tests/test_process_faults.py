@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -217,11 +218,11 @@ def test_F08_an_engine_from_elsewhere_is_refused():
 
 
 def test_F09_a_crash_loop_breaks_the_pool():
-    with crash_pool(workers=2, slots=1, retries=0, knobs={"step_delay": 0.01}) as (pool, executor):
-        calls = [pool.submit(Raw(f"{n}!SEGV@0")) for n in range(6)]
-        for call in calls:
-            with pytest.raises((WorkerLost, PoolBroken)):
-                call.result(WAIT)
+    with crash_pool(patience=Patience(restarts=RestartPolicy(first=0.01))) as (pool, executor):
+        for n in range(4):
+            wait_up(executor)
+            os.kill(executor.pids[0], signal.SIGSEGV)
+            wait_until(lambda n=n: executor.stats().crashed == n + 1, timeout=WAIT)
         with pytest.raises(PoolBroken, match="SIGSEGV"):
             pool.raw("hello", timeout=WAIT)
         wait_until(lambda: not executor.pids, timeout=WAIT)
@@ -286,6 +287,17 @@ def test_F09_bad_requests_do_not_break_the_pool():
         assert not executor.stats().broken
 
 
+@pytest.mark.parametrize(("at", "retries"), [(3, 1), (0, 0)], ids=["seen", "not run again"])
+def test_F09_bad_requests_that_do_not_run_again_do_not_break_the_pool_either(at, retries):
+    with crash_pool(workers=2, retries=retries, knobs={"step_delay": 0.01}) as (pool, executor):
+        for n in range(5):
+            with pytest.raises(WorkerLost):
+                pool.raw(f"number {n} !SEGV@{at}", timeout=WAIT)
+        assert pool.raw("hello", timeout=WAIT).text == "hello"
+        assert executor.stats().crashed == 5
+        assert not executor.stats().broken
+
+
 def test_F11_a_call_that_kills_in_mid_stream_is_refused_after_two_workers():
     with crash_pool(knobs={"step_delay": 0.03}) as (pool, executor):
         for text in ("the first !SEGV@9", "the second !SEGV@9"):
@@ -317,11 +329,25 @@ def test_F11_an_equal_call_that_ends_well_is_suspected_no_more():
             call = pool.submit(Raw("hello"))
             reader = iter(call)
             assert next(reader).text
-            os.kill(executor.pids[0], signal.SIGKILL)
+            os.kill(executor.pids[0], signal.SIGSEGV)
             with pytest.raises(WorkerLost) as lost:
                 call.result(WAIT)
             assert not lost.value.suspect
             assert pool.raw("hello", timeout=WAIT).text == "hello"
+
+
+def test_F11_a_kill_from_outside_makes_no_call_a_suspect():
+    with crash_pool(slots=2, knobs={"step_delay": 0.05}) as (pool, executor):
+        for n in range(2):
+            call = pool.submit(Raw("a popular prompt"))
+            reader = iter(call)
+            assert next(reader).text
+            os.kill(executor.pids[0], signal.SIGKILL)
+            with pytest.raises(WorkerLost):
+                call.result(WAIT)
+            wait_until(lambda n=n: executor.stats().crashed == n + 1, timeout=WAIT)
+            wait_up(executor)
+        assert pool.raw("a popular prompt", timeout=WAIT).text == "a popular prompt"
 
 
 def test_P4_a_call_of_which_nothing_was_seen_runs_again():
@@ -361,6 +387,29 @@ def test_F63_garbage_from_a_worker_costs_the_worker():
             pool.raw("hello !GARBAGE@3")
         wait_up(executor)
         assert pool.raw("hello").text == "hello"
+
+
+def test_a_log_handler_that_raises_costs_no_worker_and_no_call():
+    class Broken(logging.Handler):
+        def emit(self, record):
+            raise RuntimeError(f"a handler of the host: {record.getMessage()}")
+
+    logger, handler = logging.getLogger("poolinfer"), Broken()
+    logger.addHandler(handler)
+    try:
+        with crash_pool(slots=2) as (pool, executor):
+            with pytest.raises(WorkerLost):
+                pool.raw("hello !SEGV@1", timeout=WAIT)
+            if PREFORK:
+                zygote = executor.zygote
+                os.kill(zygote, signal.SIGKILL)
+                wait_until(lambda: executor.zygote not in (None, zygote), timeout=WAIT)
+            assert pool.raw("hello", timeout=WAIT).text == "hello"
+            executor._supervisor.call(lambda: 1 / 0)
+            with pytest.raises(PoolBroken, match="ZeroDivisionError"):
+                pool.raw("hello !HANG@0", timeout=WAIT)
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_a_request_too_long_to_send_fails_by_itself(monkeypatch):

@@ -8,6 +8,7 @@ from test_supervisor import QUICK, FakeWorker
 from poolinfer import Chunk, Embed, Raw, Response, WorkerLost
 from poolinfer._events import Done, Failed, Job, Started
 from poolinfer._executor import ExecutorStats
+from poolinfer._executors import seats
 from poolinfer._executors.child import Exit
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._frames import Boot, Burst, Cancel, Ping, Pong, Submit, Up
@@ -117,6 +118,54 @@ def test_calls_that_run_again_do_so_one_by_one(stage):
     stage.worker.die(Exit(1))
     # Now it is known whose fault it was.
     assert witnesses[1].wait(20).detail["suspect"]
+
+
+def _suspect(stage: _Stage) -> None:
+    """Job 1 is lost after its text was seen; then job 2 has the next worker."""
+    _, lost = stage.bench.submit(Raw("bad"))
+    stage.worker.say(Burst(((1, Started(3)), (1, Chunk("text")))))
+    wait_until(lambda: len(lost.events) == 2)
+    stage.worker.die(Exit(signal=11))
+    assert lost.wait(20).kind == "WorkerLost"
+    wait_until(lambda: len(stage.workers) == 2)
+    wait_until(lambda: stage.executor.stats().workers == 1)
+    stage.bench.submit(Raw("long"))
+    assert stage.hear().job.id == 2
+
+
+def test_F11_a_call_that_needs_a_worker_of_its_own_holds_up_no_other(stage):
+    _suspect(stage)
+    _, again = stage.bench.submit(Raw("bad"))
+    _, other = stage.bench.submit(Raw("other"))
+    assert stage.hear().job.id == 4
+    stage.worker.say(Burst(((4, DONE),)))
+    assert other.wait(20) == DONE
+    stage.worker.say(Burst(((2, DONE),)))
+    assert stage.hear().job.id == 3
+    assert stage.bench.try_submit(Raw("beside it")) is None
+    stage.worker.say(Burst(((3, DONE),)))
+    assert again.wait(20) == DONE
+
+
+def test_F11_only_a_few_such_calls_are_accepted(stage):
+    _suspect(stage)
+    assert [stage.bench.try_submit(Raw("bad")) is not None for _ in range(3)] == [True, True, False]
+    for job_id in (2, 3):
+        stage.worker.say(Burst(((job_id, DONE),)))
+        assert stage.hear().job.id == job_id + 1
+    stage.worker.say(Burst(((4, DONE),)))
+    wait_until(lambda: stage.executor.stats().busy == 0)
+
+
+def test_F11_a_worker_becomes_empty_for_a_call_that_has_waited_for_long(stage, monkeypatch):
+    monkeypatch.setattr(seats, "_DRAIN_SECONDS", 0.0)
+    _suspect(stage)
+    _, again = stage.bench.submit(Raw("bad"))
+    assert stage.bench.try_submit(Raw("other")) is None
+    stage.worker.say(Burst(((2, DONE),)))
+    assert stage.hear().job.id == 3
+    stage.worker.say(Burst(((3, DONE),)))
+    assert again.wait(20) == DONE
 
 
 def test_a_cancel_of_a_call_that_waits_to_run_again(stage):

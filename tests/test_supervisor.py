@@ -14,16 +14,16 @@ from io import FileIO
 import pytest
 from test_channel import CORRUPT
 
-from poolinfer import ModelError, PoolClosed
+from poolinfer import ModelError, PoolClosed, _worker
 from poolinfer._environment import scrub
-from poolinfer._events import Failed, Job, Started
+from poolinfer._events import Failed, Started
 from poolinfer._executor import ExecutorStats
 from poolinfer._executors import ladder
 from poolinfer._executors.channel import Channel, Output
 from poolinfer._executors.child import Child, Exit
 from poolinfer._executors.ladder import Death, Patience, PatientClock
 from poolinfer._executors.quarantine import Quarantine
-from poolinfer._executors.restarts import Blame, RestartPolicy, Restarts
+from poolinfer._executors.restarts import RestartPolicy, Restarts
 from poolinfer._executors.supervisor import Supervisor
 from poolinfer._frames import BootFailed, Burst, FrameReader, Ping, Pong, Stop, Up, frame, read_to_worker
 from poolinfer._requests import Chat
@@ -128,6 +128,7 @@ class Stage:
 
     def on_down(self, worker, death):
         self.deaths.append(death)
+        return False
 
     def on_broken(self, reason):
         self.broken.append(reason)
@@ -201,9 +202,8 @@ def test_F63_a_corrupt_frame_costs_the_worker(stage, data):
     assert stage.workers[0].signals[0] == signal.SIGKILL
 
 
-@pytest.mark.parametrize("early", [Pong(ExecutorStats()), Burst(())])
-def test_F63_a_worker_that_is_not_up_has_nothing_to_say(stage, early):
-    stage.greet = lambda worker: worker.say(early, Up())
+def test_F63_a_worker_that_is_not_up_has_nothing_to_say(stage):
+    stage.greet = lambda worker: worker.say(Burst(()), Up())
     with pytest.raises(ModelError, match="protocol"):
         stage.supervisor.start()
 
@@ -290,6 +290,18 @@ def test_F09_workers_that_boot_no_more_break_it(stage):
     assert len(stage.workers) <= 5
 
 
+def test_calls_end_even_when_the_supervisor_s_thread_does(stage):
+    def ends_threads():
+        raise SystemExit
+
+    stage.supervisor.start()
+    stage.supervisor.call(ends_threads)
+    wait_until(lambda: stage.broken)
+    assert "SystemExit" in stage.broken[0]
+    wait_until(lambda: signal.SIGKILL in stage.workers[0].signals)
+    stage.supervisor.close()
+
+
 def test_F02_a_worker_without_progress_is_killed(stages):
     stage = stages(patience=Patience(stuck=0.3, stop=0.2, term=0.1, tick=0.05, restarts=RestartPolicy(0)))
     stage.supervisor.start()
@@ -333,6 +345,46 @@ def test_F02_a_worker_that_answers_nothing_is_killed_long_before_one_without_pro
         assert "not answered" in stage.deaths[0].why
         assert stopped.signals[0] == signal.SIGTERM
         assert not well.signals
+
+
+def test_F02_a_worker_that_is_stopped_while_it_boots_is_replaced(stages):
+    stage = stages(2, Patience(silent_boot=0.5, term=0.1, tick=0.05))
+    stage.supervisor.start()
+    stage.greet = lambda worker: None
+    stage.workers[0].die(Exit(1))
+    wait_until(lambda: len(stage.workers) == 3)
+    stopped = stage.workers[2]
+    stage.greet = lambda worker: worker.say(Up())
+    wait_until(lambda: len(stage.workers) == 4)
+    assert signal.SIGTERM in stopped.signals
+
+
+def test_a_worker_that_boots_for_long_and_answers_is_left_alone(stages):
+    stage = stages(1, Patience(silent_boot=0.6, tick=0.05))
+    stage.greet = lambda worker: None
+    threading.Thread(target=stage.supervisor.start, daemon=True).start()
+    wait_until(lambda: stage.workers)
+    until = time.monotonic() + 1.2
+    while time.monotonic() < until:
+        while not isinstance(stage.workers[0].hear(), Ping):
+            pass
+        stage.workers[0].say(Pong(ExecutorStats()))
+    stage.workers[0].say(Up())
+    wait_until(lambda: stage.up)
+    assert not stage.workers[0].signals
+
+
+def test_a_worker_answers_before_its_engine_is_loaded():
+    said = []
+
+    class Link:
+        say = said.append
+
+        def flush(self):
+            said.append("sent")
+
+    _worker.Worker(Link(), None).take(Ping())
+    assert said == [Pong(ExecutorStats()), "sent"]
 
 
 def test_F52_workers_outlive_a_pause_of_the_whole_host(stages, monkeypatch):
@@ -409,18 +461,17 @@ def test_close_without_a_start(stage):
 
 def test_restarts_wait_longer_and_longer_until_it_is_too_much():
     restarts = Restarts(RestartPolicy(most=3, period=30, first=1, longest=3), jitter=lambda: 0.5)
-    assert [restarts.died(n, Blame()) for n in range(3)] == [0, 1, 2]
-    assert restarts.died(3, Blame()) is None
-    assert restarts.died(60, Blame()) == 0
+    assert [restarts.died(n, busy=False) for n in range(3)] == [0, 1, 2]
+    assert restarts.died(3, busy=False) is None
+    assert restarts.died(60, busy=False) == 0
 
 
-def test_F09_a_death_counts_when_no_request_is_to_blame():
-    restarts = Restarts(RestartPolicy(most=1, period=30, first=1), jitter=lambda: 0.5)
-    on_trial, guilty = Blame({7}), Blame({7}, guilty=True)
-    assert [restarts.died(n, blame) for n, blame in enumerate((Blame(), on_trial, guilty))] == [0, 0, 0]
-    on_trial.suspects.clear()
-    assert restarts.delay(4) is None
-    assert restarts.delay(30.5) == 0
+def test_F09_a_death_at_work_is_made_good_and_never_too_many():
+    policy = RestartPolicy(most=1, period=30, first=0.1, longest_busy=1)
+    restarts = Restarts(policy, jitter=lambda: 0.5)
+    assert [restarts.died(n / 10, busy=True) for n in range(7)] == [0, 0.1, 0.2, 0.4, 0.8, 1, 1]
+    assert restarts.died(1, busy=False) == 1
+    assert restarts.died(2, busy=False) is None
 
 
 def test_slow_failures_to_boot_do_not_go_on_for_ever():
@@ -446,25 +497,19 @@ def test_F52_a_pause_of_the_whole_host_does_not_count():
 def test_quarantine_knows_content_not_options():
     now = [0.0]
     quarantine = Quarantine(600, lambda: now[0])
-    deaths = [Blame(), Blame()]
-    quarantine.add(Chat("poison", timeout=3), deaths[:1])
-    assert quarantine.blames(Chat("poison", priority=2)) == deaths[:1]
-    assert deaths[0].counts
-    quarantine.add(Chat("poison"), deaths)
-    assert quarantine.blames(Chat("poison")) == deaths
-    assert not any(death.counts for death in deaths)
-    assert not quarantine.blames(Chat("poison", max_tokens=2))
+    for deaths in (1, 2):
+        quarantine.add(Chat("poison", timeout=3), deaths)
+        assert quarantine.deaths(Chat("poison", priority=2)) == deaths
+    assert not quarantine.deaths(Chat("poison", max_tokens=2))
     now[0] = 601.0
-    assert not quarantine.blames(Chat("poison"))
+    assert not quarantine.deaths(Chat("poison"))
 
 
 def test_quarantine_forgets_what_ended_well():
     quarantine = Quarantine()
-    deaths = [Blame({7})]
-    quarantine.add(Chat("slow"), deaths)
-    quarantine.judge(Job(7, Chat("slow", timeout=9)), deaths, well=True)
-    assert deaths[0].counts
-    assert not quarantine.blames(Chat("slow"))
+    quarantine.add(Chat("slow"), 1)
+    quarantine.forget(Chat("slow", timeout=9))
+    assert not quarantine.deaths(Chat("slow"))
 
 
 def test_the_environment_of_a_worker_has_no_secrets():

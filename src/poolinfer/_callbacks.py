@@ -10,9 +10,10 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from ._errors import PoolBroken
+from ._logs import POOLS, SafeLog
 from ._threads import OwnThread
 
-_log = logging.getLogger("poolinfer")
+_log = SafeLog()
 
 #: What is left to do once a call has ended.
 Callback: TypeAlias = Callable[[], object]
@@ -89,9 +90,9 @@ def _run(callback: Callback) -> None:
 
 def _is_heard() -> bool:
     """Whether the host has chosen what becomes of an error in our log: a handler, or a level that drops it."""
-    if not _log.isEnabledFor(logging.ERROR):
+    if not logging.getLogger(POOLS).isEnabledFor(logging.ERROR):
         return True
-    logger: logging.Logger | None = _log
+    logger: logging.Logger | None = logging.getLogger(POOLS)
     while logger is not None:
         if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
             return True

@@ -7,7 +7,6 @@ loader starts the executor, which may take long, and ends.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
@@ -30,13 +29,14 @@ from ._errors import (
     fresh,
 )
 from ._executor import Executor
+from ._logs import SafeLog
 from ._pool_log import log_closed, log_started
 from ._requests import Chat, Embed, Raw
 from ._stats import PoolStats
 from ._threads import OwnThread
 from ._ticket import Ticket
 
-_log = logging.getLogger("poolinfer")
+_log = SafeLog()
 _SETTLED = ("running", "broken", "closing", "closed")
 _CLOSED = "the pool is closed; make a new one"
 # What a callback that still runs gets when the grace is over.

@@ -15,7 +15,6 @@ Waiters of a call are freed the moment it is cancelled or expires. Its slot is f
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from ._errors import (
 )
 from ._events import Event, Job, Started
 from ._executor import Executor, ExecutorStats
+from ._logs import SafeLog
 from ._pool_log import log_ended
 from ._requests import Chat, Embed, Raw
 from ._results import Chunk, Response
@@ -42,7 +42,7 @@ from ._stats import Counters, PoolStats
 from ._ticket import Outcome, Ticket
 from ._wake import Wake
 
-_log = logging.getLogger("poolinfer")
+_log = SafeLog()
 _NEVER = float("inf")
 
 
@@ -244,7 +244,7 @@ class Dispatcher:
         if self._shut is not None and not self._live:
             self.wake()
         self._wake(ticket, wakes)
-        if _log.isEnabledFor(logging.DEBUG):
+        if _log.debugs:
             log_ended(ticket, outcome, now)
         return True
 

@@ -41,6 +41,40 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " if char == "\t" else "?" for char in cut)
 
 
+class SafeLog:
+    """A logger for poolinfer's own threads: what handlers and filters of the host raise is dropped.
+
+    A handler that raises is a fault of the host's log, and must not become one of its calls.
+    """
+
+    def __init__(self, name: str = POOLS) -> None:
+        self._logger = logging.getLogger(name)
+
+    @property
+    def debugs(self) -> bool:
+        """Whether lines at DEBUG are wanted."""
+        return self._logger.isEnabledFor(logging.DEBUG)
+
+    def warning(self, message: str, *arguments: object) -> None:
+        """See `logging.Logger.warning`."""
+        self._log(logging.WARNING, message, arguments)
+
+    def error(self, message: str, *arguments: object) -> None:
+        """See `logging.Logger.error`."""
+        self._log(logging.ERROR, message, arguments)
+
+    def exception(self, message: str, *arguments: object) -> None:
+        """See `logging.Logger.exception`."""
+        self._log(logging.ERROR, message, arguments, with_error=True)
+
+    def _log(
+        self, level: int, message: str, arguments: tuple[object, ...], *, with_error: bool = False
+    ) -> None:
+        with suppress(Exception):
+            # The line is of whoever called this object.
+            self._logger.log(level, message, *arguments, exc_info=with_error, stacklevel=3)
+
+
 def say(name: str, level: int, message: str, *arguments: object) -> None:
     """Log, whatever becomes of it: a filter of the host that raises must not end a thread of the pool."""
     with suppress(Exception):

@@ -35,6 +35,7 @@ from typing import Any, NoReturn, TypeAlias
 from ._engine.base import Engine
 from ._errors import EngineError, ModelError, PoolinferError
 from ._events import Done, Event, Failed, Job
+from ._executor import ExecutorStats
 from ._executors.thread import ThreadExecutor
 from ._frames import (
     Boot,
@@ -171,15 +172,15 @@ class Worker:
         """One message of the host; called by the reader, so it must not block."""
         if isinstance(message, Boot | Stop):
             self._todo.put(message)
+        elif isinstance(message, Ping):
+            self._link.say(Pong(ExecutorStats()) if self._inner is None else self._pong(self._inner))
+            self._link.flush()
         elif self._inner is None:
             raise EngineError("the host sent work before the engine was loaded")
         elif isinstance(message, Submit):
             self._submit(self._inner, message.job)
         elif isinstance(message, Cancel):
             self._inner.cancel(message.job_id)
-        elif isinstance(message, Ping):
-            self._link.say(self._pong(self._inner))
-            self._link.flush()
 
     def _pong(self, inner: ThreadExecutor) -> Pong:
         return Pong(replace(inner.stats(), memory=self._memory))

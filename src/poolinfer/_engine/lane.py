@@ -7,13 +7,13 @@ Calls join and leave between steps. How much of prompts and texts a step may com
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
 from .._errors import EngineError, PoolinferError
+from .._logs import SafeLog
 from .._spec import LaneSpec
 from .base import Engine, EngineAborted, EngineFault
 from .embedder import Embedder, EmbedTask
@@ -21,7 +21,7 @@ from .generator import Generator, LaneCounters
 from .pace import EvenPace, Pace
 from .slot import Slot, Task
 
-_log = logging.getLogger("poolinfer")
+_log = SafeLog()
 _WAIT_SHARE = 0.05
 _WAIT_MOST = 0.005
 _LONG_STEP = 0.005

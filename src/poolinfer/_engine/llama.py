@@ -8,7 +8,6 @@ parallel region would hang for ever. `load` refuses there.
 from __future__ import annotations
 
 import io
-import logging
 import os
 import sys
 import threading
@@ -18,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from .._errors import ForkedPool, ModelError, PoolClosed
+from .._logs import SafeLog
 from .._spec import LaneSpec, ModelSpec
 from .llama_engine import LlamaEngine
 from .llama_log import LlamaLog
@@ -258,7 +258,7 @@ def _check_unchanged(spec: ModelSpec) -> None:
 def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool], repack: bool) -> Any:
     _check_unchanged(spec)
     if spec.n_gpu_layers and not api.llama_supports_gpu_offload():
-        logging.getLogger("poolinfer").warning(
+        SafeLog().warning(
             "n_gpu_layers is %d, but this llama-cpp-python finds no GPU: all layers stay on the CPU; install one"
             " that was built for the GPU, or leave n_gpu_layers out",
             spec.n_gpu_layers,

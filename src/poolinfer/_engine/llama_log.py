@@ -8,7 +8,7 @@ import logging
 import threading
 from typing import Any
 
-from .._logs import LLAMA, llama_level, printable
+from .._logs import LLAMA, llama_level, printable, say
 from .llama_context import stopping_here
 
 _log = logging.getLogger(LLAMA)
@@ -74,4 +74,4 @@ class LlamaLog:
             # What llama.cpp calls an error is none when we stopped the step ourselves.
             shown = logging.DEBUG if stopping_here() else number
             if _log.isEnabledFor(shown):
-                _log.log(shown, "%s", printable(line.rstrip()))
+                say(LLAMA, shown, "%s", printable(line.rstrip()))

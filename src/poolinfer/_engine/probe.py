@@ -31,10 +31,10 @@ from typing_extensions import Self
 
 from .._environment import interpreter, scrub
 from .._errors import ModelError, PoolClosed
-from .._logs import LLAMA
+from .._logs import LLAMA, SafeLog
 from .._spec import LaneSpec, ModelSpec
 
-_log = logging.getLogger("poolinfer")
+_log = SafeLog()
 # The steps that a child announces.
 _FILE, _FILE_SOUND, _AMX, _AMX_WORKS = "file", "file sound", "amx", "amx works"
 # How long a child may take, and how slow the disk may be from which it reads the weights.

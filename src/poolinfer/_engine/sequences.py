@@ -8,18 +8,18 @@ as soon as there is room.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 
 from .._errors import ModelError
+from .._logs import SafeLog
 from .._spec import LaneSpec
 from .base import Batch, Context, Engine, EngineFault
 from .capacity import Bounds, Capacity, padded
 from .prefix import Place, PrefixCache, Wait
 from .slot import Slot
 
-_log = logging.getLogger("poolinfer")
+_log = SafeLog()
 
 
 class Sequences:

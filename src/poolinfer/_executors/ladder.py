@@ -12,7 +12,7 @@ from .._errors import ModelError, PoolinferError, WorkerLost
 from .._events import Failed
 from .child import Child, Exit, Process
 from .line import Line
-from .restarts import Blame, RestartPolicy
+from .restarts import RestartPolicy
 
 _NEVER = float("inf")
 _LONGEST_STEP = 2.0
@@ -30,6 +30,7 @@ class Patience:
         silent: for its next message, since it answers each ping. Less than `stuck`, which a slow step may take:
             only a worker that was stopped, or C code that keeps the interpreter lock, says nothing for so long. Not
             less than this: a machine that swaps may leave a process alone for seconds.
+        silent_boot: likewise, while it boots, when it loads libraries under the interpreter lock.
         stop: for a worker to end when asked, before SIGTERM.
         term: from SIGTERM to SIGKILL.
         linger: from the end of a worker's socket to SIGKILL.
@@ -41,6 +42,7 @@ class Patience:
     boot: float = 600.0
     stuck: float = 60.0
     silent: float = 10.0
+    silent_boot: float = 60.0
     stop: float = 3.0
     term: float = 1.0
     linger: float = 1.0
@@ -78,14 +80,17 @@ class Death:
         tail: the last of what it printed.
         why: why it was ended by us, or ``""``.
         expected: whether it ended by our wish.
-        blame: whose fault it is.
     """
 
     status: Exit
     tail: str
     why: str = ""
     expected: bool = False
-    blame: Blame = field(default_factory=Blame, compare=False)
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether somebody else killed it: an operator, a system that stops, or the out-of-memory killer."""
+        return not self.why and self.status.signal in (signal.SIGKILL, signal.SIGTERM)
 
     def __str__(self) -> str:
         if self.why:
@@ -184,9 +189,12 @@ class Worker:
         """What it has not done in time, or ``""``."""
         if self.state == "booting" and now >= self.heard + patience.boot:
             return f"it was not up within {patience.boot} s"
-        if self.state == "up" and now >= self.answered + patience.silent:
-            silent = f"it has not answered for {patience.silent} s"
-            return f"{silent}: it is stopped, or native code keeps its interpreter lock"
+        if not self.pid:
+            # It waits to be forked, and cannot answer yet.
+            self.answered = now
+        silent = patience.silent_boot if self.state == "booting" else patience.silent
+        if self.state in ("booting", "up") and now >= self.answered + silent:
+            return f"it has not answered for {silent} s: it is stopped, or native code keeps its interpreter lock"
         if self.state == "up" and now >= self.heard + patience.stuck:
             return f"it has made no progress for {patience.stuck} s"
         return ""

@@ -23,8 +23,8 @@ class Owner(Protocol):
         """A worker that is up said something; WireError if it may not say that."""
         ...
 
-    def on_down(self, worker: Worker, death: Death) -> None:
-        """A worker that was up has ended; `death.blame` is the owner's to fill."""
+    def on_down(self, worker: Worker, death: Death) -> bool:
+        """A worker that was up has ended; whether it had work."""
         ...
 
     def on_broken(self, reason: str) -> None:

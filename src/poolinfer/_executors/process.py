@@ -82,7 +82,6 @@ class ProcessExecutor:
         self._broken = ""
         self._crashed = self._recycled = 0
         self._jobs: dict[int, Entry] = {}
-        self._again: dict[int, Entry] = {}
         self._seats = Seats(lane.slots)
         self._routes = lane.prefix_cache and self._sizing.most > 1
         self._quarantine = Quarantine()
@@ -109,21 +108,24 @@ class ProcessExecutor:
         """See `poolinfer._executor.Executor.submit`."""
         self._check_process()
         entry = Entry(job, emit, path(job.request) if self._routes else ())
-        entry.blames = self._quarantine.blames(job.request)
+        entry.deaths = self._quarantine.deaths(job.request)
         with self._lock:
             if self._closing:
                 return False
             refusal = self._refusal(entry)
-            seat = None if refusal else self._choose(entry)
+            seat = None if refusal else self._seats.choose(entry, self._supervisor.now)
             if refusal is None and seat is None:
                 self._supervisor.call(self._grow)
-                return False
+                # One that needs a worker of its own waits here for it, and not before all others; a few may.
+                if not entry.deaths or len(self._seats.waiting) >= self._boot.lane.slots:
+                    return False
+                self._seats.wait(entry, self._supervisor.now)
             self._jobs[job.id] = entry
             if seat is not None:
                 seat.take(entry)
-        if seat is None:
-            self._supervisor.call(lambda: self._fail(entry, refusal or PoolBroken(self._broken)))
-        else:
+        if refusal is not None:
+            self._supervisor.call(lambda: self._fail(entry, refusal))
+        elif seat is not None:
             self._send(entry, seat)
         return True
 
@@ -182,10 +184,6 @@ class ProcessExecutor:
             return WorkerLost("refused: it has been in the death of two workers", suspect=True)
         return None
 
-    def _choose(self, entry: Entry) -> Seat | None:
-        """The seat for a job. One that may be deadly has it alone, and an empty one is kept for re-runs."""
-        return self._seats.choose(entry, waiting=bool(self._again) and not entry.deaths)
-
     def _send(self, entry: Entry, seat: Seat) -> None:
         try:
             data = frame(Submit(entry.job))
@@ -223,7 +221,7 @@ class ProcessExecutor:
             for job_id, event in message.events:
                 self._deliver(seat, job_id, event)
 
-    def on_down(self, worker: Worker, death: Death) -> None:
+    def on_down(self, worker: Worker, death: Death) -> bool:
         """Run again what may be, and fail the rest."""
         with self._lock:
             seat = self._seats.remove(worker.number)
@@ -235,6 +233,7 @@ class ProcessExecutor:
             if error is not None:
                 self._fail(entry, error)
         self._place_again()
+        return bool(entries)
 
     def on_broken(self, reason: str) -> None:
         """Every job fails; so does each that is still to come, so that none waits for ever."""
@@ -292,23 +291,23 @@ class ProcessExecutor:
         entry.leave()
         if death.expected:
             return CallCancelled("the call was cancelled" if entry.cancelled else "the pool was closed")
-        entry.blames.append(death.blame)
+        entry.deaths += 1
         if entry.deaths == 1 and self._retries and not (entry.seen or entry.cancelled or self._broken):
-            death.blame.suspects.add(entry.job.id)
-            self._again[entry.job.id] = entry
+            self._seats.wait(entry, self._supervisor.now)
             return None
-        self._quarantine.add(entry.job.request, entry.blames)
+        if entry.deaths > 1 or not death.from_outside:
+            self._quarantine.add(entry.job.request, entry.deaths)
         return CallCancelled("the call was cancelled") if entry.cancelled else death.lost(entry.deaths > 1)
 
     def _place_again(self) -> None:
         """Give re-runs the workers that are free for them."""
-        for entry in list(self._again.values()):
+        for entry in list(self._seats.waiting.values()):
             with self._lock:
-                if entry.job.id not in self._again:
+                if entry.job.id not in self._seats.waiting:
                     continue
-                seat = None if entry.cancelled else self._choose(entry)
+                seat = None if entry.cancelled else self._seats.choose(entry, self._supervisor.now)
                 if seat is not None:
-                    del self._again[entry.job.id]
+                    del self._seats.waiting[entry.job.id]
                     seat.take(entry)
             if entry.cancelled:
                 self._fail(entry, CallCancelled("the call was cancelled"))
@@ -324,15 +323,14 @@ class ProcessExecutor:
         with self._lock:
             if self._jobs.pop(entry.job.id, None) is not entry:
                 return
-            self._again.pop(entry.job.id, None)
+            self._seats.waiting.pop(entry.job.id, None)
             seat = entry.leave()
             if seat is not None:
                 self._served(seat)
             if not self._jobs:
                 self._idle.notify_all()
-        if entry.blames:
-            self._quarantine.judge(entry.job, entry.blames, well=isinstance(event, Done))
-            self._supervisor.judge()
+        if entry.deaths and isinstance(event, Done):
+            self._quarantine.forget(entry.job.request)
         if seat is not None and seat.retiring and not seat.jobs:
             self._supervisor.retire(seat.worker)
         self._place_again()

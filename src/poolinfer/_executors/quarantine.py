@@ -1,20 +1,20 @@
 """Requests that have been in the deaths of workers, known for a while by what they ask for.
 
 After two deaths a request is refused. After one that it did not run again after, the next request that asks for the
-same runs alone: if it was to blame, that costs nobody else, and if not, it is forgotten.
+same runs alone: if it was to blame, that costs nobody else, and if not, it is forgotten. A kill from outside says
+nothing about a request and is not remembered, unless it was the second death of one call: then two workers may have
+run out of memory with it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
-from .._events import Job
 from .._requests import Chat, Embed, Raw
 from .._wire import encode
-from .restarts import Blame
 
 _SECONDS = 600.0
 
@@ -25,29 +25,24 @@ class Quarantine:
     def __init__(self, seconds: float = _SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._known: dict[bytes, tuple[float, list[Blame]]] = {}
+        self._known: dict[bytes, tuple[float, int]] = {}
 
-    def add(self, request: Chat | Raw | Embed, blames: Sequence[Blame]) -> None:
-        """Remember this request for its deaths; from the second on it is refused, and they count no more."""
+    def add(self, request: Chat | Raw | Embed, deaths: int) -> None:
+        """Remember this request for so many deaths; from the second on it is refused."""
         now = self._clock()
         self._known = {key: known for key, known in self._known.items() if known[0] > now}
-        self._known[_digest(request)] = now + self._seconds, list(blames)
-        for blame in blames:
-            blame.guilty = blame.guilty or len(blames) > 1
+        self._known[_digest(request)] = now + self._seconds, deaths
 
-    def blames(self, request: Chat | Raw | Embed) -> list[Blame]:
+    def deaths(self, request: Chat | Raw | Embed) -> int:
         """The deaths that this request is remembered for; two and it is refused."""
         if not self._known:
-            return []
-        until, blames = self._known.get(_digest(request), (0.0, []))
-        return list(blames) if until > self._clock() else []
+            return 0
+        until, deaths = self._known.get(_digest(request), (0.0, 0))
+        return deaths if until > self._clock() else 0
 
-    def judge(self, job: Job, blames: Sequence[Blame], well: bool) -> None:
-        """A call with deaths to its name has ended; if `well`, its request is forgotten."""
-        for blame in blames:
-            blame.suspects.discard(job.id)
-        if well:
-            self._known.pop(_digest(job.request), None)
+    def forget(self, request: Chat | Raw | Embed) -> None:
+        """It has ended well."""
+        self._known.pop(_digest(request), None)
 
 
 def _digest(request: Chat | Raw | Embed) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,12 +10,14 @@ from pathlib import Path
 
 from .._events import Event, Job, Started
 from .._executor import Emit, ExecutorStats
+from .._logs import SafeLog
 from .._results import Chunk
 from .ladder import Worker
-from .restarts import Blame
 from .routing import Trail, choose
 
-_log = logging.getLogger("poolinfer")
+_log = SafeLog()
+#: How long a job may wait for a worker of its own before one takes no other jobs until it is empty.
+_DRAIN_SECONDS = 5.0
 
 
 class Entry:
@@ -26,27 +27,26 @@ class Entry:
         job: it.
         path: how it begins; see `poolinfer._executors.routing`.
         seat: where it runs, or None while it waits to run again.
-        blames: the deaths of workers that had it, or an equal request.
+        deaths: how many workers died with it, or with an equal request.
         started: whether `Started` was said; `seen`: whether any of its text was.
         cancelled: whether its end is wanted.
         kill_at: when the worker that ignores this is killed.
+        waits_since: since when it has waited for a worker of its own.
     """
 
-    __slots__ = ("_emit", "blames", "cancelled", "job", "kill_at", "path", "seat", "seen", "started")
+    __slots__ = (
+        *("_emit", "cancelled", "deaths", "job", "kill_at"),
+        *("path", "seat", "seen", "started", "waits_since"),
+    )
 
     def __init__(self, job: Job, emit: Emit, path: tuple[int, ...] = ()) -> None:
         self.job = job
         self.path = path
         self._emit = emit
         self.seat: Seat | None = None
-        self.blames: list[Blame] = []
+        self.deaths = 0
         self.started = self.seen = self.cancelled = False
-        self.kill_at = float("inf")
-
-    @property
-    def deaths(self) -> int:
-        """How many workers died with it."""
-        return len(self.blames)
+        self.kill_at = self.waits_since = float("inf")
 
     def emit(self, event: Event) -> None:
         """Say an event; what a listener raises is its own affair."""
@@ -108,12 +108,13 @@ class Seat:
         """Whether it has room for a job; `waiting`: others are to run again, for which it keeps empty."""
         if self.retiring or self.worker.state != "up" or self.worker.why:
             return False
-        if entry.deaths or waiting:
-            return not self.jobs if entry.deaths else 0 < len(self.jobs) < slots and not self._taken_alone
-        return len(self.jobs) < slots and not self._taken_alone
+        if entry.deaths:
+            return not self.jobs
+        return int(waiting) <= len(self.jobs) < slots and not self.taken_alone
 
     @property
-    def _taken_alone(self) -> bool:
+    def taken_alone(self) -> bool:
+        """Whether it has a job that is to cost nobody else."""
         return any(entry.deaths for entry in self.jobs.values())
 
     def serve(self, now: float) -> None:
@@ -130,11 +131,16 @@ class Seat:
 
 
 class Seats(dict[int, Seat]):
-    """The seats of all workers that are up, by the workers' numbers."""
+    """The seats of all workers that are up, by the workers' numbers.
+
+    Attributes:
+        waiting: jobs that may be deadly and wait for a worker of their own, by id.
+    """
 
     def __init__(self, slots: int) -> None:
         super().__init__()
         self._slots = slots
+        self.waiting: dict[int, Entry] = {}
         self._past: list[ExecutorStats] = []
 
     @property
@@ -142,10 +148,29 @@ class Seats(dict[int, Seat]):
         """Whether one is about to go."""
         return any(seat.retiring for seat in self.values())
 
-    def choose(self, entry: Entry, waiting: bool) -> Seat | None:
-        """The seat for a job, of those that it `fits`; see `poolinfer._executors.routing`."""
-        fitting = [seat for seat in self.values() if seat.fits(entry, self._slots, waiting)]
+    def wait(self, entry: Entry, now: float) -> None:
+        """Have a job wait for an empty seat."""
+        entry.waits_since = now
+        self.waiting[entry.job.id] = entry
+
+    def choose(self, entry: Entry, now: float) -> Seat | None:
+        """The seat for a job, of those that it `fits`; see `poolinfer._executors.routing`.
+
+        One that may be deadly has it alone. While such a job waits, an empty seat is kept for it; once it has
+        waited for long, the seat with the least to do is left to become empty.
+        """
+        first = None if entry.deaths else next(iter(self.waiting.values()), None)
+        fitting = [seat for seat in self.values() if seat.fits(entry, self._slots, first is not None)]
+        if first is not None and now >= first.waits_since + _DRAIN_SECONDS:
+            draining = self._draining()
+            fitting = [seat for seat in fitting if seat is not draining]
         return choose(fitting, entry.path, self._slots)
+
+    def _draining(self) -> Seat | None:
+        """The seat that is empty next, if it gets no more; None where one that is taken alone will be."""
+        if any(seat.taken_alone for seat in self.values()):
+            return None
+        return min(self.values(), key=lambda seat: seat.load, default=None)
 
     def remove(self, number: int) -> Seat:
         """Take the seat of a worker away; what it has done goes on counting."""

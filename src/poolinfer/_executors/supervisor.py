@@ -9,15 +9,14 @@ It knows nothing of language models. A worker is ``booting``, ``up``, ``stopping
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from .._errors import ModelError, PoolClosed, PoolError, PoolinferError
-from .._frames import BootFailed, Logged, Ping, Stop, Up, frame, read_from_worker
-from .._logs import repeat
+from .._frames import BootFailed, Logged, Ping, Pong, Stop, Up, frame, read_from_worker
+from .._logs import SafeLog, repeat
 from .._threads import OwnThread
 from .._wire import WireError
 from .child import Exit
@@ -28,7 +27,7 @@ from .owner import Owner
 from .restarts import Restarts
 from .spawn import Spawner
 
-_log = logging.getLogger("poolinfer")
+_log = SafeLog()
 _REAP_NAP = 0.005
 
 _State: TypeAlias = Literal["new", "starting", "running", "broken", "closing", "closed"]
@@ -53,7 +52,7 @@ class Supervisor:
         self._failure: PoolinferError | None = None
         self._loop = Loop()
         self._workers: dict[int, Worker] = {}
-        self._spawned, self._next_tick, self._last = 0, 0.0, ""
+        self._spawned, self._next_tick = 0, 0.0
         self._spawn_at: list[float] = []
         self._thread = OwnThread(target=self._run, name="poolinfer-supervisor")
 
@@ -73,10 +72,7 @@ class Supervisor:
         return sum(worker.state == "up" for worker in list(self._workers.values())) == self.size
 
     def resize(self, size: int) -> None:
-        """Have another number of workers: missing ones start, and one that is retired is not replaced.
-
-        Supervisor's thread only.
-        """
+        """Have another number of workers; one that is retired is not replaced. Supervisor's thread only."""
         self.size = size
         self._spawn_at += [self.now] * (size - len(self._workers) - len(self._spawn_at))
 
@@ -150,6 +146,13 @@ class Supervisor:
         try:
             while self._workers or self._state != "closing":
                 self._turn()
+        except BaseException as error:  # no round may end so; if one does, no call is to wait for ever
+            _log.exception("the supervisor has ended")
+            self._failure = ModelError(f"the supervisor has ended: {error!r}")
+            self._owner.on_broken(str(self._failure))
+            for worker in self._workers.values():
+                worker.process.send_signal(signal.SIGKILL)
+                worker.child.close()
         finally:
             self._spawner.close()
             self._loop.close()
@@ -217,7 +220,7 @@ class Supervisor:
         why = "" if worker.exited else worker.overdue(now, self._patience)
         if why:
             self.kill(worker, why)
-        elif worker.state == "up":
+        elif worker.pid and worker.state in ("booting", "up"):
             self.post(worker, frame(Ping()))
 
     def _spawn_one(self) -> None:
@@ -255,10 +258,10 @@ class Supervisor:
                 self._greet(worker)
             else:
                 worker.failure = message.failure
-        elif worker.state == "booting":
-            raise WireError("a worker that has not booted has nothing to say")
-        else:
+        elif worker.state != "booting":
             self._owner.on_message(worker, message)
+        elif not isinstance(message, Pong):
+            raise WireError("a worker that has not booted has nothing to say")
 
     def _greet(self, worker: Worker) -> None:
         if self._state not in ("starting", "running"):
@@ -282,18 +285,15 @@ class Supervisor:
         if not worker.was_up:
             self._boot_failed(death.boot_error(worker.failure))
             return
-        self._owner.on_down(worker, death)
+        busy = self._owner.on_down(worker, death)
         if not death.expected:
             _log.warning("worker %d has ended: %s", worker.pid, death)
         if death.expected or worker.killed:
             self._again(0.0)
         else:
-            self._last = f"workers keep dying; the last one: {death}"
-            self._again(self._restarts.died(self.now, death.blame), self._last)
-
-    def judge(self) -> None:
-        """Whose fault a death was is known now: see whether too many count. Supervisor's thread only."""
-        self._again(self._restarts.delay(self.now), self._last)
+            self._again(
+                self._restarts.died(self.now, busy), f"workers keep dying while idle; the last one: {death}"
+            )
 
     def _boot_failed(self, error: PoolinferError) -> None:
         if self._state == "starting":

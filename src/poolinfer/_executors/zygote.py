@@ -11,7 +11,6 @@ its parent, so that no process id is used that may be somebody else's by now.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import time
@@ -34,17 +33,19 @@ from .._frames import (
     frame,
     read_from_zygote,
 )
-from .._logs import repeat, wanted
+from .._logs import SafeLog, repeat, wanted
 from .._wire import WireError
 from .child import Child, Exit
 from .ladder import PatientClock
 from .line import Line
 from .loop import Loop
+from .restarts import RestartPolicy, Restarts
 from .spawn import Ends, launch
 
-_log = logging.getLogger("poolinfer")
-# A zygote answers within milliseconds.
+_log = SafeLog()
+# A zygote answers within milliseconds, and one that is stopped never.
 _STUCK_SECONDS = 10.0
+_STOPPED_SECONDS = 2.0
 _END_SECONDS = 10.0
 _NAP = 0.002
 # Libraries that start threads when they are loaded are told not to: threads do not survive a fork.
@@ -138,9 +139,12 @@ class Zygote:
         elif worker.asked_at is None:
             worker.asked_at = self._clock.now
             self._line.post(frame(Reap(worker.number)))
-        elif self._clock.now - worker.asked_at > _STUCK_SECONDS:
+        elif self._is_stuck(self._clock.now - worker.asked_at):
             _log.warning("the zygote does not answer, and is ended")
             self.end()
+
+    def _is_stuck(self, silent: float) -> bool:
+        return silent > _STUCK_SECONDS or (silent > _STOPPED_SECONDS and _state(self.pid) == "T")
 
     def signal(self, worker: ForkedProcess, number: int) -> None:
         """Send a signal to a worker; one that is not forked yet will not be."""
@@ -225,10 +229,15 @@ class Zygote:
 
 def _runs(pid: int) -> bool:
     """Whether a process, which is not a child of ours, has not ended; a zombie has."""
+    return _state(pid) not in "ZX"
+
+
+def _state(pid: int) -> str:
+    """The letter of a process's state in /proc; X where there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
-        return False
+        return "X"
 
 
 class ZygoteSpawner:
@@ -239,6 +248,7 @@ class ZygoteSpawner:
         self._zygote: Zygote | None = None
         self._lost: list[Zygote] = []
         self._numbers = 0
+        self._restarts = Restarts(RestartPolicy())
 
     @property
     def pid(self) -> int | None:
@@ -261,9 +271,9 @@ class ZygoteSpawner:
         if self._zygote is not zygote:
             return
         self._zygote = None
-        if zygote.up:
-            # Loaded again now, so that the next worker has not to wait for it. One that cannot load waits until
-            # a worker is wanted, whose failure counts.
+        if zygote.up and self._restarts.died(time.monotonic(), busy=False) is not None:
+            # Loaded again now, so that the next worker has not to wait for it. One that cannot load, or dies again
+            # and again, waits until a worker is wanted, whose failure counts.
             _log.warning("the zygote has died; another one is started")
             with suppress(OSError):
                 self._zygote = self._start(loop)
