@@ -118,7 +118,9 @@ def test_F58_a_file_that_changed_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_a_model_that_computes_no_numbers_answers_with_an_error(tmp_path, temperature):
     path = write_llama(tmp_path / "nan.gguf")
-    (norm,) = (tensor for tensor in gguf.GGUFReader(path, "r+").tensors if tensor.name == "output_norm.weight")
+    (norm,) = (
+        tensor for tensor in gguf.GGUFReader(path, "r+").tensors if tensor.name == "output_norm.weight"
+    )
     norm.data[:] = np.nan
     norm.data.flush()
     with Pool(path, slots=2, n_ctx=64) as pool, pytest.raises(EngineError, match="not finite"):
