@@ -247,10 +247,10 @@ def test_more_special_tokens_than_can_be_looked_for_are_refused(
     kind: int, types_first: bool, write: Callable[[bytes], Path]
 ) -> None:
     long = [f"{i:0100}" for i in range(21_000)]
-    said = refused(write(vocabulary(long, kind, types_first=types_first)))
+    said = refused(write(vocabulary(long, kind, types_first=types_first)), within=5)
     assert "has 21,000 control and user-defined tokens of 2,100,000 bytes" in said
-    short = [f"{i:06}" for i in range((1 << 17) + 1)]
-    assert "at most 131,072 of 1,048,576 bytes" in refused(write(vocabulary(short, kind)))
+    for tokens in ([f"{i:06}" for i in range((1 << 17) + 1)], [f"{i:04}" * 25 for i in range(3000)]):
+        assert "control and user-defined tokens" in refused(write(vocabulary(tokens, kind)), within=5)
 
 
 @pytest.mark.parametrize(
