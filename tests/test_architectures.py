@@ -11,6 +11,9 @@ import pytest
 from gguf_models import WRITERS, write_llama
 
 from poolinfer import ContextOverflow, EngineError, InvalidRequest, Model, ModelError, Pool, Raw
+from poolinfer._engine import llama
+from poolinfer._engine.prompts import Prompter
+from poolinfer._spec import LaneSpec
 
 PROMPTS = [f"{'word ' * (n % 5)}prompt {n}" for n in range(12)]
 
@@ -76,7 +79,7 @@ def test_the_last_learned_position_is_used_and_none_after_it(tmp_path: Path, kin
         else:
             usage = pool.raw("." * 500, temperature=0, max_tokens=12).usage
             assert (usage.prompt_tokens, usage.completion_tokens) == (500, 12)
-        with pytest.raises(ContextOverflow, match="learned 512 positions") as caught:
+        with pytest.raises(ContextOverflow, match="trained for 512") as caught:
             pool.embed("." * 511) if kind == "bert" else pool.raw("." * 512)
         assert "raise n_ctx" not in caught.value.message
 
@@ -125,3 +128,15 @@ def test_a_model_that_computes_no_numbers_answers_with_an_error(tmp_path, temper
     norm.data.flush()
     with Pool(path, slots=2, n_ctx=64) as pool, pytest.raises(EngineError, match="not finite"):
         pool.raw("abc", max_tokens=4, temperature=temperature)
+
+
+def test_F48_a_users_text_is_not_changed_where_it_spells_control_tokens(tmp_path):
+    """SentencePiece puts a space before each piece of text, so a text in pieces would be another one."""
+    path = write_llama(tmp_path / "pieces.gguf", vocabulary=lambda maker: maker.sentencepiece())
+    spec = Model.load(path, chat_template="{% for m in messages %}{{ m.content }}{% endfor %}").spec
+    engine = llama.load(spec, LaneSpec(), lambda: False)
+    text = "Use <s>old</s> for what was struck out"
+    tokens = Prompter(engine).chat([{"role": "user", "content": text}], ()).tokens
+    assert b"".join(map(engine.piece, tokens)).decode() == f" {text}"
+    assert engine.info.control_ids.isdisjoint(tokens[1:])
+    engine.close()

@@ -65,7 +65,7 @@ def test_a_large_request_is_checked_off_the_event_loop(run_async: RunAsync) -> N
             pieces = [piece.text async for piece in pool.stream(large(stream))]
             assert pieces == ["last"]
             assert (await pool.araw("x " * 200_000, max_tokens=1)).text == "x "
-            assert len(await pool.aembed(["a"] * MANY)) == MANY
+            assert len(await pool.submit(Embed(["a"] * MANY))) == MANY
             assert pool.stats().succeeded == 5
 
     run_async(main)

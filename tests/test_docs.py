@@ -22,6 +22,10 @@ from poolinfer._limits import LIMITS, Limit
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN = "<!-- not run -->"
+# Pages whose blocks are read on their own, so each imports what it uses; elsewhere a block goes on from the last.
+OF_THEIR_OWN = ("concepts.md", "executors.md", "limits.md")
+# A sentence beside a `print` is what it prints.
+PRINTED = re.compile(r"^print\(.*\) +# (.+[^.]\.)$", re.MULTILINE)
 BLOCK = re.compile(r"^(<!-- not run -->\n+)?```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # The demo model runs already, so that no test is blamed for what importing llama_cpp opens.
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -60,7 +64,7 @@ def run_block(source: str, page: Path, line: int, names: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_python_blocks(page: Path, own_logging: None) -> None:
+def test_python_blocks(page: Path, own_logging: None, capsys: pytest.CaptureFixture[str]) -> None:
     text = page.read_text()
     names: dict[str, Any] = {"__name__": "page"}
     try:
@@ -72,7 +76,11 @@ def test_python_blocks(page: Path, own_logging: None) -> None:
             if found[1]:
                 compile(source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             else:
+                if page.name in OF_THEIR_OWN:
+                    names = {"__name__": "page"}
                 run_block(source, page, line, names)
+                printed = capsys.readouterr().out.splitlines()
+                assert set(PRINTED.findall(source)) <= set(printed)
     finally:
         for value in names.values():
             if isinstance(value, poolinfer.Pool | poolinfer.Model):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf_models import write_llama
+from gguf_models import WRITERS, write_llama
 from rides import CostedEngine, Ride, raw
 
 from poolinfer import Embed, Model, Pool, Raw, Response, demo_model
@@ -205,3 +205,15 @@ def test_P7_the_same_texts_have_the_same_vectors(model: Model, texts: list[str])
         for other in ("z" * 130, "another"):
             pool.embed(other)
         assert pool.embed(texts, pooling="last") == first
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_P7_vectors_do_not_depend_on_the_size_of_the_context(tmp_path: Path, kind: str) -> None:
+    texts = ["the river Lima cloud " * (1 + n % 7) for n in range(14)]
+    found = []
+    model = Model.load(WRITERS[kind](tmp_path / f"{kind}.gguf"))
+    for n_ctx in (200, 512):
+        with Pool(model, slots=1, threads=1, n_ctx=n_ctx) as pool:
+            found.append(pool.embed(texts))
+    assert found[0] == found[1]
+    assert found[0][:7] == found[0][7:]

@@ -186,6 +186,7 @@ def test_a_context_takes_over_what_another_one_holds(
         each.close()
 
 
+@pytest.mark.filterwarnings("ignore:n_ctx is 1024")
 @pytest.mark.parametrize("kind", ["llama", "mamba", "jamba", "gemma2"])
 def test_answers_survive_growth(tmp_path: Path, kind: str) -> None:
     """Longer than the first context and more calls than it has room for, on every kind of memory."""

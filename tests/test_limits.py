@@ -27,14 +27,25 @@ def test_F44_boundary(n_prompt: int, max_tokens: int | None, fits: bool) -> None
     assert (caught.value.n_prompt, caught.value.n_ctx) == (n_prompt, 64)
 
 
-@pytest.mark.parametrize(("n_positions", "advice"), [(None, True), (65, True), (64, False)])
-def test_an_overflow_advises_a_larger_n_ctx_only_where_there_can_be_one(
-    n_positions: int | None, advice: bool
+@pytest.mark.parametrize(
+    ("n_prompt", "max_tokens", "n_train", "advice"),
+    [
+        (65, None, 0, "shorten the prompt or raise n_ctx"),
+        (64, None, 0, "shorten the prompt or raise n_ctx"),
+        (65, 5, 0, "shorten the prompt or raise n_ctx"),
+        (60, 5, 0, "shorten the prompt, lower max_tokens or raise n_ctx"),
+        (60, 5, 65, "shorten the prompt, lower max_tokens or raise n_ctx (this model was trained for 65)"),
+        (60, 5, 64, "shorten the prompt or lower max_tokens (this model was trained for 64)"),
+        (65, None, 64, "shorten the prompt (this model was trained for 64)"),
+    ],
+)
+def test_an_overflow_advises_only_what_helps(
+    n_prompt: int, max_tokens: int | None, n_train: int, advice: str
 ) -> None:
     with pytest.raises(ContextOverflow) as caught:
-        check_fit(65, None, 64, n_positions)
-    assert ("raise n_ctx" in caught.value.message) == advice
-    assert (f"{n_positions} positions" in caught.value.message) == (n_positions is not None)
+        check_fit(n_prompt, max_tokens, 64, n_train)
+    assert caught.value.message.endswith(f"but a call may use 64: {advice}")
+    assert ("5 more are asked for" in caught.value.message) == (max_tokens == 5)
 
 
 WRONG_INTS = (True, False, 1.0, 1.5, math.nan, math.inf, "1", [1], 10**400, -(10**5000), object())
@@ -75,7 +86,14 @@ def test_F46_numbers(name: str, bad: list[Any], good: list[Any]) -> None:
     [
         (5, "logit_bias"),
         ([1, 2], "logit_bias"),
-        ({"1": 1.0}, "logit_bias"),
+        ({"1x": 1.0}, "logit_bias"),
+        ({"": 1.0}, "logit_bias"),
+        ({"-1": 1.0}, "logit_bias"),
+        ({"\u0663": 1.0}, "logit_bias"),
+        ({"9" * 5000: 1.0}, "logit_bias"),
+        ({"2147483648": 1.0}, "logit_bias"),
+        ({5: 1.0, "5": 2.0}, "logit_bias"),
+        ({1.0: 1.0}, "logit_bias"),
         ({True: 1.0}, "logit_bias"),
         ({-1: 1.0}, "logit_bias"),
         ({2**31: 1.0}, "logit_bias"),
@@ -91,13 +109,20 @@ def test_F46_logit_bias(bias: Any, field: str) -> None:
     assert refusal(Raw("x", logit_bias=bias)).field == field
 
 
+def test_logit_bias_takes_the_keys_that_JSON_has() -> None:
+    found = normalize(Raw("x", logit_bias={"5": 1, "007": -1}))  # type: ignore[dict-item]
+    assert isinstance(found, Raw)
+    assert found.logit_bias == {5: 1.0, 7: -1.0}
+    assert refusal(Raw("x", logit_bias={"5x": 1})).message.startswith("logit_bias key '5x': use an int")  # type: ignore[dict-item]
+
+
 def test_F46_tokens_of_the_model() -> None:
     found = normalize(Raw("x", logit_bias={5: -100, 7: 1}))
     assert isinstance(found, Raw)
     assert found.logit_bias == {5: -100.0, 7: 1.0}
     check_tokens(found.logit_bias, 8)
     check_tokens(None, 8)
-    with pytest.raises(InvalidRequest, match="0 to 6") as caught:
+    with pytest.raises(InvalidRequest, match="logit_bias key 7: use token ids from 0 to 6") as caught:
         check_tokens(found.logit_bias, 7)
     assert caught.value.field == "logit_bias"
 

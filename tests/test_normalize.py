@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 import tracemalloc
 from contextlib import suppress
@@ -13,9 +14,10 @@ from refusals import label, refusal
 from poolinfer._errors import InvalidRequest
 from poolinfer._events import Job
 from poolinfer._limits import LIMITS
-from poolinfer._normalize import normalize
+from poolinfer._normalize import normalize, normalize_at_once
 from poolinfer._prompt import Prompt
 from poolinfer._requests import Chat, Embed, Raw
+from poolinfer._results import Response, ToolCall
 from poolinfer._wire import decode, encode
 
 USER = {"role": "user", "content": "hi"}
@@ -43,7 +45,8 @@ def assistant(**rest: Any) -> list[dict[str, Any]]:
         ([], "messages"),
         (Prompt(), "messages"),
         (Prompt(5), "prompt"),  # type: ignore[arg-type]
-        (Prompt.system(5), "messages[0].content"),  # type: ignore[arg-type]
+        (Prompt((5,)), "prompt"),  # type: ignore[arg-type]
+        (Prompt(((5, 5),)), "messages[0].role"),  # type: ignore[arg-type]
         ([None], "messages[0]"),
         (["hi"], "messages[0]"),
         ([{}], "messages[0].role"),
@@ -84,6 +87,23 @@ def assistant(**rest: Any) -> list[dict[str, Any]]:
 )
 def test_F40_messages_shapes(prompt: Any, field: str) -> None:
     assert refusal(Chat(prompt)).field == field
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Prompt.user(5), "content is of type int: use a str"),  # type: ignore[arg-type]
+        (lambda: Prompt.user("x").system(None), "content is of type NoneType: use a str"),  # type: ignore[arg-type]
+        (lambda: Prompt.assistant(b"x"), "content is of type bytes: use a str or a Response"),  # type: ignore[arg-type]
+        (lambda: Prompt.tool({}, "a"), "content is of type dict: use a str"),  # type: ignore[arg-type]
+        (lambda: Prompt.tool("x", 5), "call_id is of type int: use a str"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_turn_of_a_prompt_that_is_no_text_is_refused_when_it_is_built(build: Any, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        build()
+    assert caught.value.message == message
+    assert caught.value.field == message.split()[0]
 
 
 @pytest.mark.parametrize("request_", [None, "hi", 5, Chat, object(), {"prompt": "hi"}])
@@ -155,6 +175,32 @@ def test_F40_prompt_kinds_agree() -> None:
     assert wanted == normalize(Chat(Prompt.user("hi"))) == normalize(Chat((message,)))
     assert normalize(Chat(Prompt.system("only"))) == normalize(Chat([{"role": "system", "content": "only"}]))
     assert normalize(Chat(" \n"))
+
+
+def test_a_reply_with_tool_calls_continues_a_conversation() -> None:
+    reply = Response("..", "", "hm", (ToolCall("c1", "f", '{"a": 1}'),), "tool_calls")
+    built = Prompt.user("hi").assistant(reply).tool("5", "c1").assistant("So 5.").user("More!")
+    arguments = {"name": "f", "arguments": {"a": 1}}
+    wanted = (
+        {"role": "user", "content": "hi"},
+        {
+            "role": "assistant",
+            "content": "",
+            "reasoning_content": "hm",
+            "tool_calls": ({"id": "c1", "type": "function", "function": arguments},),
+        },
+        {"role": "tool", "content": "5", "tool_call_id": "c1"},
+        {"role": "assistant", "content": "So 5."},
+        {"role": "user", "content": "More!"},
+    )
+    found = normalize(Chat(built))
+    assert isinstance(found, Chat)
+    assert found.prompt == wanted
+    message = reply.to_openai()["choices"][0]["message"]
+    same = normalize(Chat([wanted[0], message, *wanted[2:]]))
+    assert isinstance(same, Chat)
+    assert same.prompt == wanted
+    assert hash(built) == hash(pickle.loads(pickle.dumps(built)))
 
 
 def test_F40_copies_are_private() -> None:
@@ -263,6 +309,25 @@ def test_F43_many_small_things_are_refused_before_they_are_walked_over(kind: str
     assert time.perf_counter() - began < 1
     assert error.field.startswith(field)
     assert "65,536 items" in error.message
+
+
+def test_F43_keys_that_mean_nothing_are_counted() -> None:
+    nothing = {f"k{i}": None for i in range(300_000)}
+    for request, field in (
+        (Chat([{**USER, **nothing}]), "messages[0]"),
+        (Chat([{**USER, **dict.fromkeys(range(3000))}] * 450), "messages[21]"),
+        (Chat(assistant(tool_calls=[{**CALL, **nothing}])), "messages[0].tool_calls[0]"),
+        (Chat(assistant(tool_calls=[tool(**nothing)])), "messages[0].tool_calls[0].function"),
+        (Chat("x", tools=[{**TOOL, **nothing}]), "tools[0]"),
+        (Chat("x", tools=[tool(**nothing)]), "tools[0].function"),
+    ):
+        began = time.perf_counter()
+        _, whole = normalize_at_once(request)
+        assert time.perf_counter() - began < 0.5
+        assert not whole
+        error = refusal(request)
+        assert error.field == field
+        assert "65,536 items" in error.message
 
 
 def test_F43_checking_takes_little_memory() -> None:

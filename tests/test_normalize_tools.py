@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -80,6 +81,35 @@ def test_F55_tools(tools: Any, field: str) -> None:
     assert time.perf_counter() - began < 1
 
 
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (
+            Chat("x", tools=[{"name": "f", "parameters": {"type": "object"}}]),
+            "tools[0] has the key 'name': use {'type': 'function', 'function': {...}}",
+        ),
+        (
+            Chat("x", tools=[{"type": "function", "name": "f"}]),
+            "tools[0] has the key 'name': use {'type': 'function', 'function': {...}}",
+        ),
+        (
+            Chat([{"role": "assistant", "tool_calls": [{"name": "f", "arguments": {}}]}]),
+            "messages[0].tool_calls[0] has the key 'name': use {'type': 'function', 'function': {...}}",
+        ),
+        (
+            Chat("x", tools=[{**TOOL, "extra": 1}]),
+            "tools[0] has the key 'extra': leave it out; only function, ",
+        ),
+        (
+            Chat([{"role": "user", "content": "x", "foo": 1}]),
+            "messages[0] has the key 'foo': leave it out; only ",
+        ),
+    ],
+)
+def test_a_key_that_is_not_known_is_called_a_key(request_: Chat, message: str) -> None:
+    assert refusal(request_).message.startswith(message)
+
+
 def test_F55_tools_pass() -> None:
     strict = tool(name="a.b-c_D9", strict=None, parameters=nested(32, "dict"))
     found = normalize(Chat("x", tools=[TOOL, strict]))
@@ -88,15 +118,57 @@ def test_F55_tools_pass() -> None:
     assert decode(encode(found)) == found
 
 
-def test_shown_values_are_short() -> None:
-    for value in (
-        "x" * 10**7,
-        nested(50_000, "list"),
-        dict.fromkeys(range(10**5)),
-        10**9999,
-        [object()] * 99,
-    ):
-        assert len(show(value)) <= 64
+class Sloth:
+    """Nobody has the time to look at one, or at a text, number or list that is one."""
+
+    def __repr__(self) -> str:
+        raise AssertionError("nobody asks for it")
+
+    __str__ = __len__ = __getitem__ = __iter__ = __format__ = __repr__
+
+
+def lazy(base: type) -> Any:
+    return type("Lazy", (Sloth, base), {})
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("x" * 10**7, "'" + "x" * 59 + "..."),
+        (lazy(str)("x" * 10**7), "'" + "x" * 59 + "..."),
+        (lazy(str)("a\ud800"), "'a\\ud800'"),
+        (b"x" * 10**7, "b'" + "x" * 58 + "..."),
+        (bytearray(b"x" * 10**7), "bytearray(b'" + "x" * 48 + "..."),
+        (lazy(bytes)(b"x"), "b'x'"),
+        (memoryview(b"x"), "a memoryview"),
+        (nested(50_000, "list"), "[[[[...]]]]"),
+        (dict.fromkeys(range(10**5)), "a dict of 100000 items"),
+        ([dict.fromkeys(range(10**5))], "[a dict of 100000 items]"),
+        ({"a": b"x" * 10**7}, "{'a': b'" + "x" * 52 + "..."),
+        (lazy(dict)(a=1), "a Lazy of 1 items"),
+        (lazy(list)([1, 2]), "a Lazy of 2 items"),
+        (lazy(tuple)("ab"), "a Lazy of 2 items"),
+        (set(range(10**6)), "a set"),
+        ([Sloth()] * 99, "[a Sloth, a Sloth, a Sloth, a Sloth, a Sloth, a Sloth, ...]"),
+        (object(), "an object"),
+        (lazy(int)(5), "5"),
+        (lazy(float)(0.5), "0.5"),
+        (10**9999, "a huge int"),
+        (10**1_000_000, "a huge int"),
+        (10**300, "1000000000000000000000000000...00000000000000000000000000000"),
+        (True, "True"),
+        (None, "None"),
+    ],
+    ids=range(24),
+)
+def test_F43_values_are_shown_in_part_and_at_a_bounded_cost(value: Any, shown: str) -> None:
+    tracemalloc.start()
+    try:
+        assert show(value) == shown
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert len(shown) <= 64
 
 
 def call(call_id: Any = None, name: str = "f") -> dict[str, Any]:
@@ -115,12 +187,20 @@ def answers(call_id: Any = None) -> dict[str, Any]:
     ("turns", "field", "words"),
     [
         ([asks("a"), answers("b")], "messages[1].tool_call_id", "before it: 'a'"),
-        ([asks("a", "b"), answers("a"), answers("c")], "messages[2].tool_call_id", "before it: 'a', 'b'"),
+        ([asks("a", "b"), answers("a"), answers("c")], "messages[2].tool_call_id", "before it: 'b'"),
         ([asks(*"abcde"), answers("x")], "messages[1].tool_call_id", "'a', 'b', 'c' and 2 more"),
         ([answers("a"), asks("a"), answers("a")], "messages[0].tool_call_id", "put the assistant message"),
         ([{"role": "user", "content": "hi"}, answers("a")], "messages[1].tool_call_id", "put the assistant"),
         ([asks(None), answers("x"), asks("a"), answers("x")], "messages[3].tool_call_id", "before it: 'a'"),
         ([asks("a", "a"), answers("a")], "messages[0].tool_calls[1].id", "an id of its own"),
+        # Without ids, too, an answer needs a call.
+        ([answers()], "messages[0].role", "put the assistant message with its tool call before it"),
+        ([answers(""), asks("a"), answers("a")], "messages[0].role", "put the assistant message"),
+        ([asks(None), answers(), answers()], "messages[2].role", "put the assistant message"),
+        ([asks("a"), answers("a"), answers()], "messages[2].role", "put the assistant message"),
+        ([asks("a"), answers("a"), answers("a")], "messages[2].tool_call_id", "one tool message for each"),
+        ([asks("a", "b"), answers("a"), answers("a")], "messages[2].tool_call_id", "one tool message for"),
+        ([asks(None), answers("x"), answers("x")], "messages[2].tool_call_id", "put the assistant message"),
     ],
 )
 def test_F40_an_answer_to_a_tool_call_that_nobody_made(turns: Any, field: str, words: str) -> None:
@@ -140,7 +220,11 @@ def test_F40_an_answer_to_a_tool_call_that_nobody_made(turns: Any, field: str, w
         [asks("", ""), answers(""), answers("")],
         [asks(None), answers("made_up")],
         [asks("a"), answers()],
-        [answers()],
+        [asks("a", None), answers(), answers("a")],
+        [asks(None, None), answers("x"), answers("x")],
+        [asks("a"), answers("a"), asks(None), answers("a")],
+        # A user went on without an answer.
+        [asks("a"), {"role": "user", "content": "hi"}],
     ],
 )
 def test_tool_call_ids_that_nothing_contradicts(turns: Any) -> None:

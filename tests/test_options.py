@@ -15,7 +15,7 @@ import poolinfer
 from poolinfer import Chat, Embed, InvalidRequest, Model, Pool, Raw, UnknownOption, demo_model
 from poolinfer._budget import Work
 from poolinfer._normalize import _contents, _options, normalize
-from poolinfer._options import _ELSEWHERE, _OWNERS, scalar
+from poolinfer._options import _ELSEWHERE, _NO_CHANGE, _OWNERS, scalar
 from poolinfer.testing import FakeExecutor
 
 LOAD = "Model.load"
@@ -33,6 +33,18 @@ LOAD = "Model.load"
         ("Chat", "stop_sequences", "use stop"),
         ("Chat", "stream", "use stream("),
         ("Chat", "response_format", "ask for JSON"),
+        ("Chat", "store", "leave it out"),
+        ("Chat", "min_tokens", "leave it out"),
+        ("Chat", "system", "put a system message into prompt"),
+        ("Chat", "message", "use prompt"),
+        ("Chat", "messages", "use prompt"),
+        ("Chat", "chat_template_kwargs", "leave it out"),
+        ("Chat", "enable_thinking", "leave it out"),
+        ("Chat", "extra_body", "by itself"),
+        ("Chat", "repeat_last_n", "leave it out"),
+        ("Chat", "on_token", "use stream("),
+        ("Raw", "callback", "use stream("),
+        ("Pool", "embedding", "call embed(...)"),
         ("Chat", "temprature", "did you mean temperature?"),
         ("Chat", "n_threads", "threads is an option of Pool"),
         ("Chat", "n_ctx", "n_ctx is an option of "),
@@ -64,6 +76,22 @@ def test_an_unknown_option_names_the_right_one(what: str, option: str, words: st
     assert isinstance(caught.value, TypeError)
 
 
+def test_F43_a_long_name_of_an_unknown_option_is_cut_before_anything_compares_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[str] = []
+
+    def matches(name: str, *_args: object) -> list[str]:
+        compared.append(name)
+        return []
+
+    monkeypatch.setattr("poolinfer._options.get_close_matches", matches)
+    options: dict[str, Any] = {"x" * 1_000_000: 1}
+    with pytest.raises(UnknownOption) as caught:
+        Chat("a", **options)
+    assert compared == [caught.value.field] == ["x" * 40]
+
+
 def test_unknown_options_of_every_call_are_named() -> None:
     options: dict[str, Any] = {"max_completion_tokens": 5}
     with Pool(executor=FakeExecutor()) as pool:
@@ -74,11 +102,40 @@ def test_unknown_options_of_every_call_are_named() -> None:
             list(pool.map(["x"], **options))
 
 
+@pytest.mark.parametrize("cls", [Chat, Raw, Embed])
+def test_options_of_other_clients_that_ask_for_nothing_are_ignored(cls: Any) -> None:
+    """What OpenAI's clients and proxies send in every request."""
+    names = ("response_format", "stream_options", "metadata", "user", "functions", "function_call", "store")
+    nothing: dict[str, Any] = {**dict.fromkeys(names), "stream": False, "n": 1}
+    text: dict[str, Any] = {"response_format": {"type": "text"}, "encoding_format": "float", "store": False}
+    assert cls("x", **nothing) == cls("x", **text) == cls("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("stream", True, r"use stream\("),
+        ("stream", 0, r"use stream\("),
+        ("n", 2, "ask as often"),
+        ("n", True, "ask as often"),
+        ("response_format", {"type": "json_object"}, "ask for JSON"),
+        ("temprature", None, "did you mean temperature"),
+        ("quite_another_thing", None, "it has "),
+    ],
+)
+def test_options_of_other_clients_that_ask_for_something_are_refused(
+    name: str, value: Any, words: str
+) -> None:
+    with pytest.raises(UnknownOption, match=words):
+        Chat("x", **{name: value})
+
+
 def test_every_hint_leads_somewhere() -> None:
     known = frozenset().union(*_OWNERS.values())
     assert set(_OWNERS) == {"Chat", "Raw", "Embed", "Pool", LOAD}
     for name, hint in _ELSEWHERE.items():
         assert " " in hint or hint in known, name
+    assert set(_NO_CHANGE) <= set(_ELSEWHERE)
 
 
 def test_a_wrapped_constructor_looks_like_its_own() -> None:
@@ -120,7 +177,9 @@ def test_null_keys_of_messages_are_ignored() -> None:
         for role, text in (("user", "hi"), ("assistant", "ho"), ("user", "hi"))
     ]
     assert normalize(Chat(prompt)) == normalize(Chat(plain))
-    with pytest.raises(InvalidRequest, match="leave this key out"):
+    with pytest.raises(
+        InvalidRequest, match=r"messages\[0\] has the key 'audio': leave it out; only content, "
+    ):
         normalize(Chat([{"role": "user", "content": "hi", "audio": {"id": "a"}}]))
 
 
@@ -173,6 +232,44 @@ def test_min_workers_alone_is_what_is_refused_in_threads(options: dict[str, Any]
     with pytest.raises(InvalidRequest, match=f"^{field}: ") as caught:
         Pool(demo_model(), **options)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"idle_timeout": 3}, "idle_timeout"),
+        ({"share": "mmap"}, "share"),
+        ({"retries": 1}, "retries"),
+        ({"max_calls": 5}, "max_calls"),
+        ({"max_rss": 2**30}, "max_rss"),
+        ({"max_age": 60}, "max_age"),
+        ({"executor": "process", "idle_timeout": 3}, "idle_timeout"),
+        ({"executor": "process", "workers": 2, "idle_timeout": 3}, "idle_timeout"),
+        ({"executor": "process", "min_workers": 2, "idle_timeout": 3}, "idle_timeout"),
+    ],
+)
+def test_options_that_would_be_ignored_in_silence_are_refused(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{field} is .*: leave it out, ") as caught:
+        Pool(demo_model(), **options)
+    assert caught.value.field == field
+
+
+def test_options_of_processes_are_taken_by_processes() -> None:
+    options: dict[str, Any] = {"retries": 0, "max_calls": 5, "max_rss": 2**30, "max_age": 60, "share": "mmap"}
+    Pool(demo_model(), executor="process", max_workers=2, idle_timeout=3, **options).close()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"flash_attention": "auto"}, "flash_attention is 'auto': use True or False, or None for"),
+        ({"executor": None}, "executor is None: use 'thread', 'process', 'prefork' or an object"),
+        ({"executor": "threads"}, "use 'thread', 'process', 'prefork' or an object"),
+    ],
+)
+def test_refused_options_of_a_pool_say_what_there_is(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        Pool(demo_model(), **options)
 
 
 def test_tracebacks_say_the_public_name() -> None:

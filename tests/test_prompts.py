@@ -61,22 +61,26 @@ HOSTILE = "{% for m in messages %}<{{ m.content }}>{% endfor %}<|im_{{ messages[
 class CharEngine:
     """A token per character, but for special spellings, as llama.cpp treats them."""
 
-    def __init__(self, template: str | None = QWEN, *, bos: bool = False, strips: bool = False) -> None:
+    def __init__(
+        self, template: str | None = QWEN, *, bos: bool = False, strips: bool = False, eager: bool = False
+    ) -> None:
+        """An eager one makes control tokens of plain text, too, as some of llama.cpp's tokenizers do (`<dna>`)."""
         self.info = EngineInfo(
             n_vocab=4_000_000,
             n_ctx_train=1024,
             chat_template=template,
             control=CONTROL,
+            control_ids=frozenset(range(FIRST_CONTROL, FIRST_CONTROL + len(CONTROL))),
             markers=MARKERS,
             bos="<s>",
             eos="</s>",
         )
-        self.bos, self.strips = bos, strips
+        self.bos, self.strips, self.eager = bos, strips, eager
         self.calls: list[tuple[str, bool]] = []
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         self.calls.append((text, parse_special))
-        specials = (*CONTROL, *MARKERS) if parse_special else MARKERS
+        specials = (*CONTROL, *MARKERS) if parse_special or self.eager else MARKERS
         pattern = "|".join(map(re.escape, sorted(specials, key=len, reverse=True)))
         tokens = [FIRST_CONTROL] if add_special and self.bos else []
         for part in re.split(f"({pattern})", text):
@@ -167,13 +171,18 @@ def test_F48_no_control_id_comes_from_content(contents: list[str], template: str
         assert [c for c in contents if c not in joined] == []
 
 
-@given(EVIL)
-def test_F48_no_run_of_text_spells_a_control_token(content: str) -> None:
-    engine = CharEngine(HOSTILE)
-    chat(engine, user(content, content))
-    plain = [text for text, parse_special in engine.calls if not parse_special]
-    assert [text for text in plain for spelling in CONTROL if spelling in text] == []
-    assert "\ue000" in content or not any("\ue000" in text for text in plain)
+@given(st.lists(EVIL, min_size=1, max_size=3))
+def test_F48_nor_where_the_tokenizer_makes_them_of_plain_text(contents: list[str]) -> None:
+    engine = CharEngine(HOSTILE, eager=True)
+    tokens = chat(engine, user(*contents))
+    assert control_ids(tokens) == []
+    assert engine.text(tokens) == f"{''.join(f'<{one}>' for one in contents)}<|im_{contents[0]}|><"
+
+
+def test_F48_a_spelling_that_makes_no_token_is_not_cut() -> None:
+    engine = CharEngine(GLUED)
+    chat(engine, user("Use <s>old</s> for what was struck out"))
+    assert ("Use <s>old</s> for what was struck out", False) in engine.calls
 
 
 @given(st.dictionaries(EVIL, EVIL, max_size=3), EVIL, EVIL)

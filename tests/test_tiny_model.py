@@ -90,6 +90,10 @@ def test_tool_call(pool: Pool) -> None:
     assert reply.answer == ""
     message = reply.to_openai()["choices"][0]["message"]
     assert message["tool_calls"][0]["function"]["name"] == "get_weather"
+    later = Prompt.user("What is the weather in Lisbon?").assistant(reply).tool("21 degrees", call.id)
+    assert pool.chat(later, tools=[WEATHER], temperature=0, max_tokens=40).text
+    same: list[Any] = [*later.messages[:1], message, *later.messages[2:]]
+    assert later.messages == same
     hidden = pool.chat(
         "What is the weather in Lisbon?", tools=[WEATHER], tool_choice="none", temperature=0, max_tokens=40
     )

@@ -156,6 +156,7 @@ def test_a_vocabulary_without_a_bound_is_tokenized_whatever_its_length(monkeypat
     check_size("input", "word " * 100_000, engine, 16)
 
 
+@pytest.mark.filterwarnings("ignore:n_ctx is 2048")
 def test_without_room_for_a_stack_a_call_fails_alone(monkeypatch, tiny):
     monkeypatch.setattr(size, "_BYTES_A_CHARACTER", 2**50)
     with Pool(tiny, n_ctx=2048) as pool:

@@ -79,14 +79,16 @@ class Budget:
         """The value as a plain str, if it is a text that UTF-8 can hold and there is room for it."""
         if not isinstance(value, str):
             refuse(field, value, "use a str")
-        # Characters first: a text that is far too long is never encoded.
-        self.take(field, len(value))
-        if len(value) >= _TEXT:
-            self.work.text(len(value))
-        if not value.isascii():
-            self.take(field, len(_encode(field, value)) - len(value))
-        # A subclass (markupsafe's Markup) could change how templates join texts.
-        return str.__str__(value)
+        # Characters first: a text that is far too long is neither copied nor encoded.
+        n = str.__len__(value)
+        self.take(field, n)
+        if n >= _TEXT:
+            self.work.text(n)
+        # A subclass could say anything of itself, and change how templates join texts (markupsafe's Markup does).
+        text = str.__str__(value)
+        if not text.isascii():
+            self.take(field, len(_encode(field, text)) - n)
+        return text
 
 
 def _encode(field: str, value: str) -> bytes:

@@ -63,7 +63,7 @@ class ContextOverflow(InvalidRequest):
     """Prompt plus requested output do not fit the context of one call.
 
     Attributes:
-        n_prompt: tokens of the prompt.
+        n_prompt: tokens of the prompt, or the least number that it can have if it was refused untokenized.
         n_ctx: tokens that one call may use, prompt and output together.
     """
 

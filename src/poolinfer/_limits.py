@@ -6,9 +6,9 @@ What has a shape (messages, tools, whole requests) is checked in `poolinfer._nor
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ._errors import ContextOverflow, InvalidRequest
 
@@ -80,10 +80,10 @@ LIMITS: Mapping[str, Limit] = {
         Limit("stop_text", 1, 256, "bytes; that much text is held back while streaming"),
         Limit("cache_key", 1, 256, "bytes; compared with those of all that is cached"),
         Limit("logit_bias", 0, 1024, "tokens; applied at every step"),
-        Limit("logit_bias_token", 0, 2**31 - 1, "a token id"),
+        Limit("logit_bias_token", 0, 2**31 - 1, "a token id; digits in a str are taken too"),
         Limit("logit_bias_value", -100, 100, "added to a logit; 100 is always, -100 is never", whole=False),
-        Limit("input", 1, 4096, "texts; give more in several calls"),
-        Limit("input_bytes", 1, 4 * _MIB, "bytes in all; give more in several calls"),
+        Limit("input", 1, 4096, "texts of one Embed; embed(...) makes several of more"),
+        Limit("input_bytes", 1, 4 * _MIB, "bytes of one Embed; embed(...) makes several of many texts"),
         # Options of pools.
         Limit("workers", 1, 256, "lanes; more than cores is waste"),
         Limit("min_workers", 1, 256, "worker processes that are always there"),
@@ -118,20 +118,53 @@ LIMITS: Mapping[str, Limit] = {
     )
 }
 
-_repr = reprlib.Repr()
-_repr.maxlevel = 3
-_repr.maxstring = _repr.maxother = _repr.maxlong = 60
+_SHOWN = 60
+#: Items of a dict that is shown (`reprlib` sorts them), and bits of an int.
+_FEW, _BITS = 8, 1024
+#: What is enough of a text or of bytes to see that there is more.
+_HEAD = slice(_SHOWN + 4)
+
+
+class _Short(reprlib.Repr):
+    """Shows plain data in part, and all else by its type: the repr of a caller's class may take any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxlong = _SHOWN
+
+    def repr1(self, x: Any, level: int) -> str:
+        kind = type(x)
+        if x is None or kind is bool:
+            return repr(x)
+        if issubclass(kind, int):
+            whole = int.__int__(x)
+            return super().repr1(whole, level) if whole.bit_length() <= _BITS else "a huge int"
+        if issubclass(kind, float):
+            return float.__repr__(x)
+        for base in (str, bytes, bytearray):
+            if issubclass(kind, base):
+                return repr(base.__getitem__(x, _HEAD))
+        for box in (dict, list, tuple):
+            if issubclass(kind, box):
+                n = box.__len__(x)
+                plain = kind is box and (box is not dict or n <= _FEW)
+                return super().repr1(x, level) if plain else f"{_a(kind)} of {n} items"
+        return _a(kind)
+
+
+_repr = _Short()
+
+
+def _a(kind: type) -> str:
+    name = kind.__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name[:_SHOWN]}"
 
 
 def show(value: object) -> str:
     """A value as it appears in messages: its repr, cut to about 60 characters, at a bounded cost."""
-    if isinstance(value, Mapping) and len(value) > 8:
-        return f"a {type(value).__name__} of {len(value)} items"
-    try:
-        text = _repr.repr(value)
-    except (ValueError, TypeError, RecursionError):
-        text = f"a huge {type(value).__name__}"
-    return text if len(text) <= 64 else f"{text[:60]}..."
+    text = _repr.repr(value)
+    return text if len(text) <= _SHOWN + 4 else f"{text[:_SHOWN]}..."
 
 
 def refuse(field: str, value: object, remedy: str) -> NoReturn:
@@ -151,9 +184,11 @@ def number(limit: str, value: object, field: str = "") -> int | float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int if row.whole else (int, float)):
         refuse(field, value, row.remedy())
-    if not row.holds(value):
+    # A subclass could compare as it likes.
+    plain = int.__int__(value) if isinstance(value, int) else float.__float__(value)
+    if not row.holds(plain):
         refuse(field, value, row.remedy())
-    return int(value) if row.whole else float(value)
+    return plain if row.whole else float(plain)
 
 
 def flag(field: str, value: object) -> bool:
@@ -165,7 +200,9 @@ def flag(field: str, value: object) -> bool:
 
 def check_pooling(value: object) -> None:
     """Refuse what is no way to pool token vectors; None leaves it to the model."""
-    if value is not None and not (isinstance(value, str) and value in ("mean", "cls", "last")):
+    if value is not None and not (
+        isinstance(value, str) and any(str.__eq__(way, value) for way in ("mean", "cls", "last"))
+    ):
         refuse("pooling", value, "use None, 'mean', 'cls' or 'last'")
 
 
@@ -182,58 +219,61 @@ def check_tokens(logit_bias: Mapping[int, float] | None, n_vocab: int) -> None:
     """Refuse a ``logit_bias`` of tokens that the model does not have."""
     for token in logit_bias or ():
         if not 0 <= token < n_vocab:
-            refuse("logit_bias", token, f"use token ids from 0 to {n_vocab - 1}, which this model has")
+            raise InvalidRequest(
+                f"logit_bias key {token}: use token ids from 0 to {n_vocab - 1}, which this model has",
+                field="logit_bias",
+            )
 
 
-def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int, n_positions: int | None = None) -> None:
+def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int, n_train: int = 0) -> None:
     """Refuse a prompt that does not fit one call's context with the tokens asked for (at least one).
 
     Args:
         n_prompt: tokens of the prompt.
         max_tokens: tokens to generate, or None for as many as fit.
         n_ctx: tokens that one call may use.
-        n_positions: the longest context that the model can have, or None where it has no end.
+        n_train: tokens that the model was trained for; 0 when nobody knows.
 
     Raises:
         ContextOverflow: ``n_prompt + (max_tokens or 1) > n_ctx``.
     """
     wanted = max_tokens or 1
-    if n_prompt + wanted > n_ctx:
-        remedy = "shorten the prompt, lower max_tokens or raise n_ctx"
-        if n_positions is not None:
-            longest = f"(this model has learned {n_positions} positions)"
-            remedy = (
-                f"{remedy} {longest}"
-                if n_ctx < n_positions
-                else f"shorten the prompt or lower max_tokens {longest}"
-            )
-        raise ContextOverflow(
-            f"prompt has {n_prompt} tokens and {wanted} more are to be generated, but a call may use"
-            f" {n_ctx}: {remedy}",
-            n_prompt=n_prompt,
-            n_ctx=n_ctx,
-        )
+    if n_prompt + wanted <= n_ctx:
+        return
+    advice = ["shorten the prompt"]
+    if n_prompt < n_ctx:
+        advice.append("lower max_tokens")
+    after = "at least one has to follow" if max_tokens is None else f"{wanted} more are asked for"
+    raise ContextOverflow(
+        f"prompt has {n_prompt} tokens and {after}, but a call may use {n_ctx}:"
+        f" {with_room(advice, n_ctx, n_train)}",
+        n_prompt=n_prompt,
+        n_ctx=n_ctx,
+    )
 
 
-def check_text_fit(field: str, n_tokens: int, n_ctx: int, n_positions: int | None = None) -> None:
+def check_text_fit(field: str, n_tokens: int, n_ctx: int, n_train: int = 0) -> None:
     """Refuse a text to embed that has more tokens than one call's context; nothing is generated after it.
 
     Raises:
         ContextOverflow: ``n_tokens > n_ctx``; `field` names the text.
     """
     if n_tokens > n_ctx:
-        remedy = "raise n_ctx, embed shorter texts, or cut them with truncate=True"
-        if n_positions is not None and n_ctx >= n_positions:
-            remedy = (
-                "embed shorter texts, or cut them with truncate=True"
-                f" (this model has learned {n_positions} positions)"
-            )
+        advice = ["embed shorter texts", "cut them with truncate=True"]
         raise ContextOverflow(
-            f"{field} has {n_tokens} tokens, but a call may use {n_ctx}: {remedy}",
+            f"{field} has {n_tokens} tokens, but a call may use {n_ctx}: {with_room(advice, n_ctx, n_train)}",
             field=field,
             n_prompt=n_tokens,
             n_ctx=n_ctx,
         )
+
+
+def with_room(advice: Sequence[str], n_ctx: int, n_train: int) -> str:
+    """What to do about too little room; a larger context is advised only where the model was trained for one."""
+    trained = f" (this model was trained for {n_train})" if n_train else ""
+    if n_train and n_ctx >= n_train:
+        return f"{' or '.join(advice)}{trained}"
+    return f"{', '.join(advice)} or raise n_ctx{trained}"
 
 
 def check_option(name: str, value: _Number) -> _Number:

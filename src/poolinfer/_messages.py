@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,13 +50,14 @@ def _message(field: str, value: object, budget: Budget) -> dict[str, Any]:
     role = turn.get("role")
     if not one_of(role, _ROLES):
         refuse(f"{field}.role", role, f"use one of {', '.join(_ROLES)}")
-    only(field, turn, _MESSAGE_KEYS)
+    role = str.__str__(role)
+    only(field, turn, _MESSAGE_KEYS, budget.work)
     calls = _tool_calls(f"{field}.tool_calls", turn.get("tool_calls"), role, budget)
     content = turn.get("content")
     if content is None and calls:
         content = ""
     found: dict[str, Any] = {
-        "role": "system" if role == "developer" else str.__str__(role),
+        "role": "system" if role == "developer" else role,
         "content": _content(f"{field}.content", content, budget),
     }
     for key in ("name", "tool_call_id", "reasoning_content"):
@@ -97,7 +99,7 @@ def _tool_calls(field: str, value: object, role: str, budget: Budget) -> tuple[d
 
 def _tool_call(field: str, value: object, budget: Budget) -> dict[str, Any]:
     call = mapping(field, value, "use {'id': ..., 'type': 'function', 'function': {...}}")
-    function = check_function(field, call, _CALL_KEYS, {"name", "arguments"})
+    function = check_function(field, call, _CALL_KEYS, {"name", "arguments"}, budget.work)
     found: dict[str, Any] = {"type": "function"}
     if call.get("id") is not None:
         found["id"] = budget.text(f"{field}.id", call["id"])
@@ -117,20 +119,30 @@ def _arguments(field: str, value: object, budget: Budget) -> dict[str, Any]:
 
 
 def _check_ids(turns: tuple[Mapping[str, Any], ...]) -> None:
-    """Refuse an answer to a tool call that nobody has made, and two calls of a turn with one id.
+    """Refuse answers to tool calls that nobody has made, or that have one, and two calls of a turn with one id.
 
     Ids may be left out, or empty, as some clients and models do: the order says then what belongs together.
     """
-    known: set[str] = set()
-    nameless = False
+    open_calls: Counter[str] = Counter()
+    nameless = unanswered = 0
     for i, turn in enumerate(turns):
         if "tool_calls" in turn:
             own = _own_ids(f"messages[{i}].tool_calls", turn["tool_calls"])
-            nameless = len(own) < len(turn["tool_calls"])
-            known |= own
-        answered = turn.get("tool_call_id")
-        if turn["role"] == "tool" and answered and not nameless and answered not in known:
-            refuse(f"messages[{i}].tool_call_id", answered, _id_remedy(known))
+            nameless = len(turn["tool_calls"]) - len(own)
+            unanswered += len(turn["tool_calls"])
+            open_calls.update(own)
+        if turn["role"] != "tool":
+            continue
+        answered = turn.get("tool_call_id") or ""
+        if answered and not open_calls[answered] and not nameless:
+            refuse(f"messages[{i}].tool_call_id", answered, _id_remedy(answered, open_calls))
+        if not unanswered:
+            refuse(f"messages[{i}].role", "tool", "put the assistant message with its tool call before it")
+        unanswered -= 1
+        if open_calls[answered]:
+            open_calls[answered] -= 1
+        elif answered:
+            nameless -= 1
 
 
 def _own_ids(field: str, calls: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -145,9 +157,12 @@ def _own_ids(field: str, calls: Sequence[Mapping[str, Any]]) -> set[str]:
     return found
 
 
-def _id_remedy(known: set[str]) -> str:
+def _id_remedy(answered: str, calls: Counter[str]) -> str:
+    if answered in calls:
+        return "give one tool message for each tool call"
+    known = sorted(+calls)
     if not known:
         return "put the assistant message with this tool call before it"
-    shown = ", ".join([show(name) for name in sorted(known)[:3]])
+    shown = ", ".join([show(name) for name in known[:3]])
     more = f" and {len(known) - 3} more" if len(known) > 3 else ""
-    return f"use the id of a tool call before it: {shown}{more}"
+    return f"use the id of an unanswered tool call before it: {shown}{more}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
-from typing import Any, TypeAlias
+from itertools import islice
+from typing import Any, NoReturn, TypeAlias
 
 from ._budget import Budget, Later, Work
-from ._limits import check_pooling, count, flag, number, refuse
+from ._errors import InvalidRequest
+from ._limits import LIMITS, check_pooling, count, flag, number, refuse, show
 from ._messages import check_messages
 from ._options import scalar
 from ._plain import items, mapping, one_of, some
@@ -16,6 +18,7 @@ from ._tools import check_tools
 
 _Checked: TypeAlias = Chat | Raw | Embed
 
+_DIGITS = 10
 _REQUEST = ("timeout", "priority")
 _SAMPLING = (
     *("max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty"),
@@ -115,7 +118,7 @@ def _stop(value: object) -> tuple[str, ...]:
     for i, text in enumerate(texts):
         field = f"stop[{i}]"
         found.append(Budget("stop_text", Work()).text(field, text))
-        if not text:
+        if not found[-1]:
             refuse(field, text, "leave out the empty text; () is for none")
     return tuple(found)
 
@@ -133,12 +136,30 @@ def _logit_bias(value: object) -> dict[int, float] | None:
     if value is None:
         return None
     bias = mapping("logit_bias", value, "use a dict of token id to number")
-    count("logit_bias", len(bias))
+    n = len(bias)
+    count("logit_bias", n)
     found: dict[int, float] = {}
-    for key, amount in bias.items():
-        token = int(number("logit_bias_token", scalar(key), "logit_bias") or 0)
+    for key, amount in islice(bias.items(), n):
+        token = _token(key)
+        if token in found:
+            _refuse_key(key, "give every token id once")
         found[token] = float(number("logit_bias_value", scalar(amount), f"logit_bias[{token}]") or 0)
     return found
+
+
+def _token(key: object) -> int:
+    """The token id that a key stands for; JSON has texts only."""
+    row = LIMITS["logit_bias_token"]
+    token = scalar(key)
+    if isinstance(key, str) and str.__len__(key) <= _DIGITS and str.isascii(key) and str.isdigit(key):
+        token = int(str.__str__(key))
+    if not isinstance(token, int) or isinstance(token, bool) or not row.holds(token):
+        _refuse_key(key, row.remedy())
+    return token
+
+
+def _refuse_key(key: object, remedy: str) -> NoReturn:
+    raise InvalidRequest(f"logit_bias key {show(key)}: {remedy}", field="logit_bias")
 
 
 def _tool_choice(value: object) -> str:
@@ -151,7 +172,7 @@ def _embed(given: Mapping[str, Any]) -> dict[str, Any]:
     pooling = given["pooling"]
     check_pooling(pooling)
     return {
-        "pooling": pooling and str.__str__(pooling),
+        "pooling": None if pooling is None else str.__str__(pooling),
         "normalize": flag("normalize", given["normalize"]),
         "truncate": flag("truncate", given["truncate"]),
     }

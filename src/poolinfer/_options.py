@@ -17,6 +17,7 @@ _R = TypeVar("_R")
 _ClassT = TypeVar("_ClassT", bound=type)
 
 _PLAIN = frozenset((str, int, float, bool, type(None), list, tuple, dict))
+_NAME = 40
 _TO_LOAD = "give it to Model.load"
 _NO_FORM = "answers cannot be held to a form yet; ask for JSON in the prompt"
 _NO_USE = "leave it out; it means nothing here"
@@ -36,7 +37,7 @@ _ELSEWHERE: Mapping[str, str] = {
     ),
     **dict.fromkeys(("stop_sequences", "stop_strings", "stop_words"), "stop"),
     **dict.fromkeys(("repetition_penalty", "rep_pen"), "repeat_penalty"),
-    **dict.fromkeys(("messages", "conversation", "text"), "prompt"),
+    **dict.fromkeys(("messages", "message", "conversation", "text"), "prompt"),
     **dict.fromkeys(("inputs", "texts", "sentences", "documents"), "input"),
     **dict.fromkeys(("request_timeout", "deadline"), "timeout"),
     **dict.fromkeys(("prompt_cache_key", "user", "cache_salt"), "cache_key"),
@@ -59,7 +60,26 @@ _ELSEWHERE: Mapping[str, str] = {
     "use_mmap": "mmap",
     "use_mlock": "mlock",
     "special": "parse_special",
-    "stream": "use stream(...), whose call is read piece by piece",
+    **dict.fromkeys(
+        ("stream", "on_token", "callback", "callbacks", "streamer", "streaming_callback"),
+        "use stream(...), whose call is read piece by piece",
+    ),
+    **dict.fromkeys(("system", "system_prompt", "system_message"), "put a system message into prompt"),
+    **dict.fromkeys(
+        ("chat_template_kwargs", "enable_thinking", "thinking", "reasoning_effort"),
+        "leave it out; chat templates get no variables from calls",
+    ),
+    **dict.fromkeys(
+        ("extra_body", "extra_query", "extra_headers", "options"), "give what is in it by itself"
+    ),
+    **dict.fromkeys(("embedding", "embeddings"), "leave it out; call embed(...), which every pool has"),
+    **dict.fromkeys(
+        ("repeat_last_n", "penalty_last_n"), "leave it out; penalties look at a fixed number of tokens"
+    ),
+    **dict.fromkeys(
+        ("min_tokens", "min_new_tokens", "ignore_eos"),
+        "leave it out; an answer may be as short as the model makes it",
+    ),
     "stream_options": "use stream(...), whose call has the usage in its result",
     "n": "ask as often as you want answers",
     "best_of": "ask as often as you want answers",
@@ -68,9 +88,17 @@ _ELSEWHERE: Mapping[str, str] = {
     "encoding_format": "leave it out; vectors are numbers",
     "verbose": "leave it out; poolinfer prints nothing",
     **dict.fromkeys(("response_format", "grammar", "json_schema", "guided_json", "format"), _NO_FORM),
-    **dict.fromkeys(
-        ("parallel_tool_calls", "store", "metadata", "service_tier", "reasoning_effort"), _NO_USE
-    ),
+    **dict.fromkeys(("parallel_tool_calls", "store", "metadata", "service_tier"), _NO_USE),
+}
+#: What clients and proxies send though it asks for nothing else than what is done without it. So is any None.
+_NO_CHANGE: Mapping[str, object] = {
+    "stream": False,
+    "n": 1,
+    "best_of": 1,
+    "store": False,
+    "parallel_tool_calls": True,
+    "response_format": {"type": "text"},
+    "encoding_format": "float",
 }
 _OWNERS: dict[str, frozenset[str]] = {}
 
@@ -78,7 +106,8 @@ _OWNERS: dict[str, frozenset[str]] = {}
 def options_of(what: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Have a function take its options as callers write them.
 
-    One that it does not have is refused with `UnknownOption`, and a number of numpy's becomes Python's own.
+    One that it does not have is refused with `UnknownOption`, unless other clients have it and its value asks for
+    nothing. A number of numpy's becomes Python's own.
 
     Args:
         what: what the function is called in messages.
@@ -89,10 +118,12 @@ def options_of(what: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
 
         @wraps(function, assigned=(*WRAPPER_ASSIGNMENTS, "__kwdefaults__"))
         def call(*args: _P.args, **options: _P.kwargs) -> _R:
-            for name, value in options.items():
+            for name, value in tuple(options.items()):
                 if name not in known:
-                    refuse_option(what, name)
-                if type(value) not in _PLAIN:
+                    if not _changes_nothing(name, value):
+                        refuse_option(what, name)
+                    del options[name]
+                elif type(value) not in _PLAIN:
                     options[name] = scalar(value)
             return function(*args, **options)
 
@@ -110,7 +141,16 @@ def options_of_class(cls: _ClassT) -> _ClassT:
 
 def refuse_option(what: str, name: str) -> None:
     """Raise `UnknownOption` for an option that something does not have, with what is closest to it."""
-    raise UnknownOption(f"{what} has no option {name[:40]!r}: {_remedy(what, name)}", field=name[:40])
+    # Closest matches of a long name take long to find.
+    name = name[:_NAME]
+    raise UnknownOption(f"{what} has no option {name!r}: {_remedy(what, name)}", field=name)
+
+
+def _changes_nothing(name: str, value: object) -> bool:
+    if value is None:
+        return name in _ELSEWHERE
+    same = _NO_CHANGE.get(name)
+    return type(value) is type(same) and value == same
 
 
 def _remedy(what: str, name: str) -> str:
@@ -121,10 +161,10 @@ def _remedy(what: str, name: str) -> str:
     owners = [owner for owner, names in _OWNERS.items() if hint in names]
     if owners:
         return f"{hint} is an option of {_join(owners)}"
+    if hint != name:
+        return hint
     near = get_close_matches(name, known, 1)
-    if near:
-        return f"did you mean {near[0]}?"
-    return hint if hint != name else f"it has {', '.join(sorted(known))}"
+    return f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(known))}"
 
 
 def _join(names: Iterable[str]) -> str:
@@ -133,15 +173,19 @@ def _join(names: Iterable[str]) -> str:
 
 
 def scalar(value: object) -> object:
-    """A number or bool of numpy's, or of another library's, as Python's own; everything else as it is."""
+    """A number or bool of numpy's, or of another class, as Python's own; everything else as it is."""
     kind = type(value)
     if kind in _PLAIN:
         return value
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
         return bool(value)
     with suppress(ArithmeticError, ValueError, TypeError):
         if isinstance(value, Integral):
-            return value if isinstance(value, int) else int(value)
+            return int(value)
         if isinstance(value, Real):
             return float(value)
     return value

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from ._environment import patched_by
 from ._errors import InvalidRequest, ModelError
 from ._executor import Executor
-from ._limits import check_option, flag, number, refuse
+from ._limits import number, refuse
 from ._spec import LaneSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ PlaceName: TypeAlias = Literal["thread", "process", "prefork"]
 Share: TypeAlias = Literal["mmap", "repack"]
 
 _NAMES = ("thread", "process", "prefork")
+_USE_ONE = f"use {', '.join(map(repr, _NAMES))} or an object with the Executor protocol"
+_OF_PROCESSES = ("idle_timeout", "share", "retries", "max_calls", "max_rss", "max_age")
+_PROTOCOL = ("start", "submit", "cancel", "stats", "close")
+_IDLE_TIMEOUT = 60.0
+_RETRIES = 1
 _TASKS = "/proc/self/task"
 _TURN_SECONDS = 0.0001
 
@@ -34,7 +39,7 @@ class Place:
     """A pool's options about where its lanes run; see `poolinfer.Pool` for their meaning.
 
     Raises:
-        InvalidRequest: an option is out of bounds, or does not go with another one.
+        InvalidRequest: an option is out of bounds, or means nothing beside another one.
         ModelError: this system has no such executor.
     """
 
@@ -42,29 +47,38 @@ class Place:
     workers: int | None = None
     min_workers: int | None = None
     max_workers: int | None = None
-    idle_timeout: float = 60.0
+    idle_timeout: float | None = None
     share: Share | None = None
-    retries: int = 1
+    retries: int | None = None
     max_calls: int | None = None
     max_rss: int | None = None
     max_age: float | None = None
 
     def __post_init__(self) -> None:
         if self.name not in _NAMES:
-            raise InvalidRequest(
-                f"executor: {self.name!r} is not known; use {', '.join(map(repr, _NAMES))} or an object with the"
-                " Executor protocol",
-                field="executor",
-            )
-        for field in ("workers", "min_workers", "max_workers"):
-            if getattr(self, field) is not None:
-                check_option(field, getattr(self, field))
-        for field in ("idle_timeout", "retries", "max_calls", "max_rss", "max_age"):
-            number(field, getattr(self, field))
+            raise InvalidRequest(f"executor: {self.name!r} is not known; {_USE_ONE}", field="executor")
+        for field in ("workers", "min_workers", "max_workers", *_OF_PROCESSES):
+            value = getattr(self, field)
+            if value is not None and field != "share":
+                number(field, value)
         if self.share not in (None, "mmap", "repack"):
             raise InvalidRequest(f"share: {self.share!r} is not known; use 'mmap' or 'repack'", field="share")
+        self._check_use()
         self._check_sizes()
         self._check_system()
+
+    def _check_use(self) -> None:
+        """Refuse options of worker processes that nothing would read."""
+        if self.name == "thread":
+            for field in _OF_PROCESSES:
+                if getattr(self, field) is not None:
+                    remedy = (
+                        "leave it out, threads have no use for it; or use executor='process' or 'prefork'"
+                    )
+                    refuse(field, getattr(self, field), remedy)
+        elif self.idle_timeout is not None and self.max_workers is None:
+            remedy = "leave it out, a fixed number of workers never ends; or give max_workers"
+            refuse("idle_timeout", self.idle_timeout, remedy)
 
     def _check_sizes(self) -> None:
         if self.min_workers is None and self.max_workers is None:
@@ -155,14 +169,14 @@ class Place:
             sizing=Sizing(
                 least=self.least,
                 most=self.most,
-                idle_timeout=self.idle_timeout,
+                idle_timeout=_IDLE_TIMEOUT if self.idle_timeout is None else self.idle_timeout,
                 max_calls=self.max_calls,
                 max_rss=self.max_rss,
                 max_age=self.max_age,
             ),
             prefork=self.name == "prefork",
             share=self.weights,
-            retries=self.retries,
+            retries=_RETRIES if self.retries is None else self.retries,
         )
 
 
@@ -172,9 +186,16 @@ def check_lane(options: Mapping[str, Any]) -> None:
         if value is None and name != "latency_target":
             continue
         if name in ("prefix_cache", "flash_attention"):
-            flag(name, value)
+            if not isinstance(value, bool):
+                refuse(name, value, "use True or False, or None for poolinfer's choice")
         else:
             number(name, value)
+
+
+def check_executor(value: object) -> None:
+    """Refuse what is neither the name of an executor nor an executor."""
+    if not isinstance(value, str) and not all(hasattr(value, name) for name in _PROTOCOL):
+        refuse("executor", value, _USE_ONE)
 
 
 def refuse_options(given: Mapping[str, object], cls: type) -> None:

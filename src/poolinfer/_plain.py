@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeGuard
 
-from ._budget import Budget
+from ._budget import Budget, Work
 from ._errors import InvalidRequest
-from ._limits import LIMITS, refuse
+from ._limits import LIMITS, count, refuse, show
 from ._options import scalar
 
 _DEPTH = int(LIMITS["depth"].high)
@@ -23,7 +24,10 @@ def items(field: str, value: object, remedy: str) -> Sequence[Any]:
         return value
     if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray | memoryview):
         refuse(field, value, remedy)
-    return value
+    # A copy: a class of the caller's could have other items, or another number of them, each time it is asked.
+    n = len(value)
+    count("items", n, field)
+    return tuple(islice(value, n))
 
 
 def mapping(field: str, value: object, remedy: str) -> Mapping[Any, Any]:
@@ -35,14 +39,18 @@ def mapping(field: str, value: object, remedy: str) -> Mapping[Any, Any]:
 
 def one_of(value: object, words: Sequence[str]) -> TypeGuard[str]:
     """Whether the value is one of these words."""
-    return isinstance(value, str) and value in words
+    return isinstance(value, str) and any(str.__eq__(word, value) for word in words)
 
 
-def only(field: str, found: Mapping[Any, Any], known: set[str]) -> None:
+def only(field: str, found: Mapping[Any, Any], known: set[str], work: Work, remedy: str = "") -> None:
     """Refuse keys that would be ignored; SDKs send the ones they don't use as None or empty."""
-    for key in found:
+    n = len(found)
+    if n > len(known):
+        work.items(field, n - len(known))
+    for key in islice(found, n):
         if key not in known and not _is_nothing(found[key]):
-            refuse(field, key, f"leave this key out; only {', '.join(sorted(known))} mean something here")
+            remedy = remedy or f"leave it out; only {', '.join(sorted(known))} mean something here"
+            raise InvalidRequest(f"{field} has the key {show(key)}: {remedy}", field=field)
 
 
 def _is_nothing(value: object) -> bool:
@@ -91,24 +99,29 @@ def _plain(field: str, value: object, budget: Budget, depth: int) -> Any:
     if isinstance(value, int | float):
         return _number(field, value, budget)
     if isinstance(value, list | tuple):
-        _pay(field, value, budget, depth)
-        return tuple([_plain(field, item, budget, depth + 1) for item in value])
+        n = _pay(field, value, budget, depth)
+        return tuple([_plain(field, item, budget, depth + 1) for item in islice(value, n)])
     if isinstance(value, Mapping):
         return _object(field, value, budget, depth)
     return _number(field, scalar(value), budget)
 
 
 def _object(field: str, value: Mapping[Any, Any], budget: Budget, depth: int) -> dict[str, Any]:
-    _pay(field, value, budget, depth)
-    return {budget.text(field, key): _plain(field, item, budget, depth + 1) for key, item in value.items()}
+    n = _pay(field, value, budget, depth)
+    return {
+        budget.text(field, key): _plain(field, item, budget, depth + 1)
+        for key, item in islice(value.items(), n)
+    }
 
 
-def _pay(field: str, value: Mapping[Any, Any] | Sequence[Any], budget: Budget, depth: int) -> None:
+def _pay(field: str, value: Mapping[Any, Any] | Sequence[Any], budget: Budget, depth: int) -> int:
+    """Pay for as many items as the value says that it has; no more may be read."""
     if depth > _DEPTH:
         raise InvalidRequest(f"{field} is nested too deeply: use at most {_DEPTH} levels", field=field)
     n = len(value)
     budget.work.items(field, n)
     budget.take(field, _PUNCTUATION * n)
+    return n
 
 
 def _number(field: str, value: object, budget: Budget) -> bool | int | float:
@@ -116,7 +129,7 @@ def _number(field: str, value: object, budget: Budget) -> bool | int | float:
     if isinstance(value, bool):
         return value
     if isinstance(value, float) and math.isfinite(value):
-        return float(value)
-    if isinstance(value, int) and value.bit_length() <= 64:
-        return int(value)
+        return float.__float__(value)
+    if isinstance(value, int) and int.bit_length(value) <= 64:
+        return int.__int__(value)
     refuse(field, value, "use JSON data: texts, finite numbers of 64 bits, bools, None, lists and dicts")

@@ -24,11 +24,11 @@ from ._core import Core
 from ._errors import InvalidRequest, PoolinferError
 from ._executor import Executor
 from ._lane_spec import lane_spec
-from ._limits import check_option, refuse
+from ._limits import check_option
 from ._model import Model
 from ._normalize import normalize_at_once
 from ._options import options_of
-from ._place import Place, PlaceName, Share, check_lane, refuse_options
+from ._place import Place, PlaceName, Share, check_executor, check_lane, refuse_options
 from ._pool_log import describe
 from ._requests import Chat, Embed, Raw
 from ._stats import PoolStats
@@ -78,18 +78,20 @@ class Pool(Calls):
             None for wherever there are several slots. With ``slots=1``, only what gives the very same result is
             reused: whole pieces of `n_batch` tokens of prompts, and no answers. Models with recurrent layers or
             sliding windows never do.
-        idle_timeout: seconds without work after which a worker process beyond `min_workers` ends.
+        idle_timeout: seconds without work after which a worker process beyond `min_workers` ends; None for 60. Only
+            with `max_workers`. Threads take neither this option nor the next five.
         share: of worker processes: ``"mmap"`` keeps all weights in the mapped file, which they share; ``"repack"``
             copies part of them into a layout made for the processor, which `prefork` shares as well, while each
             worker of `process` has a copy of its own. None for the one that costs no memory: ``"mmap"`` with
             `process`, ``"repack"`` with `prefork`.
-        retries: how often a call is run again whose worker process died before anything of it was seen.
+        retries: how often a call is run again whose worker process died before anything of it was seen; None for 1.
         max_calls: calls after which a worker process is replaced; None for no bound, as for the next two.
         max_rss: bytes of memory above which a worker process is replaced between calls.
         max_age: seconds after which a worker process is replaced between calls.
 
     Raises:
-        InvalidRequest: an option is out of bounds, or says how an executor object is to run.
+        InvalidRequest: an option is out of bounds, means nothing with the executor, or says how an executor object
+            is to run.
         ModelError: `model` is a path and the file cannot be used, or this system has no such executor.
     """
 
@@ -111,9 +113,9 @@ class Pool(Calls):
         max_queue: int = 1000,
         latency_target: float = 0.25,
         prefix_cache: bool | None = None,
-        idle_timeout: float = 60.0,
+        idle_timeout: float | None = None,
         share: Share | None = None,
-        retries: int = 1,
+        retries: int | None = None,
         max_calls: int | None = None,
         max_rss: int | None = None,
         max_age: float | None = None,
@@ -142,9 +144,8 @@ class Pool(Calls):
         check_option("max_queue", max_queue)
         self._max_queue = max_queue
         self._model: Model | None = None
+        check_executor(executor)
         if not isinstance(executor, str):
-            if not all(hasattr(executor, name) for name in ("start", "submit", "cancel", "stats", "close")):
-                refuse("executor", executor, "name one, or give an object with the Executor protocol")
             refuse_options({**where, **how}, Pool)
             self._model = None if model is None else _as_model(model)
             self._executor = type(executor).__name__

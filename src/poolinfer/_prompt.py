@@ -4,22 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, NamedTuple
+
+from typing_extensions import ParamSpec
+
+from ._errors import InvalidRequest
+from ._results import Response
+
+_P = ParamSpec("_P")
 
 
-class _Turn:
-    """Adds a turn of one role; works on the class (starts a prompt) and on a prompt (extends it)."""
+class Turn(NamedTuple):
+    """One turn of a `Prompt`.
 
-    def __init__(self, role: str) -> None:
-        self._role = role
+    Attributes:
+        role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``.
+        content: its text, or of an assistant turn the `Response`.
+        call_id: of a tool turn, the id of the call that it answers.
+    """
 
-    def __get__(self, prompt: Prompt | None, owner: type[Prompt]) -> Callable[[str], Prompt]:
+    role: str
+    content: str | Response
+    call_id: str | None = None
+
+    @property
+    def message(self) -> dict[str, object]:
+        """The turn as an OpenAI-shaped message dict."""
+        if isinstance(self.content, Response):
+            return dict(self.content.to_openai()["choices"][0]["message"])
+        found: dict[str, object] = {"role": self.role, "content": self.content}
+        return found if self.call_id is None else {**found, "tool_call_id": self.call_id}
+
+
+class _Step(Generic[_P]):
+    """Adds a turn; works on the class (starts a prompt) and on a prompt (extends it)."""
+
+    def __init__(self, turn: Callable[_P, Turn]) -> None:
+        self._turn = turn
+
+    def __get__(self, prompt: Prompt | None, owner: type[Prompt]) -> Callable[_P, Prompt]:
         before = () if prompt is None else prompt.turns
 
-        def add(content: str) -> Prompt:
-            return owner((*before, (self._role, content)))
+        def add(*args: _P.args, **options: _P.kwargs) -> Prompt:
+            return owner((*before, self._turn(*args, **options)))
 
         return add
+
+
+def _system(content: str) -> Turn:
+    return Turn("system", _text("content", content))
+
+
+def _user(content: str) -> Turn:
+    return Turn("user", _text("content", content))
+
+
+def _assistant(content: str | Response) -> Turn:
+    if isinstance(content, Response):
+        return Turn("assistant", content)
+    return Turn("assistant", _text("content", content, "use a str or a Response"))
+
+
+def _tool(content: str, call_id: str) -> Turn:
+    return Turn("tool", _text("content", content), _text("call_id", call_id))
+
+
+def _text(field: str, value: object, remedy: str = "use a str") -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{field} is of type {type(value).__name__}: {remedy}", field=field)
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +82,21 @@ class Prompt:
     ``Prompt.system("Be brief.").user("Hello!")``
 
     Attributes:
-        turns: the (role, content) pairs so far.
+        turns: the turns so far, as (role, content, call id).
     """
 
-    turns: tuple[tuple[str, str], ...] = ()
+    turns: tuple[Turn, ...] = ()
 
-    #: Add a system turn: ``Prompt.system("Be brief.")``.
-    system: ClassVar[_Turn] = _Turn("system")
+    #: Add a system turn: ``Prompt.system("Be brief.")``. What is no str is refused with `InvalidRequest`.
+    system: ClassVar[_Step[[str]]] = _Step(_system)
     #: Add a user turn.
-    user: ClassVar[_Turn] = _Turn("user")
-    #: Add an assistant turn.
-    assistant: ClassVar[_Turn] = _Turn("assistant")
+    user: ClassVar[_Step[[str]]] = _Step(_user)
+    #: Add an assistant turn: a text, or a `Response` with its tool calls and reasoning.
+    assistant: ClassVar[_Step[[str | Response]]] = _Step(_assistant)
+    #: Add the answer to a tool call: ``prompt.assistant(reply).tool("21 degrees", reply.tool_calls[0].id)``.
+    tool: ClassVar[_Step[[str, str]]] = _Step(_tool)
 
     @property
     def messages(self) -> list[dict[str, object]]:
         """The turns as OpenAI-shaped message dicts."""
-        return [{"role": role, "content": content} for role, content in self.turns]
+        return [Turn(*turn).message for turn in self.turns]

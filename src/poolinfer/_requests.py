@@ -72,7 +72,7 @@ class Chat(Generation):
         frequency_penalty: subtracted per use from the logits of tokens already used.
         seed: seed of the sampler; None for a fresh one each call.
         stop: text or texts that end the answer; not shown.
-        logit_bias: token id to a number added to its logit.
+        logit_bias: token id (an int, or its digits, as in JSON) to a number added to its logit.
         logprobs: whether to return each token's log probability.
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
         cache_key: only calls with an equal key (or all without one) reuse what their prompts have in common.
@@ -105,7 +105,7 @@ class Raw(Generation):
         frequency_penalty: subtracted per use from the logits of tokens already used.
         seed: seed of the sampler; None for a fresh one each call.
         stop: text or texts that end the answer; not shown.
-        logit_bias: token id to a number added to its logit.
+        logit_bias: token id (an int, or its digits, as in JSON) to a number added to its logit.
         logprobs: whether to return each token's log probability.
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
         cache_key: only calls with an equal key (or all without one) reuse what their prompts have in common.

@@ -10,6 +10,7 @@ from ._budget import Budget, Work
 from ._limits import count, flag, refuse
 from ._plain import items, mapping, one_of, only, plain_object
 
+_AROUND = "use {'type': 'function', 'function': {...}}"
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -30,9 +31,9 @@ def check_tools(value: object, work: Work) -> tuple[dict[str, Any], ...]:
 
 
 def _tool(field: str, value: object, budget: Budget) -> dict[str, Any]:
-    tool = mapping(field, value, "use {'type': 'function', 'function': {...}}")
+    tool = mapping(field, value, _AROUND)
     function = check_function(
-        field, tool, {"type", "function"}, {"name", "description", "parameters", "strict"}
+        field, tool, {"type", "function"}, {"name", "description", "parameters", "strict"}, budget.work
     )
     field = f"{field}.function"
     found: dict[str, Any] = {"name": tool_name(f"{field}.name", function.get("name"))}
@@ -48,15 +49,16 @@ def _tool(field: str, value: object, budget: Budget) -> dict[str, Any]:
 
 
 def check_function(
-    field: str, value: Mapping[Any, Any], outer: set[str], inner: set[str]
+    field: str, value: Mapping[Any, Any], outer: set[str], inner: set[str], work: Work
 ) -> Mapping[Any, Any]:
     """The function of a tool or of a tool call, if both have no other keys than these."""
     kind = value.get("type")
     if kind is not None and not one_of(kind, ("function",)):
         refuse(f"{field}.type", kind, "use 'function'")
-    only(field, value, outer)
+    # A function without what is around it: the mistake is not one key, but where it stands.
+    only(field, value, outer, work, "" if value.get("function") else _AROUND)
     function = mapping(f"{field}.function", value.get("function"), "use a dict with 'name'")
-    only(f"{field}.function", function, inner)
+    only(f"{field}.function", function, inner, work)
     return function
 
 

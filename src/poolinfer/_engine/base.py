@@ -37,6 +37,7 @@ class EngineInfo:
         kv_reuse: whether a sequence's KV can be copied and cut (not with recurrent layers or sliding windows).
         chat_template: Jinja source of its chat template, or None.
         control: spellings of its control tokens, which no user's text may become.
+        control_ids: ids of its control tokens.
         markers: spellings of its user-defined tokens (``<think>``), which no untrusted turn may become.
         bos: text of the beginning-of-text token, or ``""``.
         eos: text of the end-of-text token, or ``""``.
@@ -52,9 +53,15 @@ class EngineInfo:
     kv_reuse: bool = True
     chat_template: str | None = None
     control: tuple[str, ...] = ()
+    control_ids: frozenset[int] = frozenset()
     markers: tuple[str, ...] = ()
     bos: str = ""
     eos: str = ""
+
+    @property
+    def trained_for(self) -> int:
+        """Tokens of the longest context that makes sense; 0 when nobody knows."""
+        return self.n_positions or self.n_ctx_train
 
 
 @dataclass(slots=True)

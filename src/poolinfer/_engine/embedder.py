@@ -97,11 +97,18 @@ class Text:
 
 
 class Embedder:
-    """Computes the texts of all embed calls of a lane together, oldest call first."""
+    """Computes the texts of all embed calls of a lane together, oldest call first.
 
-    def __init__(self, engine: Engine, n_ctx: int) -> None:
+    Args:
+        engine: what computes.
+        n_ctx: tokens of all texts that are computed together.
+        alone: whether each text is computed alone. Its vector then has the same bits whatever its neighbours are.
+    """
+
+    def __init__(self, engine: Engine, n_ctx: int, *, alone: bool = False) -> None:
         self._engine = engine
         self._n_ctx = n_ctx
+        self._most = 1 if alone else _SEQUENCES
         self._context: Context | None = None
         self._open: list[Text] = []
         self._free = list(range(_SEQUENCES))
@@ -160,7 +167,7 @@ class Embedder:
         room = self._n_ctx - sum(len(text.tokens) for text in self._open)
         for task in tasks:
             while task.waiting:
-                if not self._free or len(task.waiting[-1].tokens) > room:
+                if len(self._open) == self._most or len(task.waiting[-1].tokens) > room:
                     return
                 text = task.waiting.pop()
                 text.sequence = self._free.pop()

@@ -51,7 +51,7 @@ class Lane:
         self._flush = flush
         self._pace = Pace(spec.latency_target, spec.n_batch) if spec.slots > 1 else EvenPace(spec.n_batch)
         self._generator = Generator(engine, spec, self.counters, clock, flush)
-        self._embedder = Embedder(engine, spec.n_ctx)
+        self._embedder = Embedder(engine, spec.n_ctx, alone=spec.slots == 1)
         self._embeds: list[EmbedTask] = []
         self._wake = threading.Condition()
         self._inbox: deque[Task] = deque()

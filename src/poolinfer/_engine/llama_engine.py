@@ -56,6 +56,7 @@ class LlamaEngine:
         api, vocab = self._api, self._vocab
         n_vocab = int(api.llama_vocab_n_tokens(vocab))
         attributes = [api.llama_vocab_get_attr(vocab, token) for token in range(n_vocab)]
+        control = api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_UNKNOWN
         template = self._spec.chat_template
         if template is None:
             found = api.llama_model_chat_template(self._model, None)
@@ -74,7 +75,8 @@ class LlamaEngine:
                 or api.llama_model_n_swa(self._model) > 0
             ),
             chat_template=template,
-            control=self._spellings(attributes, api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_UNKNOWN),
+            control=self._spellings(attributes, control),
+            control_ids=frozenset(token for token, found in enumerate(attributes) if found & control),
             markers=self._spellings(attributes, api.LLAMA_TOKEN_ATTR_USER_DEFINED),
             bos=self._spelling(api.llama_vocab_bos(vocab)),
             eos=self._spelling(api.llama_vocab_eos(vocab)),

@@ -41,7 +41,7 @@ def prepare(
         raise InvalidRequest(
             "prompt: it has no tokens; say something, or use another template", field="prompt"
         )
-    check_fit(len(prepared.tokens), request.max_tokens, n_ctx, engine.info.n_positions)
+    check_fit(len(prepared.tokens), request.max_tokens, n_ctx, engine.info.trained_for)
     return Slot(job.id, emit, request, prepared, engine, n_ctx)
 
 
@@ -73,7 +73,7 @@ def _text(field: str, text: str, truncate: bool, engine: Engine, n_ctx: int) -> 
         raise InvalidRequest(f"{field} has no tokens: give some text", field=field)
     if truncate and len(tokens) > n_ctx:
         tokens = _cut(tokens, n_ctx, engine)
-    check_text_fit(field, len(tokens), n_ctx, engine.info.n_positions)
+    check_text_fit(field, len(tokens), n_ctx, engine.info.trained_for)
     return tokens
 
 

@@ -7,7 +7,7 @@ wrote its whole spelling. All other text is tokenized as text, cut where it spel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -115,10 +115,18 @@ class Prompter:
 
     def _plain(self, text: str, strip_start: bool, strip_end: bool) -> list[int]:
         """Tokens of a text between control tokens."""
-        # Tokenizers that put a space before a text (SentencePiece) do so after each control token, as
-        # they do in one piece; a text that is cut gets one there as well, which changes nothing else.
-        places = {*self._control.forged(text), *self._markers.forged(text)}
-        parts = [text[a:b] for a, b in pairwise((0, *sorted(places), len(text)))]
+        control, markers = set(self._control.forged(text)), set(self._markers.forged(text))
+        if not markers:
+            # A tokenizer that is told to parse no control tokens makes none, or hardly ever.
+            tokens = self._pieces(text, (), strip_start, strip_end)
+            if not control or self.engine.info.control_ids.isdisjoint(tokens):
+                return tokens
+        # Tokenizers that put a space before a text (SentencePiece) put one before each piece.
+        return self._pieces(text, control | markers, strip_start, strip_end)
+
+    def _pieces(self, text: str, cuts: Iterable[int], strip_start: bool, strip_end: bool) -> list[int]:
+        """Tokens of a text that is cut into pieces at some places."""
+        parts = [text[a:b] for a, b in pairwise((0, *sorted(cuts), len(text)))]
         if strip_start:
             parts[0] = parts[0].lstrip()
         if strip_end:

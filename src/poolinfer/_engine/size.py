@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from .._errors import ContextOverflow, InvalidRequest
+from .._limits import with_room
 from .base import Engine
 
 #: Characters that any of our stacks holds.
@@ -59,7 +60,7 @@ def check_size(field: str, text: str, engine: Engine, n_ctx: int) -> None:
         if least > n_ctx:
             raise ContextOverflow(
                 f"{field} has {size:,} bytes, which are at least {least:,} tokens, but a call may use {n_ctx}:"
-                " shorten it or raise n_ctx",
+                f" {with_room(['shorten it'], n_ctx, engine.info.trained_for)}",
                 field=field,
                 n_prompt=least,
                 n_ctx=n_ctx,

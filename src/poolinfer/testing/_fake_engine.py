@@ -94,6 +94,7 @@ class FakeEngine:
             kv_reuse=kv_reuse,
             chat_template=chat_template,
             control=self._control,
+            control_ids=frozenset(range(_FIRST, _FIRST + len(control))),
             markers=tuple(markers),
             eos=control[-1] if control else "",
         )
