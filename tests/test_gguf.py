@@ -7,6 +7,7 @@ import socket
 import struct
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,66 @@ def test_F56_shrinks_while_read(write: Callable[[bytes], Path], monkeypatch: pyt
 def test_F57_long_texts_are_noted_not_kept(write: Callable[[bytes], Path]) -> None:
     found = read_model_file(write(gguf([*PAIRS, string("a", "x" * 2_000_000), string("b", "y")])))
     assert (found.metadata["a"], found.metadata["b"]) == (ArrayInfo("str", 2_000_000), "y")
+
+
+def test_F57_of_many_texts_so_much_is_kept(write: Callable[[bytes], Path]) -> None:
+    texts = [string(f"general.text{i}", "x" * 1_000_000) for i in range(50)]
+    lists = [strings(f"general.list{i}", ["x" * 100_000] * 10) for i in range(10)]
+    numbers = [array(f"general.numbers{i}", 6, 512, b"\0" * 2048) for i in range(2000)]
+    path = write(gguf([*PAIRS, *texts, *lists, *numbers, string("last", "y")]))
+    tracemalloc.start()
+    try:
+        found = read_model_file(path)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 20e6
+    assert found.metadata["general.text0"] == "x" * 1_000_000
+    assert found.metadata["general.text49"] == ArrayInfo("str", 1_000_000)
+    assert found.metadata["general.numbers1999"] == ArrayInfo("f32", 512)
+    assert found.metadata["last"] == "y"
+
+
+def test_F57_so_many_bytes_of_keys_are_taken(write: Callable[[bytes], Path]) -> None:
+    keys = [number(f"{i:05}" * 13_000, i) for i in range(300)]
+    assert "keys of more than 16,777,216 bytes" in refused(write(gguf([*PAIRS, *keys])))
+
+
+def vocabulary(special: list[str], kind: int = 3, *, types_first: bool = False) -> bytes:
+    """A file with three plain tokens, and special ones of a kind."""
+    kinds = struct.pack(f"<{3 + len(special)}i", 1, 1, 1, *[kind] * len(special))
+    tokens = strings("tokenizer.ggml.tokens", ["a", "b", "", *special])
+    types = array("tokenizer.ggml.token_type", 5, 3 + len(special), kinds)
+    return gguf([*PAIRS, types, tokens] if types_first else [*PAIRS, tokens, types])
+
+
+@pytest.mark.parametrize("kind", [2, 3, 4])
+@pytest.mark.parametrize("types_first", [False, True])
+def test_more_special_tokens_than_can_be_looked_for_are_refused(
+    kind: int, types_first: bool, write: Callable[[bytes], Path]
+) -> None:
+    long = [f"{i:0100}" for i in range(21_000)]
+    said = refused(write(vocabulary(long, kind, types_first=types_first)), within=5)
+    assert "has 21,000 control and user-defined tokens of 2,100,000 bytes" in said
+    for tokens in ([f"{i:06}" for i in range((1 << 17) + 1)], [f"{i:04}" * 25 for i in range(3000)]):
+        assert "control and user-defined tokens" in refused(write(vocabulary(tokens, kind)), within=5)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "count"),
+    # The reserved tokens of Gemma 3, and of two models that speak: Orpheus and Llasa.
+    [("<unused{}>", 6242), ("<custom_token_{}>", 28_682), ("<|s_{}|>", 65_536)],
+)
+def test_real_models_have_fewer_special_tokens(
+    spelling: str, count: int, write: Callable[[bytes], Path]
+) -> None:
+    found = read_model_file(write(vocabulary([spelling.format(i) for i in range(count)], 4)))
+    assert found.n_vocab == 3 + count
+    assert found.metadata["tokenizer.ggml.token_type"] == ArrayInfo("i32", 3 + count)
+
+
+def test_plain_tokens_are_not_counted(write: Callable[[bytes], Path]) -> None:
+    assert read_model_file(write(vocabulary([f"{i:0100}" for i in range(21_000)], 1))).n_vocab == 21_003
 
 
 def test_F57_long_items_cross_the_window(write: Callable[[bytes], Path]) -> None:

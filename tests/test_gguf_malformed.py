@@ -110,6 +110,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "epsilon NaN": (gguf([*PAIRS, pair(EPSILON, 6, pack("<f", math.nan))]), "is nan"),
     "epsilon infinite": (gguf([*PAIRS, pair(EPSILON, 12, pack("<d", math.inf))]), "is inf"),
     "epsilon of a list": (gguf([*PAIRS, array(EPSILON, 6, 2, pack("<2f", 1e-5, -1.0))]), "is -1.0"),
+    "vectors wider than any": (gguf([*PAIRS, number("llama.embedding_length_out", 1 << 21)]), "is 2,097,152"),
     "row not whole blocks": (gguf(tensors=[tensor("a", [33], kind=8)]), "whole blocks"),
     "row not whole superblocks": (gguf(tensors=[tensor("a", [32, 8], kind=12)]), "whole blocks"),
     "offset misaligned": (gguf(tensors=[tensor("a", [32], offset=1)]), "offset 1"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf_header import read
+from gguf_header import Pair, read
 from gguf_models import VARIANTS, WRITERS, write_llama
 from gguf_models import Model as Vocabulary
 
@@ -93,6 +93,16 @@ def test_F57_a_file_that_only_computing_does_not_survive(
     found.kind = type
     path.write_bytes(header.pack())
     _refused(Model.load(path), "(?s)llama\\.cpp cannot load.*signal 6")
+
+
+@pytest.mark.parametrize("width", [65, 344, 1 << 20])
+def test_F57_a_file_that_only_an_embedding_does_not_survive(width: int, tmp_path: Path) -> None:
+    """A model that generates says of its vectors that they are wider than they are."""
+    path = write_llama(tmp_path / "model.gguf")
+    header = read(path.read_bytes())
+    header.pairs.append(Pair(b"llama.embedding_length_out", 4, width.to_bytes(4, "little")))
+    path.write_bytes(header.pack())
+    _refused(Model.load(path), "(?s)llama\\.cpp cannot load.*signal 6.*out of bounds")
 
 
 ALL_KINDS = {**VARIANTS, **{kind: write for kind, write in WRITERS.items() if kind != "t5"}}

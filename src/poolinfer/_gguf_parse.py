@@ -8,16 +8,25 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ._gguf_reader import KEY_MAX, Reader, Unsound
 
 _ENTRIES_MAX = 1 << 17
 _TEXT_MAX, _NAME_MAX, _TOKENS_MAX = 1 << 20, 63, 1 << 20
 _KEEP_STRINGS, _KEEP_NUMBERS = 64, 512
+# Bytes of all keys, and about what an item of a kept array takes.
+_KEYS_MAX, _ITEM_BYTES = 1 << 24, 32
+# We and llama.cpp look for each of these in texts: how many, their bytes, and those without shared beginnings, of
+# which our regex is made. Models that speak have the most: 65,536, 0.7 MB and 0.2 MB.
+_SPECIAL_MAX, _SPECIAL_BYTES, _SPECIAL_OWN = 1 << 17, 1 << 20, 1 << 18
+# Unknown, control and user-defined tokens.
+_SPECIAL = frozenset((2, 3, 4))
 _DIMS_MAX, _INT64_MAX = 4, 2**63 - 1
-_ALIGNMENT, _TOKENS = "general.alignment", "tokenizer.ggml.tokens"
-_STRING, _ARRAY = 8, 9
+_ALIGNMENT, _TOKENS, _TOKEN_TYPES = "general.alignment", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+# llama.cpp reads as many numbers for each token as this key says, and counts the bytes in 32 bits.
+_WIDTH, _WIDTH_MAX = ".embedding_length_out", 1 << 20
+_I32_ITEM, _STRING, _ARRAY = 5, 8, 9
 # GGUF value type: its name and, if its size is fixed, its struct format.
 _TYPES: Mapping[int, tuple[str, str]] = {
     0: ("u8", "B"),
@@ -64,6 +73,36 @@ class ArrayInfo:
     length: int
 
 
+@dataclass(slots=True)
+class _Vocabulary:
+    """The tokens and their types, which a file may give in either order."""
+
+    tokens: list[bytes] = field(default_factory=list)
+    types: tuple[object, ...] = ()
+
+    def check(self) -> None:
+        """Refuse more special tokens than can be looked for in texts."""
+        special = [token for token, kind in zip(self.tokens, self.types, strict=False) if kind in _SPECIAL]
+        size = sum(map(len, special))
+        if len(special) > _SPECIAL_MAX or size > _SPECIAL_BYTES or _own_bytes(special) > _SPECIAL_OWN:
+            raise Unsound(
+                f"has {len(special):,} control and user-defined tokens of {size:,} bytes,"
+                " which are too many to be looked for in texts"
+            )
+
+
+def _own_bytes(texts: list[bytes]) -> int:
+    """Bytes of texts without what each shares, at its beginning, with the one before it in their order."""
+    texts = sorted(texts)
+    return sum(map(_own, [b"", *texts], texts))
+
+
+def _own(before: bytes, text: bytes) -> int:
+    return len(text) - next(
+        (i for i, (a, b) in enumerate(zip(before, text, strict=False)) if a != b), len(before)
+    )
+
+
 def parse(fd: int, size: int) -> tuple[dict[str, object], dict[str, tuple[int, ...]]]:
     """Metadata of an open GGUF file, and its tensors' dimensions by their names.
 
@@ -106,37 +145,44 @@ def _entries(reader: Reader, what: str) -> int:
 
 def _pairs(reader: Reader, count: int) -> dict[str, object]:
     metadata: dict[str, object] = {}
+    vocabulary = _Vocabulary()
+    key_bytes = 0
     for i in range(count):
         raw = reader.text(KEY_MAX, f"key {i}")
+        key_bytes += len(raw)
+        if key_bytes > _KEYS_MAX:
+            raise Unsound(f"has keys of more than {_KEYS_MAX:,} bytes together")
         try:
             key = raw.decode()
         except UnicodeDecodeError:
             raise Unsound(f"has a key that is not UTF-8: {raw[:60]!r}") from None
         if not key or key in metadata:
             raise Unsound(f"has an empty or duplicate key {key[:60]!r}")
-        metadata[key] = _value(reader, key)
-        if key.endswith("epsilon"):
-            _check_epsilon(key, metadata[key])
+        metadata[key] = _value(reader, key, vocabulary)
+        _check_numbers(key, metadata[key])
+    vocabulary.check()
     return metadata
 
 
-def _check_epsilon(key: str, value: object) -> None:
-    """Refuse what ggml aborts at: the number that a norm adds to a sum of squares."""
+def _check_numbers(key: str, value: object) -> None:
+    """Refuse what ggml aborts at: the number that a norm adds to a sum of squares, vectors wider than any model."""
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, float) and not 0 <= number < math.inf:
+        if key.endswith("epsilon") and isinstance(number, float) and not 0 <= number < math.inf:
             raise Unsound(f"is malformed: {key[:60]!r} is {number}; use a finite number that is not negative")
+        if key.endswith(_WIDTH) and isinstance(number, int) and number > _WIDTH_MAX:
+            raise Unsound(f"is malformed: {key[:60]!r} is {number:,}; at most {_WIDTH_MAX:,} are allowed")
 
 
-def _value(reader: Reader, key: str) -> object:
+def _value(reader: Reader, key: str, vocabulary: _Vocabulary) -> object:
     what = f"the value of {key[:60]!r}"
     kind = reader.u32(what)
     if key == _ALIGNMENT:
         return _alignment(reader, kind, what)
     if kind == _ARRAY:
-        return _array(reader, key, what)
+        return _array(reader, key, vocabulary, what)
     if kind == _STRING:
         return _text(reader, what)
-    return _fixed(reader, kind, 1, what)[0]
+    return _fixed(reader, _type(kind, what)[1], 1, what)[0]
 
 
 def _alignment(reader: Reader, kind: int, what: str) -> int:
@@ -150,18 +196,14 @@ def _alignment(reader: Reader, kind: int, what: str) -> int:
 
 def _text(reader: Reader, what: str) -> object:
     n = reader.u64(what)
-    if n > _TEXT_MAX:
+    if n > _TEXT_MAX or not reader.keeps(n):
         reader.skip(n, what)
         return ArrayInfo("str", n)
     return reader.take(n, what).decode(errors="replace")
 
 
-def _fixed(reader: Reader, kind: int, count: int, what: str) -> tuple[object, ...]:
-    name, code = _type(kind, what)
+def _fixed(reader: Reader, code: str, count: int, what: str) -> tuple[object, ...]:
     size = struct.calcsize(f"<{code}") * count
-    if count > _KEEP_NUMBERS:
-        reader.skip(size, what)
-        return (ArrayInfo(name, count),)
     return struct.unpack(f"<{count}{code}", reader.take(size, what))
 
 
@@ -172,22 +214,33 @@ def _type(kind: int, what: str) -> tuple[str, str]:
     return found
 
 
-def _array(reader: Reader, key: str, what: str) -> object:
+def _array(reader: Reader, key: str, vocabulary: _Vocabulary, what: str) -> object:
     kind, count = reader.u32(what), reader.u64(what)
-    if kind != _STRING:
-        found = _fixed(reader, kind, count, what)
-        return found[0] if count > _KEEP_NUMBERS else found
-    if key == _TOKENS:
-        _tokens(reader, count, what)
-    elif count <= _KEEP_STRINGS:
-        return tuple(_text(reader, what) for _ in range(count))
-    else:
+    few = _KEEP_STRINGS if kind == _STRING else _KEEP_NUMBERS
+    keep = count <= few and reader.keeps(_ITEM_BYTES * count)
+    if key == _TOKENS and kind == _STRING:
+        vocabulary.tokens = _tokens(reader, count, what)
+        return ArrayInfo("str", count)
+    if kind == _STRING:
+        if keep:
+            return tuple(_text(reader, what) for _ in range(count))
         reader.walk(count, what)
-    return ArrayInfo("str", count)
+        return ArrayInfo("str", count)
+    name, code = _type(kind, what)
+    types = key == _TOKEN_TYPES and kind == _I32_ITEM
+    if types and count > _TOKENS_MAX:
+        raise Unsound(f"claims the types of {count:,} tokens; at most {_TOKENS_MAX:,} are allowed")
+    if not keep and not types:
+        reader.skip(struct.calcsize(f"<{code}") * count, what)
+        return ArrayInfo(name, count)
+    numbers = _fixed(reader, code, count, what)
+    if types:
+        vocabulary.types = numbers
+    return numbers if keep else ArrayInfo(name, count)
 
 
-def _tokens(reader: Reader, count: int, what: str) -> None:
-    """Walk the vocabulary; llama.cpp aborts when a token comes twice (it renames empty ones)."""
+def _tokens(reader: Reader, count: int, what: str) -> list[bytes]:
+    """The vocabulary; llama.cpp aborts when one comes twice (it renames empty ones)."""
     if not 0 < count <= _TOKENS_MAX:
         raise Unsound(f"claims {count:,} tokens; 1 to {_TOKENS_MAX:,} are allowed")
     seen: list[bytes] = []
@@ -196,6 +249,7 @@ def _tokens(reader: Reader, count: int, what: str) -> None:
     empty = seen.count(b"")
     if len(distinct) - (b"" in distinct) != count - empty:
         raise Unsound("holds the same token twice in its vocabulary")
+    return seen
 
 
 def _tensors(reader: Reader, count: int, alignment: int) -> dict[str, tuple[int, ...]]:

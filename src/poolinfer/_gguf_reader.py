@@ -8,6 +8,7 @@ import struct
 _WINDOW = 1 << 20
 _HEADER_MAX = 1 << 30
 _STRINGS_MAX = 1 << 22
+_KEPT_MAX = 1 << 24
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 #: Most bytes of a key, and of a text that is looked at.
 KEY_MAX = 65_535
@@ -27,6 +28,7 @@ class Reader:
         self.size = size
         self.pos = 0
         self.strings = 0
+        self.kept = 0
 
     def need(self, n: int, what: str) -> None:
         """Refuse unless the file has that many bytes more."""
@@ -75,6 +77,12 @@ class Reader:
         if n > longest:
             raise Unsound(f"has {what} of {n:,} bytes; at most {longest:,} are allowed")
         return self.take(n, what)
+
+    def keeps(self, n: int) -> bool:
+        """Whether that many bytes more may be kept; they are counted if so."""
+        fits = self.kept + n <= _KEPT_MAX
+        self.kept += n if fits else 0
+        return fits
 
     def walk(self, count: int, what: str, seen: list[bytes] | None = None) -> None:
         """Step over strings, noting them in `seen` if given."""

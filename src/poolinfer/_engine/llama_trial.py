@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from .._errors import ModelError
@@ -14,13 +14,13 @@ from .llama import bindings
 from .llama_engine import LlamaEngine
 
 # Two rows take other kernels than one, and more than two would take none that two do not.
-_TRIAL_ROWS, _TRIAL_BATCH = 2, 32
+_TRIAL_ROWS, _TRIAL_BATCH, _TRIAL_CTX = 2, 32, 256
 # What a tokenizer with a part missing would not survive.
 _ANY_TEXT = "".join(map(chr, [*range(0x250), 0x2028, 0x4E00, 0xFFFD, 0x1F600])) + " the end"
 
 
 def try_file(spec: ModelSpec) -> bool:
-    """Do with a model what calls will do: tokens, a prompt, a step. A bad file may crash this process.
+    """Do with a model what calls will do: tokens, a prompt, a step, an embedding. A bad file may crash us.
 
     False when llama.cpp says that it cannot load the file; its log has the reason.
     """
@@ -38,8 +38,13 @@ def try_file(spec: ModelSpec) -> bool:
     lane = LaneSpec(n_batch=_TRIAL_BATCH)
     engine = LlamaEngine(api, model, spec, lane, computing=lambda: None, release=lambda: None)
     tokens = _try_tokens(api, model, engine)
+    rows = tokens[:_TRIAL_ROWS] or [0]
+    if engine.info.generates:
+        with suppress(ModelError, EngineFault):
+            _try_prompt(engine, rows)
+    # Models that generate embed texts too, and read other tensors for it.
     with suppress(ModelError, EngineFault):
-        _try_rows(engine, tokens[:_TRIAL_ROWS] or [0])
+        _try_embedding(engine, rows)
     return True
 
 
@@ -58,14 +63,20 @@ def _try_tokens(api: Any, model: Any, engine: LlamaEngine) -> list[int]:
     return tokens
 
 
-def _try_rows(engine: LlamaEngine, tokens: list[int]) -> None:
-    """Compute a prompt and a step after it, or a text to embed."""
-    generates = engine.info.generates
-    context = engine.context(n_seq=1, n_ctx=256, embeddings=not generates)
-    batch = Batch()
-    batch.add(0, 0, tokens, last=True, rest=not generates)
-    context.decode(batch)
-    if generates:
-        step = Batch()
+def _try_prompt(engine: LlamaEngine, tokens: list[int]) -> None:
+    """Compute a prompt and a step after it."""
+    with closing(engine.context(n_seq=1, n_ctx=_TRIAL_CTX)) as context:
+        prompt, step = Batch(), Batch()
+        prompt.add(0, 0, tokens, last=True)
+        context.decode(prompt)
         step.add(0, len(tokens), tokens[-1:], last=True)
         context.decode(step)
+
+
+def _try_embedding(engine: LlamaEngine, tokens: list[int]) -> None:
+    """Compute the vectors of a text."""
+    with closing(engine.context(n_seq=1, n_ctx=_TRIAL_CTX, embeddings=True)) as context:
+        text = Batch()
+        text.add(0, 0, tokens, last=True, rest=True)
+        context.decode(text)
+        context.embeddings(len(text)).sum()
