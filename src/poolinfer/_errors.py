@@ -16,7 +16,7 @@
         ├── WorkerLost                   the worker that ran the call died
         └── EngineError                  the engine refused or failed
 
-Three branches, so that ``except InvalidRequest`` never hides a crash. Details are plain keyword
+Four branches, so that ``except InvalidRequest`` never hides a crash. Details are plain keyword
 attributes: errors pickle, and cross process borders as data (`error_to_data`, `error_from_data`).
 """
 

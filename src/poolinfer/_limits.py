@@ -114,7 +114,7 @@ LIMITS: Mapping[str, Limit] = {
             optional=True,
         ),
         Limit("n_gpu_layers", -1, 10_000, "-1 puts all layers on the GPU; no model has more than this"),
-        Limit("grace", 0, 3600, "seconds before what still runs is killed", whole=False),
+        Limit("grace", 0, 3600, "seconds before what still runs is cancelled", whole=False),
     )
 }
 

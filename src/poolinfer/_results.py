@@ -120,7 +120,8 @@ class Response:
         finish_reason: ``"stop"``, ``"length"`` or ``"tool_calls"``.
         usage: token counts.
         timings: seconds.
-        logprobs: generated tokens with log probabilities, when asked for.
+        logprobs: generated tokens with log probabilities, when asked for. Those of a stop text and the token that
+            ended the answer are among them.
     """
 
     text: str
