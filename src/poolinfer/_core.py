@@ -66,7 +66,7 @@ class Core:
         self, make: Make, max_queue: int, clock: Callable[[], float] = time.monotonic, title: str = ""
     ) -> None:
         self.state: str = "new"
-        self.callbacks = Callbacks()
+        self.callbacks: Callbacks = Callbacks()
         self._title = title
         self._make: Make | None = make
         self._pid = 0

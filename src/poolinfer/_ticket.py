@@ -77,7 +77,7 @@ class Ticket:
     )
 
     def __init__(self, job: Job, created: float, deadline: float) -> None:
-        self.job = job
+        self.job: Job = job
         self.created = created
         self.started: float = 0.0
         self.first: float = 0.0
