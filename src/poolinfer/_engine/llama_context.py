@@ -147,10 +147,13 @@ class LlamaContext:
     def sample(self, row: int, sampler: Any) -> int:
         if sampler.greedy:
             # llama.cpp would first copy the logits of the whole vocabulary, which takes six times as long.
-            token = int(self.logits(row).argmax())
+            logits = self.logits(row)
+            token = int(logits.argmax())
+            chosen = float(logits[token])
         else:
             token = int(self._api.llama_sampler_sample(sampler.chain, self._ctx, row))
-        if math.isnan(self._api.llama_get_logits_ith(self._ctx, row)[token]):
+            chosen = float(self._api.llama_get_logits_ith(self._ctx, row)[token])
+        if math.isnan(chosen):
             raise EngineFault("the model computes numbers that are not finite, so its answers would be noise")
         return token
 
