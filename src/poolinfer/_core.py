@@ -39,9 +39,9 @@ from ._ticket import Ticket
 _log = SafeLog()
 _SETTLED = ("running", "broken", "closing", "closed")
 _CLOSED = "the pool is closed; make a new one"
-# What a callback that still runs gets when the grace is over.
+# Seconds that `close` waits for callbacks which still run when the grace is over.
 _CALLBACK_SECONDS = 5.0
-# What all pools together get when the interpreter ends; to kill a worker that does not listen takes ten.
+# Seconds that all pools together may take to close when the interpreter ends. Killing a stuck worker takes ten.
 _EXIT_SECONDS = 30.0
 
 #: Makes the executor when the pool starts.

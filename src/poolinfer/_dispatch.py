@@ -157,7 +157,7 @@ class Dispatcher:
         self._look()
         with self._lock:
             self._room += 1
-        # Not done here: the executor's thread has more to do than to fill all of it.
+        # The conductor hands calls over: this thread is the executor's, which has other work to do.
         self.wake()
 
     def _look(self) -> None:

@@ -118,7 +118,7 @@ class Prompter:
         """Tokens of a text between control tokens."""
         control, markers = set(self._control.forged(text)), set(self._markers.forged(text))
         if not markers:
-            # A tokenizer that is told to parse no control tokens makes none, or hardly ever.
+            # With parse_special=False llama.cpp makes no control tokens, but for a few vocabularies.
             tokens = self._pieces(text, (), strip_start, strip_end, stop)
             if not control or self.engine.info.control_ids.isdisjoint(tokens):
                 return tokens
