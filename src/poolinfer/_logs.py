@@ -71,7 +71,7 @@ class SafeLog:
         self, level: int, message: str, arguments: tuple[object, ...], *, with_error: bool = False
     ) -> None:
         with suppress(Exception):
-            # The line is of whoever called this object.
+            # File and line in the record are those of the code that called this object.
             self._logger.log(level, message, *arguments, exc_info=with_error, stacklevel=3)
 
 
@@ -123,7 +123,7 @@ class Forwarder(logging.Handler):
 
 
 def forward(levels: tuple[int, int], ring: Callable[[], object]) -> Forwarder:
-    """In a process of ours, have what is logged kept for the host; instead of for whom it was before."""
+    """In a process of ours, keep what is logged for the host. An earlier `Forwarder` (a zygote's) is replaced."""
     logger = logging.getLogger(POOLS)
     for handler in list(logger.handlers):
         if isinstance(handler, Forwarder):

@@ -52,7 +52,7 @@ class OwnThread(threading.Thread):
 
 
 def call_on_stack(function: Callable[[], _T], stack: int, name: str) -> _T:
-    """What a function returns or raises that needs so many bytes of stack: called on a thread of its own.
+    """Call a function on a thread of its own with `stack` bytes of stack; returns or raises what the function does.
 
     Raises:
         RuntimeError: the system has no room for such a stack.

@@ -1,9 +1,10 @@
 """Requests that have been in the deaths of workers, known for a while by what they ask for.
 
-After two deaths a request is refused. After one that it did not run again after, the next request that asks for the
-same runs alone: if it was to blame, that costs nobody else, and if not, it is forgotten. A kill from outside says
-nothing about a request and is not remembered, unless it was the second death of one call: then two workers may have
-run out of memory with it.
+After two deaths a request is refused. After one death whose call was not run again, the next equal request runs
+alone: if the request is to blame, that costs nobody else, and if it ends well, it is forgotten.
+
+A kill from outside says nothing about a request and is not remembered, unless it was the second death of one call:
+then two workers may have run out of memory with it.
 """
 
 from __future__ import annotations
