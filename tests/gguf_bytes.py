@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from poolinfer._errors import ModelError
+from poolinfer._data.errors import ModelError
 from poolinfer._gguf import read_model_file
 
 ALIGNMENT = 32

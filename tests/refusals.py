@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poolinfer._errors import InvalidRequest
+from poolinfer._data.errors import InvalidRequest
 from poolinfer._limits import show
 from poolinfer._normalize import normalize
 

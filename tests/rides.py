@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from poolinfer import Chat, Embed, Raw
+from poolinfer._data.events import Done, Event, Job
+from poolinfer._data.results import Response, Usage
+from poolinfer._data.specs import LaneSpec
 from poolinfer._engine.base import Batch, EngineAborted
 from poolinfer._engine.lane import Lane
 from poolinfer._engine.prepare import prepare
 from poolinfer._engine.prompts import Prompter
 from poolinfer._engine.slot import Task
-from poolinfer._events import Done, Event, Job
-from poolinfer._results import Response, Usage
-from poolinfer._spec import LaneSpec
 from poolinfer.testing import FakeEngine
 from poolinfer.testing._fake_context import FakeContext
 

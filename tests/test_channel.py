@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolinfer import Chat, Chunk, Embedding, EngineError, Response, Usage, _frames
-from poolinfer._events import Done, Failed, Job, Started
+from poolinfer._data.events import Done, Failed, Job, Started
+from poolinfer._data.results import TokenLogprob
+from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executor import ExecutorStats
 from poolinfer._executors.channel import Channel, Output
 from poolinfer._frames import (
@@ -32,8 +34,6 @@ from poolinfer._frames import (
     read_from_worker,
     read_to_worker,
 )
-from poolinfer._results import TokenLogprob
-from poolinfer._spec import LaneSpec, ModelSpec
 from poolinfer._wire import WireError, encode
 from poolinfer._worker import pack
 

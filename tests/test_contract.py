@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from poolinfer import Model, Raw
+from poolinfer._data.specs import LaneSpec
 from poolinfer._engine.llama import load
 from poolinfer._executors.thread import ThreadExecutor
-from poolinfer._spec import LaneSpec
 from poolinfer.testing import ExecutorContract, FakeEngine, FakeExecutor
 
 

@@ -162,7 +162,7 @@ def test_limits_page() -> None:
 
 def test_errors_page() -> None:
     """The tree of errors on the page is the module's own."""
-    module = inspect.getdoc(poolinfer._errors) or ""
+    module = inspect.getdoc(poolinfer._data.errors) or ""
     tree = [line.strip() for line in module.splitlines() if re.search(r"──|^ *PoolinferError$", line)]
     page = [line.strip() for line in (ROOT / "docs/limits.md").read_text().splitlines()]
     assert [line for line in page if line in tree] == tree

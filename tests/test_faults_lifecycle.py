@@ -23,9 +23,9 @@ import trio
 
 import poolinfer
 from poolinfer import CallCancelled, Chat, DeadlineExceeded, Pool, PoolFull, Raw
+from poolinfer._data.events import Job
+from poolinfer._data.results import Chunk
 from poolinfer._dispatch import Dispatcher
-from poolinfer._events import Job
-from poolinfer._results import Chunk
 from poolinfer._ticket import Cursor, Text, Ticket
 from poolinfer._wake import loop_waker
 from poolinfer.testing import FakeEngine, FakeExecutor, fake_pool, wait_until
@@ -811,7 +811,7 @@ def test_f34_stats_from_a_signal_handler(run_script, executor):
         import faulthandler, signal, sys
         from poolinfer import Pool, Raw
         from poolinfer._executors.process import ProcessExecutor
-        from poolinfer._spec import LaneSpec, ModelSpec
+        from poolinfer._data.specs import LaneSpec, ModelSpec
         from poolinfer.testing import FakeEngine, fake_pool
 
         faulthandler.dump_traceback_later(40, exit=True)

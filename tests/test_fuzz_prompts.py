@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 from prompt_cases import OWN, SOURCE, TEMPLATES, SpelledEngine, call, reference, template, tool
 
+from poolinfer._data.errors import InvalidRequest
+from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._engine.llama_engine import LlamaEngine
 from poolinfer._engine.origin import OWN as MINE
 from poolinfer._engine.origin import origin
 from poolinfer._engine.prompts import Prompter
 from poolinfer._engine.turns import Turns
-from poolinfer._errors import InvalidRequest
-from poolinfer._spec import LaneSpec, ModelSpec
 
 pytestmark = pytest.mark.fuzz
 

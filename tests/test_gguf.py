@@ -16,7 +16,7 @@ import pytest
 from gguf_bytes import DATA, PAIRS, array, gguf, number, pair, refused, string, strings, tensor
 
 import poolinfer._gguf
-from poolinfer._errors import ModelError
+from poolinfer._data.errors import ModelError
 from poolinfer._gguf import ArrayInfo, ModelFile, read_model_file
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")

@@ -27,7 +27,7 @@ from gguf_bytes import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from poolinfer._errors import ModelError
+from poolinfer._data.errors import ModelError
 from poolinfer._gguf import read_model_file
 
 

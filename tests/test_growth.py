@@ -9,11 +9,11 @@ from gguf_models import WRITERS
 from rides import CostedEngine, Ride, raw
 
 from poolinfer import Chat, InvalidRequest, Model, Pool, Raw, demo_model
+from poolinfer._data.errors import ModelError
+from poolinfer._data.specs import LaneSpec
 from poolinfer._engine import llama
 from poolinfer._engine.base import Batch, EngineFault
-from poolinfer._errors import ModelError
 from poolinfer._place import PlaceName
-from poolinfer._spec import LaneSpec
 from poolinfer.testing._fake_context import FakeContext
 
 QUESTION = "What is the capital of Peru?"

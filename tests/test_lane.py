@@ -6,8 +6,8 @@ import pytest
 from rides import CostedEngine, Ride, raw
 
 from poolinfer import Embed, InvalidRequest, Raw
-from poolinfer._events import Done, Failed, Started
-from poolinfer._results import Embedding
+from poolinfer._data.events import Done, Failed, Started
+from poolinfer._data.results import Embedding
 
 
 def test_a_lone_prompt_is_computed_in_whole_batches() -> None:

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from rides import CostedEngine, Ride, raw
 
 from poolinfer import Chat, InvalidRequest, Model, Pool, Raw
+from poolinfer._data.events import Failed
+from poolinfer._data.results import Usage
+from poolinfer._data.specs import LaneSpec
 from poolinfer._engine.base import Batch, EngineAborted
 from poolinfer._engine.llama import load
-from poolinfer._events import Failed
-from poolinfer._results import Usage
-from poolinfer._spec import LaneSpec
 from poolinfer.testing import FakeEngine, fake_pool
 
 SYSTEM = "You are of great help. " * 20

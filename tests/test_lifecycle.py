@@ -23,8 +23,8 @@ from poolinfer import (
     Raw,
 )
 from poolinfer._core import Core
+from poolinfer._data.specs import LaneSpec
 from poolinfer._executors.thread import ThreadExecutor
-from poolinfer._spec import LaneSpec
 from poolinfer.testing import FakeEngine, FakeExecutor, Held, fake_pool, wait_until
 
 
@@ -414,7 +414,7 @@ def test_f22_a_pool_in_a_cycle_is_collected_on_a_thread_that_holds_its_executors
         from poolinfer import Pool, Raw, _core
         from poolinfer._executors import seats, thread
         from poolinfer._executors.process import ProcessExecutor
-        from poolinfer._spec import LaneSpec, ModelSpec
+        from poolinfer._data.specs import LaneSpec, ModelSpec
         from poolinfer.testing import FakeEngine, fake_pool, wait_until
 
         gc.disable()

@@ -21,11 +21,11 @@ from gguf_models import VARIANTS, WRITERS, write_llama
 from gguf_models import Model as Vocabulary
 
 from poolinfer import Model, ModelError, Pool, PoolClosed, demo_model
+from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._engine import probe
 from poolinfer._engine.llama import bindings, load
 from poolinfer._engine.probe import Trial
 from poolinfer._executors.thread import ThreadExecutor
-from poolinfer._spec import LaneSpec, ModelSpec
 from poolinfer.testing import wait_until
 
 WAIT = 40.0
@@ -306,7 +306,7 @@ def test_F18_a_host_that_ignores_the_end_of_children(run_script, tmp_path):
 HOST = """
 import sys, threading
 from poolinfer._engine import probe
-from poolinfer._spec import ModelSpec
+from poolinfer._data.specs import ModelSpec
 def run():
     with probe.Trial(ModelSpec(sys.argv[1], (0, 0, 0, 0))) as trial:
         print(trial._child.pid, flush=True)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from refusals import label, refusal
 
-from poolinfer._errors import InvalidRequest
-from poolinfer._events import Job
+from poolinfer._data.errors import InvalidRequest
+from poolinfer._data.events import Job
+from poolinfer._data.prompt_builder import Prompt
+from poolinfer._data.requests import Chat, Embed, Raw
+from poolinfer._data.results import Response, ToolCall
 from poolinfer._limits import LIMITS
 from poolinfer._normalize import normalize, normalize_at_once
-from poolinfer._prompt import Prompt
-from poolinfer._requests import Chat, Embed, Raw
-from poolinfer._results import Response, ToolCall
 from poolinfer._wire import decode, encode
 
 USER = {"role": "user", "content": "hi"}

@@ -14,8 +14,8 @@ import pytest
 import poolinfer
 from poolinfer import Chat, Embed, InvalidRequest, Model, Pool, Raw, UnknownOption, demo_model
 from poolinfer._budget import Work
+from poolinfer._data.option_names import _ELSEWHERE, _NO_CHANGE, _OWNERS, scalar
 from poolinfer._normalize import _contents, _options, normalize
-from poolinfer._options import _ELSEWHERE, _NO_CHANGE, _OWNERS, scalar
 from poolinfer.testing import FakeExecutor
 
 LOAD = "Model.load"
@@ -85,7 +85,7 @@ def test_F43_a_long_name_of_an_unknown_option_is_cut_before_anything_compares_it
         compared.append(name)
         return []
 
-    monkeypatch.setattr("poolinfer._options.get_close_matches", matches)
+    monkeypatch.setattr("poolinfer._data.option_names.get_close_matches", matches)
     options: dict[str, Any] = {"x" * 1_000_000: 1}
     with pytest.raises(UnknownOption) as caught:
         Chat("a", **options)

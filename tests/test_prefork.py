@@ -14,13 +14,13 @@ import pytest
 from test_process_faults import WAIT, crash_pool, make_executor, wait_up
 
 from poolinfer import InvalidRequest, Model, ModelError, Pool, PoolBroken, Raw, demo_model
+from poolinfer._data.specs import LaneSpec
 from poolinfer._engine import llama
 from poolinfer._executors import zygote
 from poolinfer._executors.ladder import Patience
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.restarts import RestartPolicy
 from poolinfer._executors.sizing import Sizing
-from poolinfer._spec import LaneSpec
 from poolinfer.testing import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prefork needs Linux")

@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from poolinfer import Chat, Model, Pool, PoolinferError, WorkerLost
+from poolinfer._data.specs import LaneSpec
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._spec import LaneSpec
 
 QUESTIONS = Path(__file__).parent.parent / "tools" / "tiny_model" / "questions.json"
 SHAPES = list(itertools.product((1, 2, 3), (1, 2, 3, 4)))

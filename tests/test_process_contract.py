@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from poolinfer import Model, Raw
+from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._spec import LaneSpec, ModelSpec
 from poolinfer.testing import ExecutorContract
 
 NO_MODEL = ModelSpec("", (0, 0, 0, 0))

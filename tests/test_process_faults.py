@@ -25,12 +25,12 @@ from poolinfer import (
     _frames,
     demo_model,
 )
+from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.ladder import Patience
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.restarts import RestartPolicy
 from poolinfer._executors.seats import rss
 from poolinfer._executors.sizing import Sizing
-from poolinfer._spec import LaneSpec, ModelSpec
 from poolinfer.testing import wait_until
 
 WAIT = 40.0

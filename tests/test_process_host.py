@@ -26,7 +26,7 @@ from poolinfer import *
 from poolinfer._executors.ladder import Patience
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.restarts import RestartPolicy
-from poolinfer._spec import LaneSpec, ModelSpec
+from poolinfer._data.specs import LaneSpec, ModelSpec
 
 #: Workers that cannot be started are tried again at once, and for as long as it takes.
 SOON_AGAIN = Patience(tick=0.05, restarts=RestartPolicy(most=1000, first=0.05, longest=0.1))

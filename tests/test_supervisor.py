@@ -15,8 +15,9 @@ import pytest
 from test_channel import CORRUPT
 
 from poolinfer import ModelError, PoolClosed, _worker
+from poolinfer._data.events import Failed, Started
+from poolinfer._data.requests import Chat
 from poolinfer._environment import scrub
-from poolinfer._events import Failed, Started
 from poolinfer._executor import ExecutorStats
 from poolinfer._executors import ladder
 from poolinfer._executors.channel import Channel, Output
@@ -26,7 +27,6 @@ from poolinfer._executors.quarantine import Quarantine
 from poolinfer._executors.restarts import RestartPolicy, Restarts
 from poolinfer._executors.supervisor import Supervisor
 from poolinfer._frames import BootFailed, Burst, FrameReader, Ping, Pong, Stop, Up, frame, read_to_worker
-from poolinfer._requests import Chat
 from poolinfer.testing import wait_until
 
 QUICK = Patience(

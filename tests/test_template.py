@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from prompt_cases import EXPRESSIONS, STATEMENTS, VALUES, reference
 
+from poolinfer._data.errors import CallCancelled, InvalidRequest, ModelError
 from poolinfer._engine.sandbox import fuel
 from poolinfer._engine.template import ChatTemplate
-from poolinfer._errors import CallCancelled, InvalidRequest, ModelError
 
 TURNS = "{% for m in messages %}{{ m.role + ': ' + m.content }}\n{% endfor %}"
 

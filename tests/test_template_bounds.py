@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from poolinfer._data.errors import CallCancelled, InvalidRequest, ModelError
 from poolinfer._engine.template import ChatTemplate
-from poolinfer._errors import CallCancelled, InvalidRequest, ModelError
 
 HI = [{"role": "user", "content": "hi"}]
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poolinfer._data.results import Chunk
 from poolinfer._engine.split import Automaton, Finder
 from poolinfer._engine.text import TextStream, parse_call
-from poolinfer._results import Chunk
 
 
 @dataclass

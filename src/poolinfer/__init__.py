@@ -11,8 +11,7 @@ See `Pool` for the concurrency settings.
 import logging
 
 from ._call import Call
-from ._endings import AsCompleted, DoneAndNotDone, as_completed, wait
-from ._errors import (
+from ._data.errors import (
     CallCancelled,
     CallError,
     ContextOverflow,
@@ -29,11 +28,12 @@ from ._errors import (
     UnknownOption,
     WorkerLost,
 )
+from ._data.prompt_builder import Prompt
+from ._data.requests import Chat, Embed, Raw
+from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
+from ._endings import AsCompleted, DoneAndNotDone, as_completed, wait
 from ._model import Model, demo_model
 from ._pool import Pool
-from ._prompt import Prompt
-from ._requests import Chat, Embed, Raw
-from ._results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
 from ._stats import PoolStats, Quantiles
 
 __version__ = "0.1.0"

@@ -10,8 +10,8 @@ from dataclasses import fields
 
 from . import __version__
 from ._bench import Burst, run_bench
+from ._data.errors import PoolinferError
 from ._demo import run_demo
-from ._errors import PoolinferError
 from ._model import demo_model
 
 

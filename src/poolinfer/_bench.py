@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from ._data.requests import Chat
 from ._machine import available_memory, cores
 from ._model import Model
 from ._pool import Pool
-from ._requests import Chat
 
 _MEMORY_SHARE = 0.5
 _SLOTS = (1, 4, 8, 16)

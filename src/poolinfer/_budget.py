@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ._errors import InvalidRequest
+from ._data.errors import InvalidRequest
 from ._limits import LIMITS, refuse
 
 #: What is checked at once, in units of about 2 µs: an item, 512 bytes of text, or 32 bytes of JSON text.

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import anyio
 
 from ._call import Call
+from ._data.errors import PoolError, PoolFull, PoolinferError
 from ._endings import Endings
-from ._errors import PoolError, PoolFull, PoolinferError
 from ._wake import warn_in_event_loop
 
 # Between two tries to submit while others fill the queue.

@@ -9,7 +9,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TypeAlias
 
-from ._errors import PoolBroken
+from ._data.errors import PoolBroken
 from ._logs import POOLS, SafeLog
 from ._threads import OwnThread
 

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from ._admission import Admission
-from ._errors import InvalidRequest, PoolinferError
+from ._data.errors import InvalidRequest, PoolinferError
+from ._data.requests import Chat, Embed, Raw
 from ._normalize import normalize
-from ._requests import Chat, Embed, Raw
 from ._threads import OwnThread
 from ._ticket import Ticket
 

@@ -16,8 +16,7 @@ from functools import partial
 from typing import TypeAlias
 
 from ._callbacks import Callbacks
-from ._dispatch import Dispatcher
-from ._errors import (
+from ._data.errors import (
     CallCancelled,
     ForkedPool,
     ModelError,
@@ -28,10 +27,11 @@ from ._errors import (
     PoolinferError,
     fresh,
 )
+from ._data.requests import Chat, Embed, Raw
+from ._dispatch import Dispatcher
 from ._executor import Executor
 from ._logs import SafeLog
 from ._pool_log import log_closed, log_started
-from ._requests import Chat, Embed, Raw
 from ._stats import PoolStats
 from ._threads import OwnThread
 from ._ticket import Ticket

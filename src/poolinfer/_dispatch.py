@@ -23,8 +23,7 @@ from queue import Empty, SimpleQueue
 
 from ._admission import Admission
 from ._checker import Checker
-from ._deadlines import Deadlines
-from ._errors import (
+from ._data.errors import (
     CallCancelled,
     EngineError,
     PoolError,
@@ -32,12 +31,13 @@ from ._errors import (
     PoolinferError,
     fresh,
 )
-from ._events import Event, Job, Started
+from ._data.events import Event, Job, Started
+from ._data.requests import Chat, Embed, Raw
+from ._data.results import Chunk, Response
+from ._deadlines import Deadlines
 from ._executor import Executor, ExecutorStats
 from ._logs import SafeLog
 from ._pool_log import log_ended
-from ._requests import Chat, Embed, Raw
-from ._results import Chunk, Response
 from ._stats import Counters, PoolStats
 from ._ticket import Outcome, Ticket
 from ._wake import Wake

@@ -17,12 +17,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
-from ._events import Done, Failed, Job, Started
+from ._data.events import Done, Failed, Job, Started
+from ._data.results import Chunk
+from ._data.specs import LaneSpec, ModelSpec
 from ._executor import ExecutorStats
 from ._logs import Line
-from ._results import Chunk
 from ._shapes import conforms
-from ._spec import LaneSpec, ModelSpec
 from ._wire import WireError, decode, encode, register
 
 #: Most bytes of one message.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from ._errors import ModelError
+from ._data.errors import ModelError
 from ._gguf_parse import ArrayInfo, parse
 from ._gguf_reader import Unsound
 

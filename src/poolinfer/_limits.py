@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
-from ._errors import ContextOverflow, InvalidRequest
+from ._data.errors import ContextOverflow, InvalidRequest
 
 _Number = TypeVar("_Number", bound=float)
 _MIB = 1024 * 1024

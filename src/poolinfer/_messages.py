@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._budget import Budget, Work
-from ._errors import InvalidRequest
+from ._data.errors import InvalidRequest
+from ._data.prompt_builder import Prompt
 from ._limits import count, refuse, show
 from ._plain import items, json_object, mapping, one_of, only, plain_object, some
-from ._prompt import Prompt
 from ._tools import check_function, tool_name
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")

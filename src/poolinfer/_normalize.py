@@ -8,12 +8,12 @@ from itertools import islice
 from typing import Any, NoReturn, TypeAlias
 
 from ._budget import Budget, Later, Work
-from ._errors import InvalidRequest
+from ._data.errors import InvalidRequest
+from ._data.option_names import scalar
+from ._data.requests import Chat, Embed, Raw
 from ._limits import LIMITS, check_pooling, count, flag, number, refuse, show
 from ._messages import check_messages
-from ._options import scalar
 from ._plain import items, mapping, one_of, some
-from ._requests import Chat, Embed, Raw
 from ._tools import check_tools
 
 _Checked: TypeAlias = Chat | Raw | Embed

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from ._data.errors import InvalidRequest, ModelError
+from ._data.specs import LaneSpec, ModelSpec
 from ._environment import patched_by
-from ._errors import InvalidRequest, ModelError
 from ._executor import Executor
 from ._limits import number, refuse
-from ._spec import LaneSpec, ModelSpec
 
 if TYPE_CHECKING:
     from ._engine.base import Engine

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any, TypeGuard
 
 from ._budget import Budget, Work
-from ._errors import InvalidRequest
+from ._data.errors import InvalidRequest
+from ._data.option_names import scalar
 from ._limits import LIMITS, count, refuse, show
-from ._options import scalar
 
 _DEPTH = int(LIMITS["depth"].high)
 _PUNCTUATION = 2

@@ -21,16 +21,16 @@ from ._call import Call
 from ._calls import Calls
 from ._checker import finish_check
 from ._core import Core
-from ._errors import InvalidRequest, PoolinferError
+from ._data.errors import InvalidRequest, PoolinferError
+from ._data.option_names import options_of
+from ._data.requests import Chat, Embed, Raw
 from ._executor import Executor
 from ._lane_spec import lane_spec
 from ._limits import check_option
 from ._model import Model
 from ._normalize import normalize_at_once
-from ._options import options_of
 from ._place import Place, PlaceName, Share, check_executor, check_lane, refuse_options
 from ._pool_log import describe
-from ._requests import Chat, Embed, Raw
 from ._stats import PoolStats
 from ._wake import runs_event_loop, warn_in_event_loop
 

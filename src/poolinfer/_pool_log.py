@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 
-from ._errors import PoolinferError
+from ._data.errors import PoolinferError
+from ._data.results import Embedding, Response
+from ._data.specs import LaneSpec
 from ._logs import POOLS, printable, say
 from ._place import Place
-from ._results import Embedding, Response
-from ._spec import LaneSpec
 from ._stats import PoolStats
 from ._ticket import Outcome, Ticket
 

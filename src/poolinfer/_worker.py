@@ -32,9 +32,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, TypeAlias
 
+from ._data.errors import EngineError, ModelError, PoolinferError
+from ._data.events import Done, Event, Failed, Job
 from ._engine.base import Engine
-from ._errors import EngineError, ModelError, PoolinferError
-from ._events import Done, Event, Failed, Job
 from ._executor import ExecutorStats
 from ._executors.thread import ThreadExecutor
 from ._frames import (

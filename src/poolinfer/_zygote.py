@@ -15,9 +15,9 @@ from collections import deque
 from pathlib import Path
 from typing import NoReturn
 
+from ._data.errors import ModelError
 from ._engine.base import Engine
 from ._engine.llama import check_forkable, inherit
-from ._errors import ModelError
 from ._frames import (
     Boot,
     BootFailed,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._errors import EngineError
-from .._events import Done, Started
-from .._requests import Embed, Pooling
-from .._results import Embedding
+from .._data.errors import EngineError
+from .._data.events import Done, Started
+from .._data.requests import Embed, Pooling
+from .._data.results import Embedding
 from .base import Batch, Context, Engine
 from .slot import Emit, Task
 

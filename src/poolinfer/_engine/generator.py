@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .._errors import EngineError, ModelError, PoolinferError
-from .._spec import LaneSpec
+from .._data.errors import EngineError, ModelError, PoolinferError
+from .._data.specs import LaneSpec
 from .base import Batch, Engine, EngineAborted, EngineFault
 from .grouping import groups
 from .pace import share

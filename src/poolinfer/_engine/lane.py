@@ -12,9 +12,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from .._errors import EngineError, PoolinferError
+from .._data.errors import EngineError, PoolinferError
+from .._data.specs import LaneSpec
 from .._logs import SafeLog
-from .._spec import LaneSpec
 from .base import Engine, EngineAborted, EngineFault
 from .embedder import Embedder, EmbedTask
 from .generator import Generator, LaneCounters

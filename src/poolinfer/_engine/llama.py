@@ -16,9 +16,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from .._errors import ForkedPool, ModelError, PoolClosed
+from .._data.errors import ForkedPool, ModelError, PoolClosed
+from .._data.specs import LaneSpec, ModelSpec
 from .._logs import SafeLog
-from .._spec import LaneSpec, ModelSpec
 from .llama_engine import LlamaEngine
 from .llama_log import LlamaLog
 from .probe import Trial

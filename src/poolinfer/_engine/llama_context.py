@@ -9,8 +9,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .._errors import ModelError
-from .._requests import Generation
+from .._data.errors import ModelError
+from .._data.requests import Generation
 from .base import Batch, EngineAborted, EngineFault
 
 if TYPE_CHECKING:

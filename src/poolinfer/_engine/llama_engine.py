@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
-from .._requests import Generation
-from .._spec import LaneSpec, ModelSpec
+from .._data.requests import Generation
+from .._data.specs import LaneSpec, ModelSpec
 from .._threads import call_on_stack
 from .base import EngineFault, EngineInfo
 from .capacity import padded

@@ -7,8 +7,8 @@ import os
 from contextlib import closing, suppress
 from typing import Any
 
-from .._errors import ModelError
-from .._spec import LaneSpec, ModelSpec
+from .._data.errors import ModelError
+from .._data.specs import LaneSpec, ModelSpec
 from .base import Batch, EngineFault
 from .llama import bindings
 from .llama_engine import LlamaEngine

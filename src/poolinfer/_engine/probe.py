@@ -29,10 +29,10 @@ from typing import NoReturn
 
 from typing_extensions import Self
 
+from .._data.errors import ModelError, PoolClosed
+from .._data.specs import LaneSpec, ModelSpec
 from .._environment import interpreter, scrub
-from .._errors import ModelError, PoolClosed
 from .._logs import LLAMA, SafeLog
-from .._spec import LaneSpec, ModelSpec
 
 _log = SafeLog()
 # The steps that a child announces.

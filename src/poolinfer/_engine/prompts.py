@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from .._errors import CallCancelled, InvalidRequest
+from .._data.errors import CallCancelled, InvalidRequest
 from .base import Engine
 from .origin import FOREIGN, cut, origin
 from .size import check_size

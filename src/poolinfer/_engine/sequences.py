@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from .._errors import ModelError
+from .._data.errors import ModelError
+from .._data.specs import LaneSpec
 from .._logs import SafeLog
-from .._spec import LaneSpec
 from .base import Batch, Context, Engine, EngineFault
 from .capacity import Bounds, Capacity, padded
 from .prefix import Place, PrefixCache, Wait

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from .._errors import ContextOverflow, InvalidRequest
+from .._data.errors import ContextOverflow, InvalidRequest
 from .._limits import with_room
 from .base import Engine
 

@@ -7,10 +7,10 @@ from os import urandom
 from random import SystemRandom
 from typing import TypeAlias
 
-from .._errors import CallCancelled, PoolinferError
-from .._events import Done, Event, Failed, Started
-from .._requests import Chat, Generation
-from .._results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
+from .._data.errors import CallCancelled, PoolinferError
+from .._data.events import Done, Event, Failed, Started
+from .._data.requests import Chat, Generation
+from .._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
 from .base import Context, Engine
 from .prefix import KVSequence, Wait, pack
 from .prompts import Prepared

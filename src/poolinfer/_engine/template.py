@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from .._errors import CallCancelled, InvalidRequest, ModelError
+from .._data.errors import CallCancelled, InvalidRequest, ModelError
 from .origin import join
 from .sandbox.fuel import Fuel
 from .turns import REASONING, Turns

@@ -15,7 +15,7 @@ import json
 import string
 from collections.abc import Callable, Sequence
 
-from .._results import Chunk, ToolCall
+from .._data.results import Chunk, ToolCall
 from .split import Automaton, Finder
 
 THINK, THOUGHT = "<think>", "</think>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from .._errors import InvalidRequest
+from .._data.errors import InvalidRequest
 from .origin import FOREIGN, OWN, TRUSTED, written
 
 #: Roles that a template may build into control tokens, and of these the ones whose user-defined tokens count.

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from .._errors import ModelError, PoolinferError, WorkerLost
-from .._events import Failed
+from .._data.errors import ModelError, PoolinferError, WorkerLost
+from .._data.events import Failed
 from .child import Child, Exit, Process
 from .line import Line
 from .restarts import RestartPolicy

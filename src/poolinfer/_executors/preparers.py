@@ -19,7 +19,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from .._requests import Chat, Embed, Raw
+from .._data.requests import Chat, Embed, Raw
 from .._threads import OwnThread
 
 _T = TypeVar("_T")

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from .._errors import CallCancelled, ForkedPool, InvalidRequest, PoolBroken, PoolinferError, WorkerLost
-from .._events import Done, Event, Failed, Job
+from .._data.errors import CallCancelled, ForkedPool, InvalidRequest, PoolBroken, PoolinferError, WorkerLost
+from .._data.events import Done, Event, Failed, Job
+from .._data.specs import LaneSpec, ModelSpec
 from .._executor import Emit, ExecutorStats
 from .._frames import Boot, Burst, Cancel, FromWorker, Pong, Submit, frame
 from .._logs import wanted
-from .._spec import LaneSpec, ModelSpec
 from .._wire import WireError
 from .ladder import Death, Patience, Worker
 from .quarantine import Quarantine

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from .._requests import Chat, Embed, Raw
+from .._data.requests import Chat, Embed, Raw
 from .._wire import encode
 
 _SECONDS = 600.0

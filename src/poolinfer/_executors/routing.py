@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from .._requests import Chat, Embed, Raw
+from .._data.requests import Chat, Embed, Raw
 
 _BLOCK = 256
 _MOST_BLOCKS = 64

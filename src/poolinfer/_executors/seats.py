@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .._events import Event, Job, Started
+from .._data.events import Event, Job, Started
+from .._data.results import Chunk
 from .._executor import Emit, ExecutorStats
 from .._logs import SafeLog
-from .._results import Chunk
 from .ladder import Worker
 from .routing import Trail, choose
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-from .._errors import ModelError, PoolClosed, PoolError, PoolinferError
+from .._data.errors import ModelError, PoolClosed, PoolError, PoolinferError
 from .._frames import BootFailed, Logged, Ping, Pong, Stop, Up, frame, read_from_worker
 from .._logs import SafeLog, repeat
 from .._threads import OwnThread

@@ -15,15 +15,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
+from .._data.errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
+from .._data.events import Done, Event, Failed, Job
+from .._data.specs import LaneSpec
 from .._engine.base import Engine
 from .._engine.lane import Lane
 from .._engine.prepare import prepare
 from .._engine.prompts import Prompter
 from .._engine.slot import Task
-from .._errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
-from .._events import Done, Event, Failed, Job
 from .._executor import Emit, ExecutorStats
-from .._spec import LaneSpec
 from .._threads import OwnThread
 from .preparers import Preparers, is_large
 from .routing import Trail, choose, path

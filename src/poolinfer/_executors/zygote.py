@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .._events import Failed
+from .._data.events import Failed
 from .._frames import (
     Boot,
     BootFailed,

@@ -18,12 +18,12 @@ from typing import Any
 
 import anyio
 
-from .._errors import CallCancelled, PoolClosed
-from .._events import Done, Failed
+from .._data.errors import CallCancelled, PoolClosed
+from .._data.events import Done, Failed
+from .._data.requests import Chat, Embed, Raw
+from .._data.results import Chunk, Response
 from .._executor import Executor
 from .._pool import Pool
-from .._requests import Chat, Embed, Raw
-from .._results import Chunk, Response
 from .._wire import decode, encode
 from ._bench import Bench, Witness, check_order
 from ._checks import check, wait_until

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from .._errors import ModelError
-from .._spec import LaneSpec, ModelSpec
+from .._data.errors import ModelError
+from .._data.specs import LaneSpec, ModelSpec
 from ._fake_engine import FakeEngine
 
 _TRIGGER = re.compile(rb"!([A-Z0-9]+)@(\d+)")

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .._data.requests import Generation
 from .._engine.base import Batch, EngineAborted, EngineFault, Sampler
-from .._requests import Generation
 
 if TYPE_CHECKING:
     import numpy

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from .._data.requests import Generation
+from .._data.specs import LaneSpec
 from .._engine.base import EngineInfo
 from .._executors.thread import ThreadExecutor
 from .._pool import Pool
-from .._requests import Generation
-from .._spec import LaneSpec
 from ._fake_context import FakeContext, FakeSampler
 
 _CHATML = (

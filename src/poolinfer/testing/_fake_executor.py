@@ -11,12 +11,12 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import TypeAlias
 
-from .._errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
-from .._events import Done, Event, Failed, Job, Started
+from .._data.errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
+from .._data.events import Done, Event, Failed, Job, Started
+from .._data.prompt_builder import Prompt
+from .._data.requests import Chat, Embed, Raw
+from .._data.results import Chunk, Embedding, FinishReason, Response, Usage
 from .._executor import Emit, ExecutorStats
-from .._prompt import Prompt
-from .._requests import Chat, Embed, Raw
-from .._results import Chunk, Embedding, FinishReason, Response, Usage
 from .._threads import OwnThread
 
 #: What answers a request: a text, or for one text to embed a vector.

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 
-from .._errors import ForkedPool
+from .._data.errors import ForkedPool
 from ._checks import check
 
 _FINE, _NO_ERROR, _OTHER_ERROR = 0, 100, 200

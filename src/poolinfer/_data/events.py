@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ._errors import PoolinferError, error_from_data, error_to_data
-from ._requests import Chat, Embed, Raw
-from ._results import Chunk, Embedding, Response
+from .errors import PoolinferError, error_from_data, error_to_data
+from .requests import Chat, Embed, Raw
+from .results import Chunk, Embedding, Response
 
 
 @dataclass(frozen=True, slots=True)

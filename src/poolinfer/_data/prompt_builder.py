@@ -8,8 +8,8 @@ from typing import ClassVar, Generic, NamedTuple
 
 from typing_extensions import ParamSpec
 
-from ._errors import InvalidRequest
-from ._results import Response
+from .errors import InvalidRequest
+from .results import Response
 
 _P = ParamSpec("_P")
 

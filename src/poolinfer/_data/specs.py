@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ._requests import Pooling
+from .requests import Pooling
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from functools import WRAPPER_ASSIGNMENTS, wraps
 from numbers import Integral, Real
 from typing import ParamSpec, TypeVar
 
-from ._errors import UnknownOption
+from .errors import UnknownOption
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -14,8 +14,8 @@ from typing import Any, Generic, Literal, TypeAlias
 
 from typing_extensions import TypedDict, TypeVar
 
-from ._options import options_of_class
-from ._prompt import Prompt
+from .option_names import options_of_class
+from .prompt_builder import Prompt
 
 #: A chat prompt: one user turn, OpenAI-shaped messages, or a `Prompt`.
 ChatInput: TypeAlias = str | Sequence[Mapping[str, Any]] | Prompt

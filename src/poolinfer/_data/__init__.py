@@ -1,0 +1,1 @@
+"""Frozen data that travels: requests, results, events, errors, descriptions of models and lanes."""
