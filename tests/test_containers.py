@@ -14,9 +14,9 @@ import pytest
 from poolinfer import Model, Pool, Raw, demo_model
 from poolinfer import _machine as machine
 from poolinfer._data.specs import LaneSpec, ModelSpec
-from poolinfer._environment import interpreter
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._lane_spec import _kv_tokens
+from poolinfer._system.environment import interpreter
 from poolinfer.testing import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

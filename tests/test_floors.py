@@ -97,4 +97,4 @@ def test_every_module_has_a_floor():
 @pytest.mark.parametrize("path", FILES, ids=_name)
 def test_every_thread_has_a_stack_of_our_size(path):
     if _name(path) != "_threads" and not _name(path).startswith("testing."):
-        assert "threading.Thread(" not in path.read_text(), "use poolinfer._threads.OwnThread"
+        assert "threading.Thread(" not in path.read_text(), "use poolinfer._system.threads.OwnThread"

@@ -13,7 +13,7 @@ import pytest
 from poolinfer import CallCancelled, Chat, DeadlineExceeded, Model, Pool, Raw, _dispatch
 from poolinfer._engine.llama_log import Lines
 from poolinfer._frames import FrameReader, Logged, frame, read_from_worker
-from poolinfer._logs import Forwarder, repeat
+from poolinfer._system.logs import Forwarder, repeat
 from poolinfer._wire import WireError
 from poolinfer.testing import FakeExecutor, wait_until
 

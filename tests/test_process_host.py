@@ -156,7 +156,7 @@ def test_F14_a_lifeline_where_the_signal_cannot_be_chosen(run_script):
     done = run_script(
         """
 import ctypes, fcntl, os
-from poolinfer._lifeline import end_with_host
+from poolinfer._system.lifeline import end_with_host
 lifeline, held = os.pipe()
 reading, ready = os.pipe()
 child = os.fork()
@@ -179,7 +179,7 @@ def test_F14_a_host_that_is_gone_before_its_child_looks(run_script):
     done = run_script(
         """
 import os
-from poolinfer._lifeline import end_with_host
+from poolinfer._system.lifeline import end_with_host
 lifeline, held = os.pipe()
 os.close(held)
 end_with_host(lifeline)

@@ -17,7 +17,6 @@ from test_channel import CORRUPT
 from poolinfer import ModelError, PoolClosed, _worker
 from poolinfer._data.events import Failed, Started
 from poolinfer._data.requests import Chat
-from poolinfer._environment import scrub
 from poolinfer._executor import ExecutorStats
 from poolinfer._executors import ladder
 from poolinfer._executors.channel import Channel, Output
@@ -27,6 +26,7 @@ from poolinfer._executors.quarantine import Quarantine
 from poolinfer._executors.restarts import RestartPolicy, Restarts
 from poolinfer._executors.supervisor import Supervisor
 from poolinfer._frames import BootFailed, Burst, FrameReader, Ping, Pong, Stop, Up, frame, read_to_worker
+from poolinfer._system.environment import scrub
 from poolinfer.testing import wait_until
 
 QUICK = Patience(

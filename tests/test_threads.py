@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from poolinfer._threads import STACK, OwnThread, call_on_stack
+from poolinfer._system.threads import STACK, OwnThread, call_on_stack
 
 
 def test_threads_have_a_stack_of_their_own_whatever_the_host_has_set(run_script):
@@ -32,7 +32,7 @@ def test_a_fork_while_threads_start_finds_the_hosts_setting_and_can_start_thread
     ended = run_script(
         """
         import os, signal, threading, warnings
-        from poolinfer._threads import OwnThread
+        from poolinfer._system.threads import OwnThread
 
         warnings.simplefilter("ignore")
         threading.stack_size(128 * 1024)

@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import Literal
 
 from ._data.requests import Chat
-from ._machine import available_memory, cores
 from ._model import Model
 from ._pool import Pool
+from ._system.machine import available_memory, cores
 
 _MEMORY_SHARE = 0.5
 _SLOTS = (1, 4, 8, 16)

@@ -10,8 +10,8 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from ._data.errors import PoolBroken
-from ._logs import POOLS, SafeLog
-from ._threads import OwnThread
+from ._system.logs import POOLS, SafeLog
+from ._system.threads import OwnThread
 
 _log = SafeLog()
 

@@ -10,7 +10,7 @@ from ._admission import Admission
 from ._data.errors import InvalidRequest, PoolinferError
 from ._data.requests import Chat, Embed, Raw
 from ._normalize import normalize
-from ._threads import OwnThread
+from ._system.threads import OwnThread
 from ._ticket import Ticket
 
 if TYPE_CHECKING:

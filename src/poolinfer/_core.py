@@ -30,10 +30,10 @@ from ._data.errors import (
 from ._data.requests import Chat, Embed, Raw
 from ._dispatch import Dispatcher
 from ._executor import Executor
-from ._logs import SafeLog
 from ._pool_log import log_closed, log_started
 from ._stats import PoolStats
-from ._threads import OwnThread
+from ._system.logs import SafeLog
+from ._system.threads import OwnThread
 from ._ticket import Ticket
 
 _log = SafeLog()

@@ -36,9 +36,9 @@ from ._data.requests import Chat, Embed, Raw
 from ._data.results import Chunk, Response
 from ._deadlines import Deadlines
 from ._executor import Executor, ExecutorStats
-from ._logs import SafeLog
 from ._pool_log import log_ended
 from ._stats import Counters, PoolStats
+from ._system.logs import SafeLog
 from ._ticket import Outcome, Ticket
 from ._wake import Wake
 

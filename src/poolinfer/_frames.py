@@ -21,8 +21,8 @@ from ._data.events import Done, Failed, Job, Started
 from ._data.results import Chunk
 from ._data.specs import LaneSpec, ModelSpec
 from ._executor import ExecutorStats
-from ._logs import Line
 from ._shapes import conforms
+from ._system.logs import Line
 from ._wire import WireError, decode, encode, register
 
 #: Most bytes of one message.
@@ -39,7 +39,7 @@ class Boot:
         spec: the model.
         lane: how to run it.
         knobs: keyword arguments for the factory.
-        levels: what the host wants of the log (`poolinfer._logs.wanted`).
+        levels: what the host wants of the log (`poolinfer._system.logs.wanted`).
     """
 
     factory: str

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ._data.errors import InvalidRequest, ModelError
 from ._data.specs import LaneSpec, ModelSpec
-from ._environment import patched_by
 from ._executor import Executor
 from ._limits import number, refuse
+from ._system.environment import patched_by
 
 if TYPE_CHECKING:
     from ._engine.base import Engine

@@ -6,7 +6,7 @@
 
 The reader answers pings itself, so a ping says that the process lives, and only the count of steps in the
 answer says that its lane does. C code that keeps the interpreter lock stops the reader as well: then the host
-sees that no ping is answered, and the kernel sees when the host is gone (`poolinfer._lifeline`).
+sees that no ping is answered, and the kernel sees when the host is gone (`poolinfer._system.lifeline`).
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ from ._frames import (
     frame,
     read_to_worker,
 )
-from ._lifeline import end_with_host
-from ._logs import LLAMA, Forwarder, forward
-from ._threads import OwnThread
+from ._system.lifeline import end_with_host
+from ._system.logs import LLAMA, Forwarder, forward
+from ._system.threads import OwnThread
 from ._wire import WireError
 
 #: What is still to be said: an event with its job's id, or a message.

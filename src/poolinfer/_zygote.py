@@ -33,8 +33,8 @@ from ._frames import (
     frame,
     read_to_zygote,
 )
-from ._lifeline import end_with_host
-from ._logs import Forwarder, forward
+from ._system.lifeline import end_with_host
+from ._system.logs import Forwarder, forward
 from ._worker import BOOT_FAILED, BROKEN, HOST_GONE, as_failure, load_engine, logged, serve, settle_in
 
 _READ = 64 * 1024

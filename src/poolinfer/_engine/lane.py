@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from .._data.errors import EngineError, PoolinferError
 from .._data.specs import LaneSpec
-from .._logs import SafeLog
+from .._system.logs import SafeLog
 from .base import Engine, EngineAborted, EngineFault
 from .embedder import Embedder, EmbedTask
 from .generator import Generator, LaneCounters

@@ -18,7 +18,7 @@ from typing import Any
 
 from .._data.errors import ForkedPool, ModelError, PoolClosed
 from .._data.specs import LaneSpec, ModelSpec
-from .._logs import SafeLog
+from .._system.logs import SafeLog
 from .llama_engine import LlamaEngine
 from .llama_log import LlamaLog
 from .probe import Trial

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._data.requests import Generation
 from .._data.specs import LaneSpec, ModelSpec
-from .._threads import call_on_stack
+from .._system.threads import call_on_stack
 from .base import EngineFault, EngineInfo
 from .capacity import padded
 from .llama_context import LlamaContext, LlamaSampler

@@ -31,8 +31,8 @@ from typing_extensions import Self
 
 from .._data.errors import ModelError, PoolClosed
 from .._data.specs import LaneSpec, ModelSpec
-from .._environment import interpreter, scrub
-from .._logs import LLAMA, SafeLog
+from .._system.environment import interpreter, scrub
+from .._system.logs import LLAMA, SafeLog
 
 _log = SafeLog()
 # The steps that a child announces.

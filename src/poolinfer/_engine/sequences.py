@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from .._data.errors import ModelError
 from .._data.specs import LaneSpec
-from .._logs import SafeLog
+from .._system.logs import SafeLog
 from .base import Batch, Context, Engine, EngineFault
 from .capacity import Bounds, Capacity, padded
 from .prefix import Place, PrefixCache, Wait

@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from .._data.requests import Chat, Embed, Raw
-from .._threads import OwnThread
+from .._system.threads import OwnThread
 
 _T = TypeVar("_T")
 # Characters: a fiftieth of a second for the tokenizer.

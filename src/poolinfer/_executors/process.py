@@ -19,7 +19,7 @@ from .._data.events import Done, Event, Failed, Job
 from .._data.specs import LaneSpec, ModelSpec
 from .._executor import Emit, ExecutorStats
 from .._frames import Boot, Burst, Cancel, FromWorker, Pong, Submit, frame
-from .._logs import wanted
+from .._system.logs import wanted
 from .._wire import WireError
 from .ladder import Death, Patience, Worker
 from .quarantine import Quarantine

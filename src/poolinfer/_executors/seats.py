@@ -11,7 +11,7 @@ from pathlib import Path
 from .._data.events import Event, Job, Started
 from .._data.results import Chunk
 from .._executor import Emit, ExecutorStats
-from .._logs import SafeLog
+from .._system.logs import SafeLog
 from .ladder import Worker
 from .routing import Trail, choose
 

@@ -1,7 +1,7 @@
 """How a worker process is started: by exec, never by fork of the host.
 
 Its socket is half of an anonymous pair and nothing that a stranger could connect to. It gets a scrubbed
-environment, a pipe for what it prints, and a lifeline (`poolinfer._lifeline`).
+environment, a pipe for what it prints, and a lifeline (`poolinfer._system.lifeline`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from io import FileIO
 from typing import Protocol
 
-from .._environment import interpreter, scrub
+from .._system.environment import interpreter, scrub
+from .._system.forks import close_in_children
 from .channel import Channel, Output
 from .child import Child, ExecProcess, Process
-from .forks import close_in_children
 from .loop import Loop
 
 

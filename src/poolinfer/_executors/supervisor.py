@@ -16,8 +16,8 @@ from typing import Literal, TypeAlias
 
 from .._data.errors import ModelError, PoolClosed, PoolError, PoolinferError
 from .._frames import BootFailed, Logged, Ping, Pong, Stop, Up, frame, read_from_worker
-from .._logs import SafeLog, repeat
-from .._threads import OwnThread
+from .._system.logs import SafeLog, repeat
+from .._system.threads import OwnThread
 from .._wire import WireError
 from .child import Exit
 from .ladder import Patience, PatientClock, Worker

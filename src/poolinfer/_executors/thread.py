@@ -24,7 +24,7 @@ from .._engine.prepare import prepare
 from .._engine.prompts import Prompter
 from .._engine.slot import Task
 from .._executor import Emit, ExecutorStats
-from .._threads import OwnThread
+from .._system.threads import OwnThread
 from .preparers import Preparers, is_large
 from .routing import Trail, choose, path
 

@@ -33,7 +33,7 @@ from .._frames import (
     frame,
     read_from_zygote,
 )
-from .._logs import SafeLog, repeat, wanted
+from .._system.logs import SafeLog, repeat, wanted
 from .._wire import WireError
 from .child import Child, Exit
 from .ladder import PatientClock

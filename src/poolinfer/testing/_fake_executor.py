@@ -17,7 +17,7 @@ from .._data.prompt_builder import Prompt
 from .._data.requests import Chat, Embed, Raw
 from .._data.results import Chunk, Embedding, FinishReason, Response, Usage
 from .._executor import Emit, ExecutorStats
-from .._threads import OwnThread
+from .._system.threads import OwnThread
 
 #: What answers a request: a text, or for one text to embed a vector.
 Reply: TypeAlias = Callable[[Chat | Raw | Embed], "str | Sequence[float]"]

@@ -69,6 +69,6 @@ def _import_path() -> list[str]:
 
     Only texts count, as they do for imports in the host.
     """
-    entries: list[object] = [*sys.path, str(Path(__file__).parents[1])]
+    entries: list[object] = [*sys.path, str(Path(__file__).parents[2])]
     texts = dict.fromkeys(entry for entry in entries if isinstance(entry, str) and entry)
     return [path for path in texts if os.pathsep not in path and "\0" not in path]

@@ -1,0 +1,1 @@
+"""What this machine and this process are: cores, memory, the environment, forks, threads."""
