@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from poolinfer._data.errors import ModelError
-from poolinfer._gguf import read_model_file
+from poolinfer._gguf.model_file import read_model_file
 
 ALIGNMENT = 32
 

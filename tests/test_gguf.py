@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from gguf_bytes import DATA, PAIRS, array, gguf, number, pair, refused, string, strings, tensor
 
-import poolinfer._gguf
+import poolinfer._gguf.model_file
 from poolinfer._data.errors import ModelError
-from poolinfer._gguf import ArrayInfo, ModelFile, read_model_file
+from poolinfer._gguf.model_file import ArrayInfo, ModelFile, read_model_file
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
 
@@ -333,7 +333,7 @@ def test_F60_kinds_of_models(kind: str, tmp_path: Path) -> None:
 
 
 def test_the_shipped_model_is_sound() -> None:
-    path = Path(poolinfer._gguf.__file__).with_name("data") / "tiny.gguf"
+    path = Path(poolinfer._gguf.model_file.__file__).with_name("data") / "tiny.gguf"
     found = read_model_file(path)
     assert found.chat_template
     assert found.n_ctx_train > 0

@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poolinfer._data.errors import ModelError
-from poolinfer._gguf import read_model_file
+from poolinfer._gguf.model_file import read_model_file
 
 
 @pytest.fixture

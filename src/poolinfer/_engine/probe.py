@@ -229,7 +229,7 @@ def _say(step: str) -> None:
 
 def _try_amx() -> None:
     """Multiply with quantised weights."""
-    from .._gguf import read_model_file
+    from .._gguf.model_file import read_model_file
     from .base import Batch
     from .llama import load
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from ._data.errors import ModelError
-from ._gguf_parse import ArrayInfo, parse
-from ._gguf_reader import Unsound
+from .._data.errors import ModelError
+from .header_parser import ArrayInfo, parse
+from .header_reader import Unsound
 
 __all__ = ["ArrayInfo", "FilePooling", "ModelFile", "read_model_file"]
 

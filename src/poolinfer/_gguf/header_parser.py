@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ._gguf_reader import KEY_MAX, Reader, Unsound
+from .header_reader import KEY_MAX, Reader, Unsound
 
 _ENTRIES_MAX = 1 << 17
 _TEXT_MAX, _NAME_MAX, _TOKENS_MAX = 1 << 20, 63, 1 << 20

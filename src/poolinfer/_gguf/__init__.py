@@ -1,0 +1,1 @@
+"""GGUF files: their headers, parsed within bounds and checked."""
