@@ -18,7 +18,8 @@ from poolinfer._data.results import TokenLogprob
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executor import ExecutorStats
 from poolinfer._executors.channel import Channel, Output
-from poolinfer._frames import (
+from poolinfer._wire.codec import WireError, encode
+from poolinfer._wire.frames import (
     MAX_FRAME,
     Boot,
     BootFailed,
@@ -34,7 +35,6 @@ from poolinfer._frames import (
     read_from_worker,
     read_to_worker,
 )
-from poolinfer._wire import WireError, encode
 from poolinfer._worker import pack
 
 SPEC = ModelSpec("m.gguf", (1, 2, 3, 4), chat_template="{{ a }}", repack=False)

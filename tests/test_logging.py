@@ -12,9 +12,9 @@ import pytest
 
 from poolinfer import CallCancelled, Chat, DeadlineExceeded, Model, Pool, Raw, _dispatch
 from poolinfer._engine.llama_log import Lines
-from poolinfer._frames import FrameReader, Logged, frame, read_from_worker
 from poolinfer._system.logs import Forwarder, repeat
-from poolinfer._wire import WireError
+from poolinfer._wire.codec import WireError
+from poolinfer._wire.frames import FrameReader, Logged, frame, read_from_worker
 from poolinfer.testing import FakeExecutor, wait_until
 
 STARTED = re.compile(r"the pool has started in \d+\.\d\d s: (.+)")

@@ -18,7 +18,7 @@ from poolinfer._data.requests import Chat, Embed, Raw
 from poolinfer._data.results import Response, ToolCall
 from poolinfer._limits import LIMITS
 from poolinfer._normalize import normalize, normalize_at_once
-from poolinfer._wire import decode, encode
+from poolinfer._wire.codec import decode, encode
 
 USER = {"role": "user", "content": "hi"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": [1, {"b": null}]}'}}

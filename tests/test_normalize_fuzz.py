@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from poolinfer._data.errors import InvalidRequest
 from poolinfer._data.requests import Chat, Embed, Raw
 from poolinfer._normalize import normalize, normalize_at_once
-from poolinfer._wire import decode, encode
+from poolinfer._wire.codec import decode, encode
 
 PLAIN: st.SearchStrategy[Any] = st.recursive(
     st.none()

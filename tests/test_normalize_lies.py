@@ -15,7 +15,7 @@ from poolinfer._data.events import Job
 from poolinfer._data.option_names import scalar
 from poolinfer._data.requests import Chat, Embed, Raw
 from poolinfer._normalize import normalize
-from poolinfer._wire import decode, encode
+from poolinfer._wire.codec import decode, encode
 
 USER = {"role": "user", "content": "hi"}
 

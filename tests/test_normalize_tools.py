@@ -13,7 +13,7 @@ from refusals import label, refusal
 from poolinfer._data.requests import Chat
 from poolinfer._limits import show
 from poolinfer._normalize import normalize
-from poolinfer._wire import decode, encode
+from poolinfer._wire.codec import decode, encode
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
 

@@ -12,8 +12,8 @@ from poolinfer._executor import ExecutorStats
 from poolinfer._executors import seats
 from poolinfer._executors.child import Exit
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._frames import Boot, Burst, Cancel, Ping, Pong, Submit, Up
 from poolinfer._normalize import normalize
+from poolinfer._wire.frames import Boot, Burst, Cancel, Ping, Pong, Submit, Up
 from poolinfer.testing import wait_until
 from poolinfer.testing._bench import Bench, check_order
 

@@ -25,8 +25,8 @@ from poolinfer._executors.ladder import Death, Patience, PatientClock
 from poolinfer._executors.quarantine import Quarantine
 from poolinfer._executors.restarts import RestartPolicy, Restarts
 from poolinfer._executors.supervisor import Supervisor
-from poolinfer._frames import BootFailed, Burst, FrameReader, Ping, Pong, Stop, Up, frame, read_to_worker
 from poolinfer._system.environment import scrub
+from poolinfer._wire.frames import BootFailed, Burst, FrameReader, Ping, Pong, Stop, Up, frame, read_to_worker
 from poolinfer.testing import wait_until
 
 QUICK = Patience(

@@ -37,7 +37,11 @@ from ._data.events import Done, Event, Failed, Job
 from ._engine.base import Engine
 from ._executor import ExecutorStats
 from ._executors.thread import ThreadExecutor
-from ._frames import (
+from ._system.lifeline import end_with_host
+from ._system.logs import LLAMA, Forwarder, forward
+from ._system.threads import OwnThread
+from ._wire.codec import WireError
+from ._wire.frames import (
     Boot,
     BootFailed,
     Burst,
@@ -54,10 +58,6 @@ from ._frames import (
     frame,
     read_to_worker,
 )
-from ._system.lifeline import end_with_host
-from ._system.logs import LLAMA, Forwarder, forward
-from ._system.threads import OwnThread
-from ._wire import WireError
 
 #: What is still to be said: an event with its job's id, or a message.
 _Saying: TypeAlias = "tuple[int, Event] | FromWorker"

@@ -18,7 +18,9 @@ from typing import NoReturn
 from ._data.errors import ModelError
 from ._engine.base import Engine
 from ._engine.llama import check_forkable, inherit
-from ._frames import (
+from ._system.lifeline import end_with_host
+from ._system.logs import Forwarder, forward
+from ._wire.frames import (
     Boot,
     BootFailed,
     Fork,
@@ -33,8 +35,6 @@ from ._frames import (
     frame,
     read_to_zygote,
 )
-from ._system.lifeline import end_with_host
-from ._system.logs import Forwarder, forward
 from ._worker import BOOT_FAILED, BROKEN, HOST_GONE, as_failure, load_engine, logged, serve, settle_in
 
 _READ = 64 * 1024

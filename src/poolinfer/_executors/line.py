@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 from collections.abc import Callable
 
-from .._wire import WireError
+from .._wire.codec import WireError
 from .child import Child
 from .loop import Loop
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .._frames import FromWorker, ToWorker
+from .._wire.frames import FromWorker, ToWorker
 from .ladder import Death, Worker
 
 

@@ -18,9 +18,9 @@ from .._data.errors import CallCancelled, ForkedPool, InvalidRequest, PoolBroken
 from .._data.events import Done, Event, Failed, Job
 from .._data.specs import LaneSpec, ModelSpec
 from .._executor import Emit, ExecutorStats
-from .._frames import Boot, Burst, Cancel, FromWorker, Pong, Submit, frame
 from .._system.logs import wanted
-from .._wire import WireError
+from .._wire.codec import WireError
+from .._wire.frames import Boot, Burst, Cancel, FromWorker, Pong, Submit, frame
 from .ladder import Death, Patience, Worker
 from .quarantine import Quarantine
 from .routing import path

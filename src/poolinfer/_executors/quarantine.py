@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .._data.requests import Chat, Embed, Raw
-from .._wire import encode
+from .._wire.codec import encode
 
 _SECONDS = 600.0
 

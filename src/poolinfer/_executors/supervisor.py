@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from .._data.errors import ModelError, PoolClosed, PoolError, PoolinferError
-from .._frames import BootFailed, Logged, Ping, Pong, Stop, Up, frame, read_from_worker
 from .._system.logs import SafeLog, repeat
 from .._system.threads import OwnThread
-from .._wire import WireError
+from .._wire.codec import WireError
+from .._wire.frames import BootFailed, Logged, Ping, Pong, Stop, Up, frame, read_from_worker
 from .child import Exit
 from .ladder import Patience, PatientClock, Worker
 from .line import Line

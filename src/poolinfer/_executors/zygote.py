@@ -20,7 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from .._data.events import Failed
-from .._frames import (
+from .._system.logs import SafeLog, repeat, wanted
+from .._wire.codec import WireError
+from .._wire.frames import (
     Boot,
     BootFailed,
     Fork,
@@ -33,8 +35,6 @@ from .._frames import (
     frame,
     read_from_zygote,
 )
-from .._system.logs import SafeLog, repeat, wanted
-from .._wire import WireError
 from .child import Child, Exit
 from .ladder import PatientClock
 from .line import Line

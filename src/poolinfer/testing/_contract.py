@@ -24,7 +24,7 @@ from .._data.requests import Chat, Embed, Raw
 from .._data.results import Chunk, Response
 from .._executor import Executor
 from .._pool import Pool
-from .._wire import decode, encode
+from .._wire.codec import decode, encode
 from ._bench import Bench, Witness, check_order
 from ._checks import check, wait_until
 from ._fork import check_in_child

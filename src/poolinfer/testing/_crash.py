@@ -39,7 +39,7 @@ def load(
     once: str = "",
     threads: int = 0,
 ) -> CrashEngine:
-    """The engine (a factory for `poolinfer._frames.Boot`).
+    """The engine (a factory for `poolinfer._wire.frames.Boot`).
 
     Args:
         spec: not used.

@@ -5,7 +5,7 @@
     host ──> zygote    Boot, then Fork (with two descriptors) | Signal | Reap
     zygote ──> host    Up | BootFailed, then Forked | Reaped, and Logged at any time
 
-A frame is a length (4 bytes, big-endian) and a message as strict JSON (`poolinfer._wire`). All events that an
+A frame is a length (4 bytes, big-endian) and a message as strict JSON (`poolinfer._wire.codec`). All events that an
 engine step gave rise to travel in one `Burst`. What a worker sends is never trusted: size, syntax, type and
 the types of all fields are checked before anything is done with it.
 """
@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
-from ._data.events import Done, Failed, Job, Started
-from ._data.results import Chunk
-from ._data.specs import LaneSpec, ModelSpec
-from ._executor import ExecutorStats
-from ._shapes import conforms
-from ._system.logs import Line
-from ._wire import WireError, decode, encode, register
+from .._data.events import Done, Failed, Job, Started
+from .._data.results import Chunk
+from .._data.specs import LaneSpec, ModelSpec
+from .._executor import ExecutorStats
+from .._system.logs import Line
+from .codec import WireError, decode, encode, register
+from .type_check import conforms
 
 #: Most bytes of one message.
 MAX_FRAME = 64 * 2**20

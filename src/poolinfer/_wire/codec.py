@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import Field, fields
 from typing import Any, NoReturn
 
-from ._data.events import Done, Failed, Job, Started
-from ._data.requests import Chat, Embed, Raw
-from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
+from .._data.events import Done, Failed, Job, Started
+from .._data.requests import Chat, Embed, Raw
+from .._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
 
 _TYPES: dict[str, type[Any]] = {}
 #: Of every class that travels: its name, and its fields with their defaults (`_NONE` where there is none).

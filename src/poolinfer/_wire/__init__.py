@@ -1,0 +1,1 @@
+"""What crosses a process boundary: a codec for data, type checks, messages in frames."""
