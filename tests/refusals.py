@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from poolinfer._checks.limits import show
+from poolinfer._checks.normalize import normalize
 from poolinfer._data.errors import InvalidRequest
-from poolinfer._limits import show
-from poolinfer._normalize import normalize
 
 
 def refusal(request: Any) -> InvalidRequest:

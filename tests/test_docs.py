@@ -17,7 +17,7 @@ import pytest
 
 import poolinfer
 import poolinfer.testing
-from poolinfer._limits import LIMITS, Limit
+from poolinfer._checks.limits import LIMITS, Limit
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from poolinfer import Chat, Embed, Model, Pool, Raw
-from poolinfer._limits import LIMITS
-from poolinfer._normalize import normalize
+from poolinfer._checks.limits import LIMITS
+from poolinfer._checks.normalize import normalize
 from poolinfer.testing import FakeExecutor
 
 STREAMS = 16

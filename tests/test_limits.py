@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from refusals import label, refusal
 
+from poolinfer._checks.limits import LIMITS, check_fit, check_option, check_tokens, number
+from poolinfer._checks.normalize import normalize
 from poolinfer._data.errors import ContextOverflow, InvalidRequest
 from poolinfer._data.requests import Raw
-from poolinfer._limits import LIMITS, check_fit, check_option, check_tokens, number
-from poolinfer._normalize import normalize
 
 
 @pytest.mark.parametrize(

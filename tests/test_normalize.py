@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from refusals import label, refusal
 
+from poolinfer._checks.limits import LIMITS
+from poolinfer._checks.normalize import normalize, normalize_at_once
 from poolinfer._data.errors import InvalidRequest
 from poolinfer._data.events import Job
 from poolinfer._data.prompt_builder import Prompt
 from poolinfer._data.requests import Chat, Embed, Raw
 from poolinfer._data.results import Response, ToolCall
-from poolinfer._limits import LIMITS
-from poolinfer._normalize import normalize, normalize_at_once
 from poolinfer._wire.codec import decode, encode
 
 USER = {"role": "user", "content": "hi"}

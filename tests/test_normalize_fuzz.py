@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from poolinfer._checks.normalize import normalize, normalize_at_once
 from poolinfer._data.errors import InvalidRequest
 from poolinfer._data.requests import Chat, Embed, Raw
-from poolinfer._normalize import normalize, normalize_at_once
 from poolinfer._wire.codec import decode, encode
 
 PLAIN: st.SearchStrategy[Any] = st.recursive(

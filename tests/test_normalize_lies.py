@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from refusals import refusal
 
+from poolinfer._checks.normalize import normalize
 from poolinfer._data.events import Job
 from poolinfer._data.option_names import scalar
 from poolinfer._data.requests import Chat, Embed, Raw
-from poolinfer._normalize import normalize
 from poolinfer._wire.codec import decode, encode
 
 USER = {"role": "user", "content": "hi"}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from refusals import label, refusal
 
+from poolinfer._checks.limits import show
+from poolinfer._checks.normalize import normalize
 from poolinfer._data.requests import Chat
-from poolinfer._limits import show
-from poolinfer._normalize import normalize
 from poolinfer._wire.codec import decode, encode
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}

@@ -32,9 +32,9 @@ from poolinfer import (
     WorkerLost,
     demo_model,
 )
+from poolinfer._checks.normalize import normalize
 from poolinfer._data.errors import ERRORS, error_from_data, error_to_data
 from poolinfer._data.events import Done, Failed, Job, Started
-from poolinfer._normalize import normalize
 from poolinfer._wire.codec import decode, encode
 from poolinfer.testing import FakeEngine, FakeExecutor, Held, check, fake_pool, wait_until
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from poolinfer import Chat, Embed, Prompt, Raw
+from poolinfer._checks.normalize import normalize
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.routing import Trail, choose, path
 from poolinfer._executors.thread import ThreadExecutor
-from poolinfer._normalize import normalize
 from poolinfer.testing import FakeEngine
 from poolinfer.testing._bench import Bench
 

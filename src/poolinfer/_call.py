@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from typing_extensions import Self
 
+from ._checks.limits import refuse
 from ._data.errors import CallCancelled, fresh
 from ._data.option_names import scalar
-from ._limits import refuse
 from ._ticket import Cursor, Ticket
 from ._wake import loop_waker, thread_waker, warn_in_event_loop
 

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from ._admission import Admission
+from ._checks.normalize import normalize
 from ._data.errors import InvalidRequest, PoolinferError
 from ._data.requests import Chat, Embed, Raw
-from ._normalize import normalize
 from ._system.threads import OwnThread
 from ._ticket import Ticket
 

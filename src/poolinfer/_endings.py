@@ -13,7 +13,7 @@ import anyio
 from typing_extensions import Self
 
 from ._call import Call, bounded, check_timeout
-from ._limits import refuse
+from ._checks.limits import refuse
 from ._wake import Wake, loop_waker, thread_waker, warn_in_event_loop
 
 ResultT = TypeVar("ResultT")

@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._bulk import Bulk, Item
+from ._checks.limits import refuse
+from ._checks.normalize import normalize_at_once
 from ._data.errors import CallError, InvalidRequest, PoolinferError, UnknownOption
 from ._data.prompt_builder import Prompt
 from ._data.requests import Chat, ChatInput, ChatOptions, Embed, Raw
-from ._limits import refuse
-from ._normalize import normalize_at_once
 
 if TYPE_CHECKING:
     from ._calls import Calls

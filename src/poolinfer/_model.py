@@ -13,12 +13,12 @@ from typing_extensions import Self
 
 from ._call import Call
 from ._calls import Calls
+from ._checks.limits import check_option, check_pooling, check_tokens, flag, refuse
 from ._data.errors import InvalidRequest, ModelError, PoolClosed
 from ._data.option_names import options_of
 from ._data.requests import Chat, Embed, Pooling, Raw
 from ._data.specs import ModelSpec
 from ._gguf.model_file import ModelFile, read_model_file
-from ._limits import check_option, check_pooling, check_tokens, flag, refuse
 from ._stats import PoolStats
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from ._checks.limits import number, refuse
 from ._data.errors import InvalidRequest, ModelError
 from ._data.specs import LaneSpec, ModelSpec
 from ._executor import Executor
-from ._limits import number, refuse
 from ._system.environment import patched_by
 
 if TYPE_CHECKING:

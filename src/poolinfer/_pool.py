@@ -20,15 +20,15 @@ from typing_extensions import Self
 from ._call import Call
 from ._calls import Calls
 from ._checker import finish_check
+from ._checks.limits import check_option
+from ._checks.normalize import normalize_at_once
 from ._core import Core
 from ._data.errors import InvalidRequest, PoolinferError
 from ._data.option_names import options_of
 from ._data.requests import Chat, Embed, Raw
 from ._executor import Executor
 from ._lane_spec import lane_spec
-from ._limits import check_option
 from ._model import Model
-from ._normalize import normalize_at_once
 from ._place import Place, PlaceName, Share, check_executor, check_lane, refuse_options
 from ._pool_log import describe
 from ._stats import PoolStats

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from ._bulk import Bulk, Item
 from ._call import Call
+from ._checks.limits import number, refuse
 from ._data.errors import DeadlineExceeded, InvalidRequest, PoolinferError
 from ._data.requests import Embed, EmbedOptions
-from ._limits import number, refuse
 
 # A call of this size keeps a lane busy for a while; larger ones would only keep other calls from their turn.
 _TEXTS = 256

@@ -2,7 +2,7 @@
 
 The ``*Options`` typed dicts name the same fields for ``**options`` of the calls, and each class explains all of
 its fields, inherited ones too, where ``help(Chat)`` looks (tests hold all of these together). Values are checked,
-with every bound, in `poolinfer._limits` when a request is submitted. None stands for the default in every
+with every bound, in `poolinfer._checks.limits` when a request is submitted. None stands for the default in every
 field that has one.
 """
 

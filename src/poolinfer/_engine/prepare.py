@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from .._checks.limits import check_fit, check_text_fit, check_tokens
 from .._data.errors import CallCancelled, InvalidRequest
 from .._data.events import Job
 from .._data.requests import Chat, Embed, Raw
-from .._limits import check_fit, check_text_fit, check_tokens
 from .base import Engine
 from .embedder import EmbedTask
 from .prompts import Prepared, Prompter

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 
+from .._checks.limits import with_room
 from .._data.errors import ContextOverflow, InvalidRequest
-from .._limits import with_room
 from .base import Engine
 
 #: Characters that any of our stacks holds.

@@ -54,7 +54,7 @@ class ChatTemplate:
         """The prompt as text; a `Text`, if any of it was written by a caller.
 
         Args:
-            messages: the turns, as `poolinfer._normalize` makes them.
+            messages: the turns, as `poolinfer._checks.normalize` makes them.
             tools: the tools that are offered.
             add_generation_prompt: whether the prompt ends where the answer begins.
             stop: says whether the call was given up; asked every few milliseconds.

@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from .._checks.normalize import normalize
 from .._data.events import Done, Event, Failed, Job, Started
 from .._data.requests import Chat, Embed, Raw
 from .._executor import Executor
-from .._normalize import normalize
 from ._checks import check
 
 

@@ -7,14 +7,14 @@ from dataclasses import MISSING, fields
 from itertools import islice
 from typing import Any, NoReturn, TypeAlias
 
-from ._budget import Budget, Later, Work
-from ._data.errors import InvalidRequest
-from ._data.option_names import scalar
-from ._data.requests import Chat, Embed, Raw
-from ._limits import LIMITS, check_pooling, count, flag, number, refuse, show
-from ._messages import check_messages
-from ._plain import items, mapping, one_of, some
-from ._tools import check_tools
+from .._data.errors import InvalidRequest
+from .._data.option_names import scalar
+from .._data.requests import Chat, Embed, Raw
+from .check_budget import Budget, Later, Work
+from .limits import LIMITS, check_pooling, count, flag, number, refuse, show
+from .messages import check_messages
+from .plain_data import items, mapping, one_of, some
+from .tools import check_tools
 
 _Checked: TypeAlias = Chat | Raw | Embed
 

@@ -1,6 +1,6 @@
 """Every bound in one table, and the pure checks of numbers and texts against it.
 
-What has a shape (messages, tools, whole requests) is checked in `poolinfer._normalize`, by these bounds.
+What has a shape (messages, tools, whole requests) is checked in `poolinfer._checks.normalize`, by these bounds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
-from ._data.errors import ContextOverflow, InvalidRequest
+from .._data.errors import ContextOverflow, InvalidRequest
 
 _Number = TypeVar("_Number", bound=float)
 _MIB = 1024 * 1024

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeGuard
 
-from ._budget import Budget, Work
-from ._data.errors import InvalidRequest
-from ._data.option_names import scalar
-from ._limits import LIMITS, count, refuse, show
+from .._data.errors import InvalidRequest
+from .._data.option_names import scalar
+from .check_budget import Budget, Work
+from .limits import LIMITS, count, refuse, show
 
 _DEPTH = int(LIMITS["depth"].high)
 _PUNCTUATION = 2

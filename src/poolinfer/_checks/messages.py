@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._budget import Budget, Work
-from ._data.errors import InvalidRequest
-from ._data.prompt_builder import Prompt
-from ._limits import count, refuse, show
-from ._plain import items, json_object, mapping, one_of, only, plain_object, some
-from ._tools import check_function, tool_name
+from .._data.errors import InvalidRequest
+from .._data.prompt_builder import Prompt
+from .check_budget import Budget, Work
+from .limits import count, refuse, show
+from .plain_data import items, json_object, mapping, one_of, only, plain_object, some
+from .tools import check_function, tool_name
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"}

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ._budget import Budget, Work
-from ._limits import count, flag, refuse
-from ._plain import items, mapping, one_of, only, plain_object
+from .check_budget import Budget, Work
+from .limits import count, flag, refuse
+from .plain_data import items, mapping, one_of, only, plain_object
 
 _AROUND = "use {'type': 'function', 'function': {...}}"
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
