@@ -10,7 +10,7 @@ from gguf_models import WRITERS, write_llama
 from rides import CostedEngine, Ride, raw
 
 from poolinfer import Embed, Model, Pool, Raw, Response, demo_model
-from poolinfer._engine.base import EngineFault
+from poolinfer._engine.engine_protocol import EngineFault
 from poolinfer._engine.llama_context import LlamaContext
 from poolinfer._lane_spec import lane_spec
 from poolinfer._place import PlaceName

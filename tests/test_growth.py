@@ -12,7 +12,7 @@ from poolinfer import Chat, InvalidRequest, Model, Pool, Raw, demo_model
 from poolinfer._data.errors import ModelError
 from poolinfer._data.specs import LaneSpec
 from poolinfer._engine import llama
-from poolinfer._engine.base import Batch, EngineFault
+from poolinfer._engine.engine_protocol import Batch, EngineFault
 from poolinfer._place import PlaceName
 from poolinfer.testing._fake_context import FakeContext
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from poolinfer._data.errors import CallCancelled, InvalidRequest
 from poolinfer._engine import spellings as spelling_module
-from poolinfer._engine.base import EngineInfo
+from poolinfer._engine.engine_protocol import EngineInfo
 from poolinfer._engine.origin import FOREIGN, written
 from poolinfer._engine.prompts import Prompter
 from poolinfer._engine.spellings import Spellings

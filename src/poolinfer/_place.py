@@ -17,7 +17,7 @@ from ._executor import Executor
 from ._system.environment import patched_by
 
 if TYPE_CHECKING:
-    from ._engine.base import Engine
+    from ._engine.engine_protocol import Engine
 
 #: The executors by name.
 PlaceName: TypeAlias = Literal["thread", "process", "prefork"]

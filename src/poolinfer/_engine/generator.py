@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .._data.errors import EngineError, ModelError, PoolinferError
 from .._data.specs import LaneSpec
-from .base import Batch, Engine, EngineAborted, EngineFault
+from .engine_protocol import Batch, Engine, EngineAborted, EngineFault
 from .grouping import groups
 from .pace import share
 from .sequences import Sequences

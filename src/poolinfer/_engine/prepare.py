@@ -9,8 +9,8 @@ from .._checks.limits import check_fit, check_text_fit, check_tokens
 from .._data.errors import CallCancelled, InvalidRequest
 from .._data.events import Job
 from .._data.requests import Chat, Embed, Raw
-from .base import Engine
 from .embedder import EmbedTask
+from .engine_protocol import Engine
 from .prompts import Prepared, Prompter
 from .size import check_size, check_stretches, shortened
 from .slot import Emit, Slot, Task

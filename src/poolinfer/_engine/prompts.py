@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from .._data.errors import CallCancelled, InvalidRequest
-from .base import Engine
+from .engine_protocol import Engine
 from .origin import FOREIGN, cut, origin
 from .size import check_size
 from .spellings import Spellings

@@ -11,7 +11,7 @@ from .._data.errors import CallCancelled, PoolinferError
 from .._data.events import Done, Event, Failed, Started
 from .._data.requests import Chat, Generation
 from .._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
-from .base import Context, Engine
+from .engine_protocol import Context, Engine
 from .prefix import KVSequence, Wait, pack
 from .prompts import Prepared
 from .text import TextStream

@@ -18,7 +18,7 @@ from typing import TypeAlias
 from .._data.errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
 from .._data.events import Done, Event, Failed, Job
 from .._data.specs import LaneSpec
-from .._engine.base import Engine
+from .._engine.engine_protocol import Engine
 from .._engine.lane import Lane
 from .._engine.prepare import prepare
 from .._engine.prompts import Prompter
