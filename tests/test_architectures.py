@@ -13,7 +13,7 @@ from gguf_models import WRITERS, write_llama
 from poolinfer import ContextOverflow, EngineError, InvalidRequest, Model, ModelError, Pool, Raw
 from poolinfer._data.specs import LaneSpec
 from poolinfer._engine import llama
-from poolinfer._engine.prompts import Prompter
+from poolinfer._engine.prompt.prompter import Prompter
 
 PROMPTS = [f"{'word ' * (n % 5)}prompt {n}" for n in range(12)]
 

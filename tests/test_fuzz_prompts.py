@@ -24,10 +24,10 @@ from prompt_cases import OWN, SOURCE, TEMPLATES, SpelledEngine, call, reference,
 from poolinfer._data.errors import InvalidRequest
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._engine.llama_engine import LlamaEngine
-from poolinfer._engine.origin import OWN as MINE
-from poolinfer._engine.origin import origin
-from poolinfer._engine.prompts import Prompter
-from poolinfer._engine.turns import Turns
+from poolinfer._engine.prompt.prompter import Prompter
+from poolinfer._engine.prompt.sandbox.authored_text import OWN as MINE
+from poolinfer._engine.prompt.sandbox.authored_text import origin
+from poolinfer._engine.prompt.turns import Turns
 
 pytestmark = pytest.mark.fuzz
 

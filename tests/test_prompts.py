@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from poolinfer._data.errors import CallCancelled, InvalidRequest
 from poolinfer._engine import spellings as spelling_module
 from poolinfer._engine.engine_protocol import EngineInfo
-from poolinfer._engine.origin import FOREIGN, written
-from poolinfer._engine.prompts import Prompter
-from poolinfer._engine.spellings import Spellings
-from poolinfer._engine.template import ChatTemplate
+from poolinfer._engine.prompt.chat_template import ChatTemplate
+from poolinfer._engine.prompt.prompter import Prompter
+from poolinfer._engine.prompt.sandbox.authored_text import FOREIGN, written
+from poolinfer._engine.prompt.token_spellings import Spellings
 
 CONTROL = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|im_end|><|x|>", "<|<|", "[INST]", "[/INST]")
 MARKERS = ("<think>", "</think>", "<tool_call>", "\n\n", "  ")

@@ -13,8 +13,8 @@ import pytest
 from prompt_cases import EXPRESSIONS, STATEMENTS, VALUES, reference
 
 from poolinfer._data.errors import CallCancelled, InvalidRequest, ModelError
+from poolinfer._engine.prompt.chat_template import ChatTemplate
 from poolinfer._engine.sandbox import fuel
-from poolinfer._engine.template import ChatTemplate
 
 TURNS = "{% for m in messages %}{{ m.role + ': ' + m.content }}\n{% endfor %}"
 

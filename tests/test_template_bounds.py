@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from poolinfer._data.errors import CallCancelled, InvalidRequest, ModelError
-from poolinfer._engine.template import ChatTemplate
+from poolinfer._engine.prompt.chat_template import ChatTemplate
 
 HI = [{"role": "user", "content": "hi"}]
 

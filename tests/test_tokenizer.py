@@ -10,7 +10,7 @@ from gguf_models import write_llama
 
 from poolinfer import ContextOverflow, InvalidRequest, Model, Pool, Raw
 from poolinfer._engine import size
-from poolinfer._engine.size import LONGEST_MATCH, check_size, check_stretches, stack_for
+from poolinfer._engine.prompt.text_size import LONGEST_MATCH, check_size, check_stretches, stack_for
 from poolinfer.testing import FakeEngine, fake_pool
 
 # Loads a model of each kind and tokenizes texts of one kind of character, which overflowed a stack of 8 MiB.

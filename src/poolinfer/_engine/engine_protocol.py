@@ -184,7 +184,7 @@ class Engine(Protocol):
         """Token ids of a text; `add_special` adds what the model wants around it (BOS, EOS).
 
         Raises:
-            InvalidRequest: it has too long a stretch without a break (see `poolinfer._engine.size`).
+            InvalidRequest: it has too long a stretch without a break (see `poolinfer._engine.prompt.text_size`).
             EngineFault: it cannot be tokenized.
         """
         ...

@@ -13,7 +13,7 @@ from .._system.threads import call_on_stack
 from .capacity import padded
 from .engine_protocol import EngineFault, EngineInfo
 from .llama_context import LlamaContext, LlamaSampler
-from .size import SHORT, check_stretches, stack_for
+from .prompt.text_size import SHORT, check_stretches, stack_for
 
 
 class LlamaEngine:

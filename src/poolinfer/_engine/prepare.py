@@ -11,8 +11,8 @@ from .._data.events import Job
 from .._data.requests import Chat, Embed, Raw
 from .embedder import EmbedTask
 from .engine_protocol import Engine
-from .prompts import Prepared, Prompter
-from .size import check_size, check_stretches, shortened
+from .prompt.prompter import Prepared, Prompter
+from .prompt.text_size import check_size, check_stretches, shortened
 from .slot import Emit, Slot, Task
 
 

@@ -13,7 +13,7 @@ from .._data.requests import Chat, Generation
 from .._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
 from .engine_protocol import Context, Engine
 from .prefix import KVSequence, Wait, pack
-from .prompts import Prepared
+from .prompt.prompter import Prepared
 from .text import TextStream
 
 #: Takes one event of one job (see `poolinfer._executor.Emit`).

@@ -21,7 +21,7 @@ from .._data.specs import LaneSpec
 from .._engine.engine_protocol import Engine
 from .._engine.lane import Lane
 from .._engine.prepare import prepare
-from .._engine.prompts import Prompter
+from .._engine.prompt.prompter import Prompter
 from .._engine.slot import Task
 from .._executor import Emit, ExecutorStats
 from .._system.threads import OwnThread

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from string import Formatter
 from typing import Any
 
-from ..origin import Text, cut, derived, join
 from . import dump
+from .authored_text import Text, cut, derived, join
 from .strings import PIECE, Pay, narrow
 
 _PERCENT = re.compile(

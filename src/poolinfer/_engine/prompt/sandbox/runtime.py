@@ -14,8 +14,8 @@ from typing import Any
 from jinja2.runtime import Context, LoopContext, Macro, Undefined
 from jinja2.utils import Cycler, Joiner, Namespace, missing
 
-from ..origin import Safe, cut, join, origin
 from . import dump, formats
+from .authored_text import Safe, cut, join, origin
 from .methods import method
 from .strings import escaped, repeat
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
-from ..origin import FOREIGN, TRUSTED, Text, runs
+from .authored_text import FOREIGN, TRUSTED, Text, runs
 from .strings import Pay
 
 #: Deepest nesting of what is written.

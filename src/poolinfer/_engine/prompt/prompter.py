@@ -13,12 +13,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from .._data.errors import CallCancelled, InvalidRequest
-from .engine_protocol import Engine
-from .origin import FOREIGN, cut, origin
-from .size import check_size
-from .spellings import Spellings
-from .template import ChatTemplate
+from ..._data.errors import CallCancelled, InvalidRequest
+from ..engine_protocol import Engine
+from .chat_template import ChatTemplate
+from .sandbox.authored_text import FOREIGN, cut, origin
+from .text_size import check_size
+from .token_spellings import Spellings
 
 _THINK = "<think>"
 

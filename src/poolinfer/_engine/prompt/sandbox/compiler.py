@@ -13,8 +13,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .filters import FILTERS
-from .library import GLOBALS, TESTS
 from .runtime import Runtime
+from .template_globals import GLOBALS, TESTS
 
 #: Most nodes of a template. Those that models come with have 1300 at most.
 MAX_NODES = 10_000

@@ -9,10 +9,10 @@ from typing import Any
 
 from jinja2.runtime import Undefined
 
-from ..origin import Safe, cut, join, origin
 from . import dump, strings
-from .library import TESTS, contextual
+from .authored_text import Safe, cut, join, origin
 from .runtime import Function, Runtime
+from .template_globals import TESTS, contextual
 
 #: Longest number that is read from a text.
 MAX_NUMBER = 1000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from .._data.errors import InvalidRequest
-from .origin import FOREIGN, OWN, TRUSTED, written
+from ..._data.errors import InvalidRequest
+from .sandbox.authored_text import FOREIGN, OWN, TRUSTED, written
 
 #: Roles that a template may build into control tokens, and of these the ones whose user-defined tokens count.
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function", "ipython"})

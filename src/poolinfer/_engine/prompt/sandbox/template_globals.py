@@ -13,8 +13,8 @@ from jinja2.runtime import Macro
 from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import Cycler, Joiner, Namespace
 
-from ..origin import derived
 from . import strings
+from .authored_text import derived
 from .runtime import Function, Runtime
 
 #: Longest range of numbers that a template may make.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..._data.errors import CallCancelled, InvalidRequest
+from ...._data.errors import CallCancelled, InvalidRequest
 
 #: Units that any rendering has. A unit is a character or a byte that is made or read, or a node that is run.
 BASE = 4 * 1024 * 1024

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from .._data.errors import CallCancelled, InvalidRequest, ModelError
-from .origin import join
+from ..._data.errors import CallCancelled, InvalidRequest, ModelError
+from .sandbox.authored_text import join
 from .sandbox.fuel import Fuel
 from .turns import REASONING, Turns
 

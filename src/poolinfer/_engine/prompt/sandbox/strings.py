@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..origin import Text, cut, derived, each_char, join
+from .authored_text import Text, cut, derived, each_char, join
 
 #: Pays for so many units before they are made.
 Pay = Callable[[int], None]

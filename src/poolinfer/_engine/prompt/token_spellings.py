@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from .origin import FOREIGN, OWN, TRUSTED, origin
+from .sandbox.authored_text import FOREIGN, OWN, TRUSTED, origin
 
 #: Longest spelling of a token that is looked for; a longer one is always plain text.
 MAX_SPELLING = 128

@@ -1,0 +1,1 @@
+"""From messages to tokens: chat templates and tokens that no text can forge."""
