@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from poolinfer._engine.sandbox import fuel
 from prompt_cases import EXPRESSIONS, STATEMENTS, VALUES, reference
 
 from poolinfer._data.errors import CallCancelled, InvalidRequest, ModelError
 from poolinfer._engine.prompt.chat_template import ChatTemplate
-from poolinfer._engine.sandbox import fuel
 
 TURNS = "{% for m in messages %}{{ m.role + ': ' + m.content }}\n{% endfor %}"
 

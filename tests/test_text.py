@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolinfer._data.results import Chunk
-from poolinfer._engine.split import Automaton, Finder
-from poolinfer._engine.text import TextStream, parse_call
+from poolinfer._engine.text.finder import Automaton, Finder
+from poolinfer._engine.text.text_stream import TextStream, parse_call
 
 
 @dataclass

@@ -14,7 +14,7 @@ from .._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob
 from .engine_protocol import Context, Engine
 from .prefix import KVSequence, Wait, pack
 from .prompt.prompter import Prepared
-from .text import TextStream
+from .text.text_stream import TextStream
 
 #: Takes one event of one job (see `poolinfer._executor.Emit`).
 Emit: TypeAlias = Callable[[Event], None]

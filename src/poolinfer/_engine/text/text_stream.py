@@ -15,8 +15,8 @@ import json
 import string
 from collections.abc import Callable, Sequence
 
-from .._data.results import Chunk, ToolCall
-from .split import Automaton, Finder
+from ..._data.results import Chunk, ToolCall
+from .finder import Automaton, Finder
 
 THINK, THOUGHT = "<think>", "</think>"
 CALL, CALLED = "<tool_call>", "</tool_call>"

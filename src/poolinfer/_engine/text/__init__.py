@@ -1,0 +1,1 @@
+"""From token bytes to the caller's text: stop texts, reasoning, tool calls."""
