@@ -26,7 +26,7 @@ from page import publish
 
 import poolinfer
 from poolinfer._engine.lane import Lane
-from poolinfer._engine.llama_context import LlamaContext
+from poolinfer._engine.llama.llama_context import LlamaContext
 
 MANY = 16
 

@@ -22,7 +22,7 @@ from models import benchmark_model
 from page import publish
 
 import poolinfer
-from poolinfer._engine.llama_context import LlamaContext
+from poolinfer._engine.llama.llama_context import LlamaContext
 
 _CALLS, _TOKENS = 16, 200
 _TIMEOUT = 600.0

@@ -22,7 +22,7 @@ from gguf_mutants import mutant
 
 from poolinfer import Chat, Embed, Model, Pool, PoolinferError, Raw
 from poolinfer._engine import llama, probe
-from poolinfer._engine.llama_trial import try_file
+from poolinfer._engine.llama.trial_child import try_file
 
 SECONDS = 60.0
 TEXT = "the hello world 012 \u00e9\u4e2d\U0001f600\0\x7f  x" * 3

@@ -39,7 +39,7 @@ from poolinfer._worker import pack
 
 SPEC = ModelSpec("m.gguf", (1, 2, 3, 4), chat_template="{{ a }}", repack=False)
 TO_WORKER = [
-    Boot("poolinfer._engine.llama:load", SPEC, LaneSpec(slots=2), {"a": 1}),
+    Boot("poolinfer._engine.llama.library:load", SPEC, LaneSpec(slots=2), {"a": 1}),
     Submit(Job(1, Chat("hello", stop=("a",), logit_bias={3: 0.5}))),
     Cancel(1),
     Ping(),

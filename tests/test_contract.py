@@ -6,7 +6,7 @@ import pytest
 
 from poolinfer import Model, Raw
 from poolinfer._data.specs import LaneSpec
-from poolinfer._engine.llama import load
+from poolinfer._engine.llama.library import load
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer.testing import ExecutorContract, FakeEngine, FakeExecutor
 

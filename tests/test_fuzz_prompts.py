@@ -23,7 +23,7 @@ from prompt_cases import OWN, SOURCE, TEMPLATES, SpelledEngine, call, reference,
 
 from poolinfer._data.errors import InvalidRequest
 from poolinfer._data.specs import LaneSpec, ModelSpec
-from poolinfer._engine.llama_engine import LlamaEngine
+from poolinfer._engine.llama.llama_engine import LlamaEngine
 from poolinfer._engine.prompt.prompter import Prompter
 from poolinfer._engine.prompt.sandbox.authored_text import OWN as MINE
 from poolinfer._engine.prompt.sandbox.authored_text import origin

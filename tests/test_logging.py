@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from poolinfer import CallCancelled, Chat, DeadlineExceeded, Model, Pool, Raw, _dispatch
-from poolinfer._engine.llama_log import Lines
+from poolinfer._engine.llama.llama_log import Lines
 from poolinfer._system.logs import Forwarder, repeat
 from poolinfer._wire.codec import WireError
 from poolinfer._wire.frames import FrameReader, Logged, frame, read_from_worker
@@ -166,7 +166,7 @@ def test_lines_of_llama_cpp_that_nobody_wants_call_no_python(run_script: Any) ->
         """
         import logging
         import poolinfer
-        from poolinfer._engine.llama_log import LlamaLog
+        from poolinfer._engine.llama.llama_log import LlamaLog
 
         taken = []
         LlamaLog._take = lambda self, level, text, _: taken.append(text)

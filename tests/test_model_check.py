@@ -23,8 +23,8 @@ from gguf_models import Model as Vocabulary
 from poolinfer import Model, ModelError, Pool, PoolClosed, demo_model
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._engine import probe
-from poolinfer._engine.llama import bindings, load
-from poolinfer._engine.probe import Trial
+from poolinfer._engine.llama.library import bindings, load
+from poolinfer._engine.llama.trial import Trial
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer.testing import wait_until
 

@@ -207,6 +207,6 @@ def refuse_options(given: Mapping[str, object], cls: type) -> None:
 
 
 def _load(spec: ModelSpec, lane: LaneSpec, cancelled: Callable[[], bool]) -> Engine:
-    from ._engine.llama import load
+    from ._engine.llama.library import load
 
     return load(spec, lane, cancelled, try_first=True)

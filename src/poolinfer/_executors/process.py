@@ -30,7 +30,7 @@ from .spawn import ExecSpawner, Spawner
 from .supervisor import Supervisor
 from .zygote import ZygoteSpawner
 
-_ENGINE = "poolinfer._engine.llama:load"
+_ENGINE = "poolinfer._engine.llama.library:load"
 _NEVER = float("inf")
 
 

@@ -16,12 +16,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from .._data.errors import ForkedPool, ModelError, PoolClosed
-from .._data.specs import LaneSpec, ModelSpec
-from .._system.logs import SafeLog
+from ..._data.errors import ForkedPool, ModelError, PoolClosed
+from ..._data.specs import LaneSpec, ModelSpec
+from ..._system.logs import SafeLog
 from .llama_engine import LlamaEngine
 from .llama_log import LlamaLog
-from .probe import Trial
+from .trial import Trial
 
 
 class _Library:

@@ -8,7 +8,7 @@ import logging
 import threading
 from typing import Any
 
-from .._system.logs import LLAMA, llama_level, printable, say
+from ..._system.logs import LLAMA, llama_level, printable, say
 from .llama_context import stopping_here
 
 _log = logging.getLogger(LLAMA)

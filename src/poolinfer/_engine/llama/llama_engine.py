@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
-from .._data.requests import Generation
-from .._data.specs import LaneSpec, ModelSpec
-from .._system.threads import call_on_stack
-from .capacity import padded
-from .engine_protocol import EngineFault, EngineInfo
+from ..._data.requests import Generation
+from ..._data.specs import LaneSpec, ModelSpec
+from ..._system.threads import call_on_stack
+from ..capacity import padded
+from ..engine_protocol import EngineFault, EngineInfo
+from ..prompt.text_size import SHORT, check_stretches, stack_for
 from .llama_context import LlamaContext, LlamaSampler
-from .prompt.text_size import SHORT, check_stretches, stack_for
 
 
 class LlamaEngine:

@@ -6,7 +6,7 @@ stores are dropped): a build from source on such a compiler runs fine until it m
 the first multiplication with quantised weights is a fatal fault.
 
 The child says how far it came, step by step, through a pipe: its exit status would be lost where the host reaps
-all children. This module is also its main, `python -m poolinfer._engine.probe PARENT SPEC AMX`.
+all children. This module is also its main, `python -m poolinfer._engine.llama.trial PARENT SPEC AMX`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from typing import NoReturn
 
 from typing_extensions import Self
 
-from .._data.errors import ModelError, PoolClosed
-from .._data.specs import LaneSpec, ModelSpec
-from .._system.environment import interpreter, scrub
-from .._system.logs import LLAMA, SafeLog
+from ..._data.errors import ModelError, PoolClosed
+from ..._data.specs import LaneSpec, ModelSpec
+from ..._system.environment import interpreter, scrub
+from ..._system.logs import LLAMA, SafeLog
 
 _log = SafeLog()
 # The steps that a child announces.
@@ -137,7 +137,7 @@ def _decode(text: str) -> ModelSpec:
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [interpreter(), "-m", "poolinfer._engine.probe", *arguments],
+        [interpreter(), "-m", "poolinfer._engine.llama.trial", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -186,8 +186,8 @@ def main() -> NoReturn:
     """The child: try what the arguments say, and announce each step."""
     parent, spec, amx = sys.argv[1:]
     _settle_in(int(parent))
-    from .llama import has_amx
-    from .llama_trial import try_file
+    from .library import has_amx
+    from .trial_child import try_file
 
     amx_here = has_amx()
     if spec:
@@ -229,9 +229,9 @@ def _say(step: str) -> None:
 
 def _try_amx() -> None:
     """Multiply with quantised weights."""
-    from .._gguf.model_file import read_model_file
-    from .engine_protocol import Batch
-    from .llama import load
+    from ..._gguf.model_file import read_model_file
+    from ..engine_protocol import Batch
+    from .library import load
 
     file = read_model_file(str(files("poolinfer") / "data" / "tiny.gguf"))
     engine = load(ModelSpec(file.path, file.identity), LaneSpec(n_batch=64), lambda: False, probing=True)

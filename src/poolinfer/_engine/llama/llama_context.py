@@ -9,9 +9,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .._data.errors import ModelError
-from .._data.requests import Generation
-from .engine_protocol import Batch, EngineAborted, EngineFault
+from ..._data.errors import ModelError
+from ..._data.requests import Generation
+from ..engine_protocol import Batch, EngineAborted, EngineFault
 
 if TYPE_CHECKING:
     import numpy

@@ -7,10 +7,10 @@ import os
 from contextlib import closing, suppress
 from typing import Any
 
-from .._data.errors import ModelError
-from .._data.specs import LaneSpec, ModelSpec
-from .engine_protocol import Batch, EngineFault
-from .llama import bindings
+from ..._data.errors import ModelError
+from ..._data.specs import LaneSpec, ModelSpec
+from ..engine_protocol import Batch, EngineFault
+from .library import bindings
 from .llama_engine import LlamaEngine
 
 # Two rows take other kernels than one, and more than two would take none that two do not.
