@@ -25,7 +25,7 @@ from models import benchmark_model
 from page import publish
 
 import poolinfer
-from poolinfer._engine.lane import Lane
+from poolinfer._engine.lane.lane import Lane
 from poolinfer._engine.llama.llama_context import LlamaContext
 
 MANY = 16

@@ -9,10 +9,10 @@ from poolinfer._data.events import Done, Event, Job
 from poolinfer._data.results import Response, Usage
 from poolinfer._data.specs import LaneSpec
 from poolinfer._engine.engine_protocol import Batch, EngineAborted
-from poolinfer._engine.lane import Lane
-from poolinfer._engine.prepare import prepare
+from poolinfer._engine.lane.lane import Lane
+from poolinfer._engine.lane.preparation import prepare
+from poolinfer._engine.lane.slot import Task
 from poolinfer._engine.prompt.prompter import Prompter
-from poolinfer._engine.slot import Task
 from poolinfer.testing import FakeEngine
 from poolinfer.testing._fake_context import FakeContext
 

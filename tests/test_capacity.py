@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolinfer._engine.capacity import Bounds, Capacity
-from poolinfer._engine.grouping import groups
+from poolinfer._engine.lane.capacity import Bounds, Capacity
+from poolinfer._engine.lane.passes import groups
 
 WIDE = Bounds(n_seq=16, n_ctx=4096, tokens=16 * 4096)
 TIGHT = Bounds(n_seq=16, n_ctx=4096, tokens=8192)

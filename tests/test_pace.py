@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolinfer._engine.pace import Pace, share
+from poolinfer._engine.lane.pace import Pace, share
 
 
 def test_nobody_decoding_gets_whole_batches() -> None:

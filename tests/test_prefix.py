@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-from poolinfer._engine.prefix import KVSequence, Place, PrefixCache, Wait, common, pack
+from poolinfer._engine.lane.prefix_cache import KVSequence, Place, PrefixCache, Wait, common, pack
 
 LEAST = 16  # of a context of up to 2 048 tokens
 

@@ -19,10 +19,10 @@ from .._data.errors import CallCancelled, EngineError, ForkedPool, PoolClosed, P
 from .._data.events import Done, Event, Failed, Job
 from .._data.specs import LaneSpec
 from .._engine.engine_protocol import Engine
-from .._engine.lane import Lane
-from .._engine.prepare import prepare
+from .._engine.lane.lane import Lane
+from .._engine.lane.preparation import prepare
+from .._engine.lane.slot import Task
 from .._engine.prompt.prompter import Prompter
-from .._engine.slot import Task
 from .._executor import Emit, ExecutorStats
 from .._system.threads import OwnThread
 from .preparers import Preparers, is_large

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .._data.errors import EngineError, ModelError, PoolinferError
-from .._data.specs import LaneSpec
-from .engine_protocol import Batch, Engine, EngineAborted, EngineFault
-from .grouping import groups
+from ..._data.errors import EngineError, ModelError, PoolinferError
+from ..._data.specs import LaneSpec
+from ..engine_protocol import Batch, Engine, EngineAborted, EngineFault
 from .pace import share
+from .passes import groups
 from .sequences import Sequences
 from .slot import Slot
 

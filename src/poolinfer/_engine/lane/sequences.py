@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from .._data.errors import ModelError
-from .._data.specs import LaneSpec
-from .._system.logs import SafeLog
+from ..._data.errors import ModelError
+from ..._data.specs import LaneSpec
+from ..._system.logs import SafeLog
+from ..engine_protocol import Batch, Context, Engine, EngineFault
 from .capacity import Bounds, Capacity, padded
-from .engine_protocol import Batch, Context, Engine, EngineFault
-from .prefix import Place, PrefixCache, Wait
+from .prefix_cache import Place, PrefixCache, Wait
 from .slot import Slot
 
 _log = SafeLog()

@@ -7,14 +7,14 @@ from os import urandom
 from random import SystemRandom
 from typing import TypeAlias
 
-from .._data.errors import CallCancelled, PoolinferError
-from .._data.events import Done, Event, Failed, Started
-from .._data.requests import Chat, Generation
-from .._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
-from .engine_protocol import Context, Engine
-from .prefix import KVSequence, Wait, pack
-from .prompt.prompter import Prepared
-from .text.text_stream import TextStream
+from ..._data.errors import CallCancelled, PoolinferError
+from ..._data.events import Done, Event, Failed, Started
+from ..._data.requests import Chat, Generation
+from ..._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
+from ..engine_protocol import Context, Engine
+from ..prompt.prompter import Prepared
+from ..text.text_stream import TextStream
+from .prefix_cache import KVSequence, Wait, pack
 
 #: Takes one event of one job (see `poolinfer._executor.Emit`).
 Emit: TypeAlias = Callable[[Event], None]

@@ -1,0 +1,1 @@
+"""A lane: one context whose slots are decoded together, step by step."""
