@@ -143,7 +143,9 @@ def test_no_docstring_points_to_what_the_api_page_does_not_show(cls: Any) -> Non
     for name, member in inspect.getmembers(cls):
         for target in re.findall(r"`([A-Z]\w+)(?:\.\w+)?`", inspect.getdoc(member) or ""):
             if not name.startswith("_"):
-                assert hasattr(poolinfer, target) or hasattr(poolinfer._executor, target), f"{name}: {target}"
+                assert hasattr(poolinfer, target) or hasattr(
+                    poolinfer._executors.executor_protocol, target
+                ), f"{name}: {target}"
 
 
 def limit_row(limit: Limit) -> str:

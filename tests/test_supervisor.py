@@ -17,10 +17,10 @@ from test_channel import CORRUPT
 from poolinfer import ModelError, PoolClosed, _worker
 from poolinfer._data.events import Failed, Started
 from poolinfer._data.requests import Chat
-from poolinfer._executor import ExecutorStats
 from poolinfer._executors import ladder
 from poolinfer._executors.channel import Channel, Output
 from poolinfer._executors.child import Child, Exit
+from poolinfer._executors.executor_protocol import ExecutorStats
 from poolinfer._executors.ladder import Death, Patience, PatientClock
 from poolinfer._executors.quarantine import Quarantine
 from poolinfer._executors.restarts import RestartPolicy, Restarts

@@ -29,7 +29,7 @@ from ._data.errors import (
 )
 from ._data.requests import Chat, Embed, Raw
 from ._dispatch import Dispatcher
-from ._executor import Executor
+from ._executors.executor_protocol import Executor
 from ._pool_log import log_closed, log_started
 from ._stats import PoolStats
 from ._system.logs import SafeLog

@@ -35,7 +35,7 @@ from ._data.events import Event, Job, Started
 from ._data.requests import Chat, Embed, Raw
 from ._data.results import Chunk, Response
 from ._deadlines import Deadlines
-from ._executor import Executor, ExecutorStats
+from ._executors.executor_protocol import Executor, ExecutorStats
 from ._pool_log import log_ended
 from ._stats import Counters, PoolStats
 from ._system.logs import SafeLog

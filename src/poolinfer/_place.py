@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from ._checks.limits import number, refuse
 from ._data.errors import InvalidRequest, ModelError
 from ._data.specs import LaneSpec, ModelSpec
-from ._executor import Executor
+from ._executors.executor_protocol import Executor
 from ._system.environment import patched_by
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from ._core import Core
 from ._data.errors import InvalidRequest, PoolinferError
 from ._data.option_names import options_of
 from ._data.requests import Chat, Embed, Raw
-from ._executor import Executor
+from ._executors.executor_protocol import Executor
 from ._lane_spec import lane_spec
 from ._model import Model
 from ._place import Place, PlaceName, Share, check_executor, check_lane, refuse_options

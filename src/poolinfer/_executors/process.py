@@ -17,10 +17,10 @@ from typing import Literal
 from .._data.errors import CallCancelled, ForkedPool, InvalidRequest, PoolBroken, PoolinferError, WorkerLost
 from .._data.events import Done, Event, Failed, Job
 from .._data.specs import LaneSpec, ModelSpec
-from .._executor import Emit, ExecutorStats
 from .._system.logs import wanted
 from .._wire.codec import WireError
 from .._wire.frames import Boot, Burst, Cancel, FromWorker, Pong, Submit, frame
+from .executor_protocol import Emit, ExecutorStats
 from .ladder import Death, Patience, Worker
 from .quarantine import Quarantine
 from .routing import path
@@ -35,7 +35,7 @@ _NEVER = float("inf")
 
 
 class ProcessExecutor:
-    """Runs jobs on lanes in child processes (`poolinfer._executor.Executor`).
+    """Runs jobs on lanes in child processes (`poolinfer._executors.executor_protocol.Executor`).
 
     Args:
         spec: the model.
@@ -99,13 +99,13 @@ class ProcessExecutor:
         return self._spawner.pid if isinstance(self._spawner, ZygoteSpawner) else None
 
     def start(self, ready: Callable[[], None]) -> None:
-        """See `poolinfer._executor.Executor.start`."""
+        """See `poolinfer._executors.executor_protocol.Executor.start`."""
         self._check_process()
         self._ready = ready
         self._supervisor.start()
 
     def submit(self, job: Job, emit: Emit) -> bool:
-        """See `poolinfer._executor.Executor.submit`."""
+        """See `poolinfer._executors.executor_protocol.Executor.submit`."""
         self._check_process()
         entry = Entry(job, emit, path(job.request) if self._routes else ())
         entry.deaths = self._quarantine.deaths(job.request)
@@ -130,7 +130,7 @@ class ProcessExecutor:
         return True
 
     def cancel(self, job_id: int) -> None:
-        """See `poolinfer._executor.Executor.cancel`."""
+        """See `poolinfer._executors.executor_protocol.Executor.cancel`."""
         self._check_process()
         with self._lock:
             entry = self._jobs.get(job_id)
@@ -144,7 +144,7 @@ class ProcessExecutor:
             self._supervisor.post(seat.worker, frame(Cancel(job_id)))
 
     def stats(self) -> ExecutorStats:
-        """See `poolinfer._executor.Executor.stats`."""
+        """See `poolinfer._executors.executor_protocol.Executor.stats`."""
         self._check_process()
         with self._lock:
             return replace(
@@ -156,7 +156,7 @@ class ProcessExecutor:
             )
 
     def close(self, grace: float) -> None:
-        """See `poolinfer._executor.Executor.close`."""
+        """See `poolinfer._executors.executor_protocol.Executor.close`."""
         self._check_process()
         with self._lock:
             first, self._closing = not self._closing, True

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from .._data.events import Event, Job, Started
 from .._data.results import Chunk
-from .._executor import Emit, ExecutorStats
 from .._system.logs import SafeLog
+from .executor_protocol import Emit, ExecutorStats
 from .ladder import Worker
 from .routing import Trail, choose
 

@@ -23,8 +23,8 @@ from .._engine.lane.lane import Lane
 from .._engine.lane.preparation import prepare
 from .._engine.lane.slot import Task
 from .._engine.prompt.prompter import Prompter
-from .._executor import Emit, ExecutorStats
 from .._system.threads import OwnThread
+from .executor_protocol import Emit, ExecutorStats
 from .preparers import Preparers, is_large
 from .routing import Trail, choose, path
 
@@ -60,7 +60,7 @@ class _Running:
 
 
 class ThreadExecutor:
-    """Runs jobs on `workers` lanes of this process (`poolinfer._executor.Executor`)."""
+    """Runs jobs on `workers` lanes of this process (`poolinfer._executors.executor_protocol.Executor`)."""
 
     def __init__(
         self, load: Load, *, workers: int, lane: LaneSpec, flush: Callable[[], None] = lambda: None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from .._checks.normalize import normalize
 from .._data.events import Done, Event, Failed, Job, Started
 from .._data.requests import Chat, Embed, Raw
-from .._executor import Executor
+from .._executors.executor_protocol import Executor
 from ._checks import check
 
 

@@ -1,4 +1,4 @@
-"""`ExecutorContract`: the laws of `poolinfer._executor` as tests that any executor can be held to.
+"""`ExecutorContract`: the laws of `poolinfer._executors.executor_protocol` as tests that any executor can be held to.
 
     class TestMyExecutor(ExecutorContract):
         def make_executor(self):
@@ -22,7 +22,7 @@ from .._data.errors import CallCancelled, PoolClosed
 from .._data.events import Done, Failed
 from .._data.requests import Chat, Embed, Raw
 from .._data.results import Chunk, Response
-from .._executor import Executor
+from .._executors.executor_protocol import Executor
 from .._pool import Pool
 from .._wire.codec import decode, encode
 from ._bench import Bench, Witness, check_order

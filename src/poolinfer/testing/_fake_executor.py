@@ -16,7 +16,7 @@ from .._data.events import Done, Event, Failed, Job, Started
 from .._data.prompt_builder import Prompt
 from .._data.requests import Chat, Embed, Raw
 from .._data.results import Chunk, Embedding, FinishReason, Response, Usage
-from .._executor import Emit, ExecutorStats
+from .._executors.executor_protocol import Emit, ExecutorStats
 from .._system.threads import OwnThread
 
 #: What answers a request: a text, or for one text to embed a vector.
@@ -36,7 +36,7 @@ def echo(request: Chat | Raw | Embed) -> str | Sequence[float]:
 
 
 class FakeExecutor:
-    """An executor without an engine (`poolinfer._executor.Executor`); give it as ``Pool(executor=...)``.
+    """An executor without an engine (`poolinfer._executors.executor_protocol.Executor`); give it as ``Pool(executor=...)``.
 
     By itself it answers every job at once, from one thread of its own, with what `reply` says, in pieces of a
     word. A `reply` that raises fails its call.
@@ -81,7 +81,7 @@ class FakeExecutor:
         self._thread = None if manual else thread
 
     def start(self, ready: Callable[[], None]) -> None:
-        """See `poolinfer._executor.Executor.start`."""
+        """See `poolinfer._executors.executor_protocol.Executor.start`."""
         self._check_process()
         with self._lock:
             if self._closing:
@@ -92,7 +92,7 @@ class FakeExecutor:
                 self._thread.start()
 
     def submit(self, job: Job, emit: Emit) -> bool:
-        """See `poolinfer._executor.Executor.submit`."""
+        """See `poolinfer._executors.executor_protocol.Executor.submit`."""
         self._check_process()
         with self._lock:
             if self.refuse or self._closing or not self._started or len(self.jobs) >= self.slots:
@@ -104,19 +104,19 @@ class FakeExecutor:
         return True
 
     def cancel(self, job_id: int) -> None:
-        """See `poolinfer._executor.Executor.cancel`."""
+        """See `poolinfer._executors.executor_protocol.Executor.cancel`."""
         self._check_process()
         with self._lock:
             self.cancelled.append(job_id)
 
     def stats(self) -> ExecutorStats:
-        """See `poolinfer._executor.Executor.stats`."""
+        """See `poolinfer._executors.executor_protocol.Executor.stats`."""
         self._check_process()
         with self._lock:
             return ExecutorStats(workers=1, slots=self.slots, busy=len(self.jobs))
 
     def close(self, grace: float) -> None:
-        """See `poolinfer._executor.Executor.close`; in manual mode live jobs end at once, as cancelled."""
+        """See `poolinfer._executors.executor_protocol.Executor.close`; in manual mode live jobs end at once, as cancelled."""
         self._check_process()
         with self._lock:
             first, self._closing = not self._closing, True

@@ -16,7 +16,7 @@ from ..prompt.prompter import Prepared
 from ..text.text_stream import TextStream
 from .prefix_cache import KVSequence, Wait, pack
 
-#: Takes one event of one job (see `poolinfer._executor.Emit`).
+#: Takes one event of one job (see `poolinfer._executors.executor_protocol.Emit`).
 Emit: TypeAlias = Callable[[Event], None]
 _new_seed = SystemRandom().getrandbits
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from ._data.events import Event, Job
+from .._data.events import Event, Job
 
 #: Takes one event of one job. Called on the executor's threads; must not block.
 Emit: TypeAlias = Callable[[Event], None]
