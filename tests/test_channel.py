@@ -16,8 +16,8 @@ from poolinfer import Chat, Chunk, Embedding, EngineError, Response, Usage, _fra
 from poolinfer._data.events import Done, Failed, Job, Started
 from poolinfer._data.results import TokenLogprob
 from poolinfer._data.specs import LaneSpec, ModelSpec
-from poolinfer._executors.channel import Channel, Output
 from poolinfer._executors.executor_protocol import ExecutorStats
+from poolinfer._executors.workers.channel import Channel, Output
 from poolinfer._wire.codec import WireError, encode
 from poolinfer._wire.frames import (
     MAX_FRAME,

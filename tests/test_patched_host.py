@@ -145,7 +145,7 @@ def test_whatever_keeps_a_worker_from_starting_ends_the_start_and_is_said(tiny: 
     def fail(*_):
         raise TypeError("no such thing as an interpreter")
 
-    monkeypatch.setattr("poolinfer._executors.spawn.interpreter", fail)
+    monkeypatch.setattr("poolinfer._executors.workers.spawner.interpreter", fail)
     with pytest.raises(ModelError, match="cannot be started: no such thing"), Pool(tiny, executor="process"):
         pass
 

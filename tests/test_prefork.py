@@ -17,10 +17,10 @@ from poolinfer import InvalidRequest, Model, ModelError, Pool, PoolBroken, Raw, 
 from poolinfer._data.specs import LaneSpec
 from poolinfer._engine import llama
 from poolinfer._executors import zygote
-from poolinfer._executors.ladder import Patience
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.restarts import RestartPolicy
 from poolinfer._executors.sizing import Sizing
+from poolinfer._executors.workers.restarts import RestartPolicy
+from poolinfer._executors.workers.worker import Patience
 from poolinfer.testing import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prefork needs Linux")

@@ -13,10 +13,10 @@ from poolinfer import Chat, DeadlineExceeded, Embed, Pool, Raw
 from poolinfer._checks.normalize import normalize
 from poolinfer._data.events import Failed
 from poolinfer._data.specs import LaneSpec, ModelSpec
-from poolinfer._executors.ladder import Patience
 from poolinfer._executors.preparers import Preparers, is_large
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.thread import ThreadExecutor
+from poolinfer._executors.workers.worker import Patience
 from poolinfer.testing import FakeEngine, wait_until
 from poolinfer.testing._bench import Bench
 

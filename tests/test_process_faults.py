@@ -26,11 +26,11 @@ from poolinfer import (
     demo_model,
 )
 from poolinfer._data.specs import LaneSpec, ModelSpec
-from poolinfer._executors.ladder import Patience
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.restarts import RestartPolicy
 from poolinfer._executors.seats import rss
 from poolinfer._executors.sizing import Sizing
+from poolinfer._executors.workers.restarts import RestartPolicy
+from poolinfer._executors.workers.worker import Patience
 from poolinfer.testing import wait_until
 
 WAIT = 40.0

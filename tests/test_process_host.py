@@ -23,9 +23,9 @@ SRC = str(Path(__file__).parent.parent / "src")
 MAKE = """
 import os, signal, sys, threading, time
 from poolinfer import *
-from poolinfer._executors.ladder import Patience
+from poolinfer._executors.workers.worker import Patience
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.restarts import RestartPolicy
+from poolinfer._executors.workers.restarts import RestartPolicy
 from poolinfer._data.specs import LaneSpec, ModelSpec
 
 #: Workers that cannot be started are tried again at once, and for as long as it takes.

@@ -14,9 +14,9 @@ from test_process_faults import crash_pool
 
 from poolinfer import Chat, EngineError, Model, Pool, PoolBroken, WorkerLost, demo_model
 from poolinfer._data.specs import LaneSpec
-from poolinfer._executors.ladder import Patience
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.restarts import RestartPolicy
+from poolinfer._executors.workers.restarts import RestartPolicy
+from poolinfer._executors.workers.worker import Patience
 from poolinfer.testing import wait_until
 from poolinfer.testing._crash import CrashEngine
 

@@ -32,11 +32,11 @@ from poolinfer import (
     WorkerLost,
 )
 from poolinfer._data.specs import LaneSpec
-from poolinfer._executors.ladder import Patience
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.restarts import RestartPolicy
 from poolinfer._executors.seats import rss
 from poolinfer._executors.sizing import Sizing
+from poolinfer._executors.workers.restarts import RestartPolicy
+from poolinfer._executors.workers.worker import Patience
 from poolinfer.testing import Held, wait_until
 
 SECONDS = float(os.environ.get("POOLINFER_SOAK", "6"))

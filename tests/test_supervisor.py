@@ -18,13 +18,13 @@ from poolinfer import ModelError, PoolClosed, _worker
 from poolinfer._data.events import Failed, Started
 from poolinfer._data.requests import Chat
 from poolinfer._executors import ladder
-from poolinfer._executors.channel import Channel, Output
-from poolinfer._executors.child import Child, Exit
 from poolinfer._executors.executor_protocol import ExecutorStats
-from poolinfer._executors.ladder import Death, Patience, PatientClock
 from poolinfer._executors.quarantine import Quarantine
-from poolinfer._executors.restarts import RestartPolicy, Restarts
-from poolinfer._executors.supervisor import Supervisor
+from poolinfer._executors.workers.channel import Channel, Output
+from poolinfer._executors.workers.child_process import Child, Exit
+from poolinfer._executors.workers.restarts import RestartPolicy, Restarts
+from poolinfer._executors.workers.supervisor import Supervisor
+from poolinfer._executors.workers.worker import Death, Patience, PatientClock
 from poolinfer._system.environment import scrub
 from poolinfer._wire.frames import BootFailed, Burst, FrameReader, Ping, Pong, Stop, Up, frame, read_to_worker
 from poolinfer.testing import wait_until

@@ -21,14 +21,14 @@ from .._system.logs import wanted
 from .._wire.codec import WireError
 from .._wire.frames import Boot, Burst, Cancel, FromWorker, Pong, Submit, frame
 from .executor_protocol import Emit, ExecutorStats
-from .ladder import Death, Patience, Worker
 from .quarantine import Quarantine
 from .routing import path
 from .seats import Entry, Seat, Seats
 from .sizing import Sizing
-from .spawn import ExecSpawner, Spawner
-from .supervisor import Supervisor
-from .zygote import ZygoteSpawner
+from .workers.spawner import ExecSpawner, Spawner
+from .workers.supervisor import Supervisor
+from .workers.worker import Death, Patience, Worker
+from .workers.zygote import ZygoteSpawner
 
 _ENGINE = "poolinfer._engine.llama.library:load"
 _NEVER = float("inf")
@@ -199,7 +199,7 @@ class ProcessExecutor:
             self._supervisor.post(seat.worker, frame(Cancel(entry.job.id)))
 
     def boot_message(self) -> Boot:
-        """See `poolinfer._executors.owner.Owner`, as for the five that follow."""
+        """See `poolinfer._executors.workers.owner.Owner`, as for the five that follow."""
         return replace(self._boot, levels=wanted())
 
     def on_up(self, worker: Worker) -> None:

@@ -12,8 +12,8 @@ from .._data.events import Event, Job, Started
 from .._data.results import Chunk
 from .._system.logs import SafeLog
 from .executor_protocol import Emit, ExecutorStats
-from .ladder import Worker
 from .routing import Trail, choose
+from .workers.worker import Worker
 
 _log = SafeLog()
 #: How long a job may wait for a worker of its own before one takes no other jobs until it is empty.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .._wire.frames import FromWorker, ToWorker
-from .ladder import Death, Worker
+from ..._wire.frames import FromWorker, ToWorker
+from .worker import Death, Worker
 
 
 class Owner(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from io import FileIO
 
-from .._wire.frames import FrameReader
+from ..._wire.frames import FrameReader
 
 _READ = 256 * 1024
 _TAIL = 8 * 1024

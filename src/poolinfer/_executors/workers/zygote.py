@@ -19,10 +19,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .._data.events import Failed
-from .._system.logs import SafeLog, repeat, wanted
-from .._wire.codec import WireError
-from .._wire.frames import (
+from ..._data.events import Failed
+from ..._system.logs import SafeLog, repeat, wanted
+from ..._wire.codec import WireError
+from ..._wire.frames import (
     Boot,
     BootFailed,
     Fork,
@@ -35,12 +35,12 @@ from .._wire.frames import (
     frame,
     read_from_zygote,
 )
-from .child import Child, Exit
-from .ladder import PatientClock
-from .line import Line
-from .loop import Loop
+from .child_process import Child, Exit
+from .connection import Line
+from .poller import Loop
 from .restarts import RestartPolicy, Restarts
-from .spawn import Ends, launch
+from .spawner import Ends, launch
+from .worker import PatientClock
 
 _log = SafeLog()
 # A zygote answers within milliseconds, and one that is stopped never.
@@ -53,7 +53,7 @@ _SINGLE_THREADED = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBL
 
 
 class ForkedProcess:
-    """A worker that is forked, or is to be (`poolinfer._executors.child.Process`).
+    """A worker that is forked, or is to be (`poolinfer._executors.workers.child_process.Process`).
 
     Attributes:
         number: what the zygote calls it.
@@ -241,7 +241,7 @@ def _state(pid: int) -> str:
 
 
 class ZygoteSpawner:
-    """Has workers forked (`poolinfer._executors.spawn.Spawner`)."""
+    """Has workers forked (`poolinfer._executors.workers.spawner.Spawner`)."""
 
     def __init__(self, boot: Boot) -> None:
         self._boot = boot

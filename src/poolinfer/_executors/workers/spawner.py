@@ -14,11 +14,11 @@ from contextlib import ExitStack
 from io import FileIO
 from typing import Protocol
 
-from .._system.environment import interpreter, scrub
-from .._system.forks import close_in_children
+from ..._system.environment import interpreter, scrub
+from ..._system.forks import close_in_children
 from .channel import Channel, Output
-from .child import Child, ExecProcess, Process
-from .loop import Loop
+from .child_process import Child, ExecProcess, Process
+from .poller import Loop
 
 
 class Spawner(Protocol):

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from .._data.errors import ModelError, PoolinferError, WorkerLost
-from .._data.events import Failed
-from .child import Child, Exit, Process
-from .line import Line
+from ..._data.errors import ModelError, PoolinferError, WorkerLost
+from ..._data.events import Failed
+from .child_process import Child, Exit, Process
+from .connection import Line
 from .restarts import RestartPolicy
 
 _NEVER = float("inf")
@@ -131,7 +131,7 @@ class Worker:
         number: counts all workers from 1.
         child: its process and the host's ends of its socket and pipe.
         line: what carries its messages.
-        state: see `poolinfer._executors.supervisor`.
+        state: see `poolinfer._executors.workers.supervisor`.
         heard: when it last showed progress; `answered`: when it last said anything.
         why: why we end it, or ``""``.
         exited: whether its process was found ended while its socket was not.

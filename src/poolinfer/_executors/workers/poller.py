@@ -9,8 +9,8 @@ from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from .._system.forks import close_in_children
-from .child import Child
+from ..._system.forks import close_in_children
+from .child_process import Child
 
 
 class Loop:

@@ -14,18 +14,18 @@ import threading
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-from .._data.errors import ModelError, PoolClosed, PoolError, PoolinferError
-from .._system.logs import SafeLog, repeat
-from .._system.threads import OwnThread
-from .._wire.codec import WireError
-from .._wire.frames import BootFailed, Logged, Ping, Pong, Stop, Up, frame, read_from_worker
-from .child import Exit
-from .ladder import Patience, PatientClock, Worker
-from .line import Line
-from .loop import Loop
+from ..._data.errors import ModelError, PoolClosed, PoolError, PoolinferError
+from ..._system.logs import SafeLog, repeat
+from ..._system.threads import OwnThread
+from ..._wire.codec import WireError
+from ..._wire.frames import BootFailed, Logged, Ping, Pong, Stop, Up, frame, read_from_worker
+from .child_process import Exit
+from .connection import Line
 from .owner import Owner
+from .poller import Loop
 from .restarts import Restarts
-from .spawn import Spawner
+from .spawner import Spawner
+from .worker import Patience, PatientClock, Worker
 
 _log = SafeLog()
 _REAP_NAP = 0.005

@@ -5,9 +5,9 @@ from __future__ import annotations
 import selectors
 from collections.abc import Callable
 
-from .._wire.codec import WireError
-from .child import Child
-from .loop import Loop
+from ..._wire.codec import WireError
+from .child_process import Child
+from .poller import Loop
 
 
 class Line:

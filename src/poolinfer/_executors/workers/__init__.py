@@ -1,0 +1,1 @@
+"""Worker processes as the host sees them: started, supervised, replaced."""
