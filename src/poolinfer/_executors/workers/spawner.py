@@ -42,7 +42,7 @@ class ExecSpawner:
 
     def spawn(self, loop: Loop) -> Child:  # noqa: ARG002 - it needs no news
         """See `Spawner.spawn`."""
-        return launch("poolinfer._worker")
+        return launch("poolinfer._worker.worker_main")
 
     def close(self) -> None:
         """See `Spawner.close`; nothing was kept."""

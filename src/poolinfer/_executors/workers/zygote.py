@@ -98,7 +98,7 @@ class Zygote:
         self._failure: Failed | None = None
         self._waiting: dict[int, ForkedProcess] = {}
         self._workers: dict[int, ForkedProcess] = {}
-        self._child = launch("poolinfer._zygote", **_SINGLE_THREADED)
+        self._child = launch("poolinfer._worker.zygote_main", **_SINGLE_THREADED)
         self._line = Line(self._child, loop, self._hear, self._on_end)
         self._line.post(frame(replace(boot, levels=wanted())))
 

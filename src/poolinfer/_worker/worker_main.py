@@ -1,4 +1,4 @@
-"""A worker, `python -m poolinfer._worker FD LIFELINE` or forked: frames <-> a thread executor with one lane.
+"""A worker, `python -m poolinfer._worker.worker_main FD LIFELINE` or forked: frames <-> a thread executor with one lane.
 
     reader thread:  socket ──> submit, cancel, pong; the end of the stream ends the process, also inside C code
     main thread:    boot, stop
@@ -32,16 +32,16 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, TypeAlias
 
-from ._data.errors import EngineError, ModelError, PoolinferError
-from ._data.events import Done, Event, Failed, Job
-from ._engine.engine_protocol import Engine
-from ._executors.executor_protocol import ExecutorStats
-from ._executors.thread import ThreadExecutor
-from ._system.lifeline import end_with_host
-from ._system.logs import LLAMA, Forwarder, forward
-from ._system.threads import OwnThread
-from ._wire.codec import WireError
-from ._wire.frames import (
+from .._data.errors import EngineError, ModelError, PoolinferError
+from .._data.events import Done, Event, Failed, Job
+from .._engine.engine_protocol import Engine
+from .._executors.executor_protocol import ExecutorStats
+from .._executors.thread import ThreadExecutor
+from .._system.lifeline import end_with_host
+from .._system.logs import LLAMA, Forwarder, forward
+from .._system.threads import OwnThread
+from .._wire.codec import WireError
+from .._wire.frames import (
     Boot,
     BootFailed,
     Burst,

@@ -1,4 +1,4 @@
-"""A zygote, `python -m poolinfer._zygote FD LIFELINE`: loads the weights once, and forks workers that share them.
+"""A zygote, `python -m poolinfer._worker.zygote_main FD LIFELINE`: loads the weights once, and forks workers that share them.
 
 It has one thread and never computes: OpenMP's threads do not survive a fork, so a child forked after the first
 parallel region would hang in its own. It reads one message after the other, and does nothing by itself.
@@ -15,12 +15,12 @@ from collections import deque
 from pathlib import Path
 from typing import NoReturn
 
-from ._data.errors import ModelError
-from ._engine.engine_protocol import Engine
-from ._engine.llama.library import check_forkable, inherit
-from ._system.lifeline import end_with_host
-from ._system.logs import Forwarder, forward
-from ._wire.frames import (
+from .._data.errors import ModelError
+from .._engine.engine_protocol import Engine
+from .._engine.llama.library import check_forkable, inherit
+from .._system.lifeline import end_with_host
+from .._system.logs import Forwarder, forward
+from .._wire.frames import (
     Boot,
     BootFailed,
     Fork,
@@ -35,7 +35,7 @@ from ._wire.frames import (
     frame,
     read_to_zygote,
 )
-from ._worker import BOOT_FAILED, BROKEN, HOST_GONE, as_failure, load_engine, logged, serve, settle_in
+from .worker_main import BOOT_FAILED, BROKEN, HOST_GONE, as_failure, load_engine, logged, serve, settle_in
 
 _READ = 64 * 1024
 _FDS = 64
