@@ -15,7 +15,7 @@ from poolinfer import Model, Pool, Raw, demo_model
 from poolinfer import _machine as machine
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._lane_spec import _kv_tokens
+from poolinfer._pool.lane_sizing import _kv_tokens
 from poolinfer._system.environment import interpreter
 from poolinfer.testing import wait_until
 

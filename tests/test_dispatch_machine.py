@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from poolinfer import EngineError, PoolClosed, PoolFull, Raw
-from poolinfer._dispatch import Dispatcher
-from poolinfer._ticket import Ticket
+from poolinfer._pool.dispatcher import Dispatcher
+from poolinfer._pool.ticket import Ticket
 from poolinfer.testing import FakeExecutor
 
 _COMMON = {"deadline": None, "database": None, "stateful_step_count": 60}

@@ -25,9 +25,9 @@ import poolinfer
 from poolinfer import CallCancelled, Chat, DeadlineExceeded, Pool, PoolFull, Raw
 from poolinfer._data.events import Job
 from poolinfer._data.results import Chunk
-from poolinfer._dispatch import Dispatcher
-from poolinfer._ticket import Cursor, Text, Ticket
-from poolinfer._wake import loop_waker
+from poolinfer._pool.dispatcher import Dispatcher
+from poolinfer._pool.ticket import Cursor, Text, Ticket
+from poolinfer._pool.wakers import loop_waker
 from poolinfer.testing import FakeEngine, FakeExecutor, fake_pool, wait_until
 
 N_WAITERS = 10_000

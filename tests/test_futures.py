@@ -240,7 +240,7 @@ def test_close_waits_for_callbacks_and_later_ones_run_all_the_same():
 
 
 def test_callbacks_of_a_pool_closed_before_its_conductor_has_run(monkeypatch):
-    from poolinfer._core import Core
+    from poolinfer._pool.lifecycle import Core
 
     go, conduct = threading.Event(), Core._conduct
     monkeypatch.setattr(Core, "_conduct", lambda core: go.wait(30) and conduct(core))

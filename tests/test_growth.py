@@ -13,7 +13,7 @@ from poolinfer._data.errors import ModelError
 from poolinfer._data.specs import LaneSpec
 from poolinfer._engine import llama
 from poolinfer._engine.engine_protocol import Batch, EngineFault
-from poolinfer._place import PlaceName
+from poolinfer._pool.placement import PlaceName
 from poolinfer.testing._fake_context import FakeContext
 
 QUESTION = "What is the capital of Peru?"

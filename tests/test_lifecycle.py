@@ -22,9 +22,9 @@ from poolinfer import (
     PoolError,
     Raw,
 )
-from poolinfer._core import Core
 from poolinfer._data.specs import LaneSpec
 from poolinfer._executors.thread import ThreadExecutor
+from poolinfer._pool.lifecycle import Core
 from poolinfer.testing import FakeEngine, FakeExecutor, Held, fake_pool, wait_until
 
 

@@ -28,8 +28,8 @@ from poolinfer import (
     Prompt,
     Raw,
 )
-from poolinfer._dispatch import Dispatcher
-from poolinfer._texts import split
+from poolinfer._pool.dispatcher import Dispatcher
+from poolinfer._pool.text_batches import split
 from poolinfer.testing import FakeEngine, FakeExecutor, fake_pool, wait_until
 
 

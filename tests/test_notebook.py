@@ -105,4 +105,4 @@ def test_F25_interrupting_a_cell(kernel: Any, cell: str) -> None:
     )
     assert "slots busy" in _run(client, "pool")
     # Every cell runs inside an event loop, and sync calls there are what one writes.
-    assert _run(client, "print(poolinfer._wake._warned)") == "set()\n"
+    assert _run(client, "print(poolinfer._pool.wakers._warned)") == "set()\n"

@@ -10,7 +10,6 @@ See `Pool` for the concurrency settings.
 
 import logging
 
-from ._call import Call
 from ._data.errors import (
     CallCancelled,
     CallError,
@@ -31,10 +30,11 @@ from ._data.errors import (
 from ._data.prompt_builder import Prompt
 from ._data.requests import Chat, Embed, Raw
 from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
-from ._endings import AsCompleted, DoneAndNotDone, as_completed, wait
-from ._model import Model, demo_model
-from ._pool import Pool
-from ._stats import PoolStats, Quantiles
+from ._pool.call import Call
+from ._pool.completion import AsCompleted, DoneAndNotDone, as_completed, wait
+from ._pool.model import Model, demo_model
+from ._pool.pool import Pool
+from ._pool.stats import PoolStats, Quantiles
 
 __version__ = "0.1.0"
 

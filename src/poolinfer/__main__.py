@@ -12,7 +12,7 @@ from . import __version__
 from ._bench import Burst, run_bench
 from ._data.errors import PoolinferError
 from ._demo import run_demo
-from ._model import demo_model
+from ._pool.model import demo_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Literal
 
 from ._data.requests import Chat
-from ._model import Model
-from ._pool import Pool
+from ._pool.model import Model
+from ._pool.pool import Pool
 from ._system.machine import available_memory, cores
 
 _MEMORY_SHARE = 0.5

@@ -23,7 +23,7 @@ from .._data.events import Done, Failed
 from .._data.requests import Chat, Embed, Raw
 from .._data.results import Chunk, Response
 from .._executors.executor_protocol import Executor
-from .._pool import Pool
+from .._pool.pool import Pool
 from .._wire.codec import decode, encode
 from ._bench import Bench, Witness, check_order
 from ._checks import check, wait_until

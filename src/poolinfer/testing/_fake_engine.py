@@ -16,7 +16,7 @@ from .._data.requests import Generation
 from .._data.specs import LaneSpec
 from .._engine.engine_protocol import EngineInfo
 from .._executors.thread import ThreadExecutor
-from .._pool import Pool
+from .._pool.pool import Pool
 from ._fake_context import FakeContext, FakeSampler
 
 _CHATML = (

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from html import escape
 from typing import Any
 
-from ._data.errors import CallCancelled, DeadlineExceeded, PoolinferError
-from ._data.results import Response
+from .._data.errors import CallCancelled, DeadlineExceeded, PoolinferError
+from .._data.results import Response
 
 _SAMPLES = 1024
 _RATE_SECONDS = 30.0

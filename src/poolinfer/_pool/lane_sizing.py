@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ._data.errors import InvalidRequest
-from ._data.specs import LaneSpec
-from ._engine.lane.capacity import padded
-from ._model import Model
-from ._system.machine import available_memory, cores
+from .._data.errors import InvalidRequest
+from .._data.specs import LaneSpec
+from .._engine.lane.capacity import padded
+from .._system.machine import available_memory, cores
+from .model import Model
 
 _BATCH = 512
 # With one slot every piece of a prompt is so long, however slow the model: its worker must not seem to hang.

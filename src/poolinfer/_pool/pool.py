@@ -2,7 +2,7 @@
 
     host code ──> Pool (policy) ──> Executor (where) ──> Lane (one llama context) ──> slots (one call each)
 
-This file is the public face; `poolinfer._core` is the machinery.
+This file is the public face; `poolinfer._pool.lifecycle` is the machinery.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import anyio
 import anyio.to_thread
 from typing_extensions import Self
 
-from ._call import Call
-from ._calls import Calls
-from ._checker import finish_check
-from ._checks.limits import check_option
-from ._checks.normalize import normalize_at_once
-from ._core import Core
-from ._data.errors import InvalidRequest, PoolinferError
-from ._data.option_names import options_of
-from ._data.requests import Chat, Embed, Raw
-from ._executors.executor_protocol import Executor
-from ._lane_spec import lane_spec
-from ._model import Model
-from ._place import Place, PlaceName, Share, check_executor, check_lane, refuse_options
-from ._pool_log import describe
-from ._stats import PoolStats
-from ._wake import runs_event_loop, warn_in_event_loop
+from .._checks.limits import check_option
+from .._checks.normalize import normalize_at_once
+from .._data.errors import InvalidRequest, PoolinferError
+from .._data.option_names import options_of
+from .._data.requests import Chat, Embed, Raw
+from .._executors.executor_protocol import Executor
+from .call import Call
+from .call_methods import Calls
+from .lane_sizing import lane_spec
+from .lifecycle import Core
+from .model import Model
+from .placement import Place, PlaceName, Share, check_executor, check_lane, refuse_options
+from .pool_log import describe
+from .request_checker import finish_check
+from .stats import PoolStats
+from .wakers import runs_event_loop, warn_in_event_loop
 
 _SLOTS = 16
 

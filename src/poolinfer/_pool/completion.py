@@ -12,9 +12,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import anyio
 from typing_extensions import Self
 
-from ._call import Call, bounded, check_timeout
-from ._checks.limits import refuse
-from ._wake import Wake, loop_waker, thread_waker, warn_in_event_loop
+from .._checks.limits import refuse
+from .call import Call, bounded, check_timeout
+from .wakers import Wake, loop_waker, thread_waker, warn_in_event_loop
 
 ResultT = TypeVar("ResultT")
 

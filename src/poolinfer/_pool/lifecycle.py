@@ -1,6 +1,6 @@
 """The life of a pool: new, starting, running, closing, closed (or broken), and its two threads.
 
-The conductor does all that changes the pool's state; callers only ask it (see `poolinfer._dispatch`). The
+The conductor does all that changes the pool's state; callers only ask it (see `poolinfer._pool.dispatcher`). The
 loader starts the executor, which may take long, and ends.
 """
 
@@ -15,8 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from ._callbacks import Callbacks
-from ._data.errors import (
+from .._data.errors import (
     CallCancelled,
     ForkedPool,
     ModelError,
@@ -27,14 +26,15 @@ from ._data.errors import (
     PoolinferError,
     fresh,
 )
-from ._data.requests import Chat, Embed, Raw
-from ._dispatch import Dispatcher
-from ._executors.executor_protocol import Executor
-from ._pool_log import log_closed, log_started
-from ._stats import PoolStats
-from ._system.logs import SafeLog
-from ._system.threads import OwnThread
-from ._ticket import Ticket
+from .._data.requests import Chat, Embed, Raw
+from .._executors.executor_protocol import Executor
+from .._system.logs import SafeLog
+from .._system.threads import OwnThread
+from .callbacks import Callbacks
+from .dispatcher import Dispatcher
+from .pool_log import log_closed, log_started
+from .stats import PoolStats
+from .ticket import Ticket
 
 _log = SafeLog()
 _SETTLED = ("running", "broken", "closing", "closed")

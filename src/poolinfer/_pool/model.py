@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from typing_extensions import Self
 
-from ._call import Call
-from ._calls import Calls
-from ._checks.limits import check_option, check_pooling, check_tokens, flag, refuse
-from ._data.errors import InvalidRequest, ModelError, PoolClosed
-from ._data.option_names import options_of
-from ._data.requests import Chat, Embed, Pooling, Raw
-from ._data.specs import ModelSpec
-from ._gguf.model_file import ModelFile, read_model_file
-from ._stats import PoolStats
+from .._checks.limits import check_option, check_pooling, check_tokens, flag, refuse
+from .._data.errors import InvalidRequest, ModelError, PoolClosed
+from .._data.option_names import options_of
+from .._data.requests import Chat, Embed, Pooling, Raw
+from .._data.specs import ModelSpec
+from .._gguf.model_file import ModelFile, read_model_file
+from .call import Call
+from .call_methods import Calls
+from .stats import PoolStats
 
 if TYPE_CHECKING:
-    from ._pool import Pool
+    from .pool import Pool
 
 
 def demo_model() -> str:
@@ -204,7 +204,7 @@ class Model(Calls):
     def _implicit(self) -> Pool:
         pool = self._made.get("pool")
         if pool is None and not self._closed:
-            from ._pool import Pool
+            from .pool import Pool
 
             # Of several that race, one pool stays; the others have not started, and go quietly.
             pool = self._made.setdefault("pool", Pool(self))

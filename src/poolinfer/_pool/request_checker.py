@@ -6,15 +6,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from ._admission import Admission
-from ._checks.normalize import normalize
-from ._data.errors import InvalidRequest, PoolinferError
-from ._data.requests import Chat, Embed, Raw
-from ._system.threads import OwnThread
-from ._ticket import Ticket
+from .._checks.normalize import normalize
+from .._data.errors import InvalidRequest, PoolinferError
+from .._data.requests import Chat, Embed, Raw
+from .._system.threads import OwnThread
+from .admission import Admission
+from .ticket import Ticket
 
 if TYPE_CHECKING:
-    from ._model import Model
+    from .model import Model
 
 
 def finish_check(request: Chat | Raw | Embed, whole: bool, model: Model | None) -> Chat | Raw | Embed:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TypeAlias
 
-from ._data.errors import PoolBroken
-from ._system.logs import POOLS, SafeLog
-from ._system.threads import OwnThread
+from .._data.errors import PoolBroken
+from .._system.logs import POOLS, SafeLog
+from .._system.threads import OwnThread
 
 _log = SafeLog()
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 
-from ._data.errors import PoolinferError
-from ._data.results import Embedding, Response
-from ._data.specs import LaneSpec
-from ._place import Place
-from ._stats import PoolStats
-from ._system.logs import POOLS, printable, say
-from ._ticket import Outcome, Ticket
+from .._data.errors import PoolinferError
+from .._data.results import Embedding, Response
+from .._data.specs import LaneSpec
+from .._system.logs import POOLS, printable, say
+from .placement import Place
+from .stats import PoolStats
+from .ticket import Outcome, Ticket
 
 _STARTED = "the pool has started in %.2f s: %s"
 _CLOSED = (

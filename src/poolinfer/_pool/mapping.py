@@ -7,15 +7,15 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ._bulk import Bulk, Item
-from ._checks.limits import refuse
-from ._checks.normalize import normalize_at_once
-from ._data.errors import CallError, InvalidRequest, PoolinferError, UnknownOption
-from ._data.prompt_builder import Prompt
-from ._data.requests import Chat, ChatInput, ChatOptions, Embed, Raw
+from .._checks.limits import refuse
+from .._checks.normalize import normalize_at_once
+from .._data.errors import CallError, InvalidRequest, PoolinferError, UnknownOption
+from .._data.prompt_builder import Prompt
+from .._data.requests import Chat, ChatInput, ChatOptions, Embed, Raw
+from .bulk import Bulk, Item
 
 if TYPE_CHECKING:
-    from ._calls import Calls
+    from .call_methods import Calls
 
 #: What a map takes: prompts, and requests.
 Mapped: TypeAlias = ChatInput | Chat | Raw | Embed

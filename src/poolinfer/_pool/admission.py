@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from ._ticket import Ticket
+from .ticket import Ticket
 
 
 class Admission:

@@ -21,9 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from ._admission import Admission
-from ._checker import Checker
-from ._data.errors import (
+from .._data.errors import (
     CallCancelled,
     EngineError,
     PoolError,
@@ -31,16 +29,18 @@ from ._data.errors import (
     PoolinferError,
     fresh,
 )
-from ._data.events import Event, Job, Started
-from ._data.requests import Chat, Embed, Raw
-from ._data.results import Chunk, Response
-from ._deadlines import Deadlines
-from ._executors.executor_protocol import Executor, ExecutorStats
-from ._pool_log import log_ended
-from ._stats import Counters, PoolStats
-from ._system.logs import SafeLog
-from ._ticket import Outcome, Ticket
-from ._wake import Wake
+from .._data.events import Event, Job, Started
+from .._data.requests import Chat, Embed, Raw
+from .._data.results import Chunk, Response
+from .._executors.executor_protocol import Executor, ExecutorStats
+from .._system.logs import SafeLog
+from .admission import Admission
+from .deadlines import Deadlines
+from .pool_log import log_ended
+from .request_checker import Checker
+from .stats import Counters, PoolStats
+from .ticket import Outcome, Ticket
+from .wakers import Wake
 
 _log = SafeLog()
 _NEVER = float("inf")

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from typing_extensions import Self
 
-from ._checks.limits import refuse
-from ._data.errors import CallCancelled, fresh
-from ._data.option_names import scalar
-from ._ticket import Cursor, Ticket
-from ._wake import loop_waker, thread_waker, warn_in_event_loop
+from .._checks.limits import refuse
+from .._data.errors import CallCancelled, fresh
+from .._data.option_names import scalar
+from .ticket import Cursor, Ticket
+from .wakers import loop_waker, thread_waker, warn_in_event_loop
 
 if TYPE_CHECKING:
-    from ._core import Core
-    from ._data.errors import PoolinferError
-    from ._data.results import Chunk
+    from .._data.errors import PoolinferError
+    from .._data.results import Chunk
+    from .lifecycle import Core
 
 _DROPPED = "the call was dropped by its owner"
 

@@ -12,14 +12,14 @@ from typing import Any, TypeAlias, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
-from ._call import Call
-from ._checks.normalize import normalize_at_once
-from ._data.errors import InvalidRequest
-from ._data.requests import Chat, ChatInput, ChatOptions, Embed, EmbedOptions, Raw, RawOptions
-from ._data.results import Embedding, Response
-from ._map import Mapped, as_request, give, mapped
-from ._stats import PoolStats
-from ._texts import Parts, split
+from .._checks.normalize import normalize_at_once
+from .._data.errors import InvalidRequest
+from .._data.requests import Chat, ChatInput, ChatOptions, Embed, EmbedOptions, Raw, RawOptions
+from .._data.results import Embedding, Response
+from .call import Call
+from .mapping import Mapped, as_request, give, mapped
+from .stats import PoolStats
+from .text_batches import Parts, split
 
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])

@@ -7,11 +7,11 @@ import time
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ._bulk import Bulk, Item
-from ._call import Call
-from ._checks.limits import number, refuse
-from ._data.errors import DeadlineExceeded, InvalidRequest, PoolinferError
-from ._data.requests import Embed, EmbedOptions
+from .._checks.limits import number, refuse
+from .._data.errors import DeadlineExceeded, InvalidRequest, PoolinferError
+from .._data.requests import Embed, EmbedOptions
+from .bulk import Bulk, Item
+from .call import Call
 
 # A call of this size keeps a lane busy for a while; larger ones would only keep other calls from their turn.
 _TEXTS = 256

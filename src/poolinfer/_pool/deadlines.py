@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 
-from ._ticket import Ticket
+from .ticket import Ticket
 
 _NEVER = float("inf")
 _SPARE = 64

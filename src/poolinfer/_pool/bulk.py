@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from ._call import Call
-from ._data.errors import PoolError, PoolFull, PoolinferError
-from ._endings import Endings
-from ._wake import warn_in_event_loop
+from .._data.errors import PoolError, PoolFull, PoolinferError
+from .call import Call
+from .completion import Endings
+from .wakers import warn_in_event_loop
 
 # Between two tries to submit while others fill the queue.
 _PAUSE = 0.02

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from ._data.errors import CallError, DeadlineExceeded, EngineError, PoolinferError
-from ._data.events import Done, Failed, Job
-from ._data.requests import Chat, Embed, Raw
-from ._data.results import Chunk, Embedding, Response, TokenLogprob
-from ._wake import Wake
+from .._data.errors import CallError, DeadlineExceeded, EngineError, PoolinferError
+from .._data.events import Done, Failed, Job
+from .._data.requests import Chat, Embed, Raw
+from .._data.results import Chunk, Embedding, Response, TokenLogprob
+from .wakers import Wake
 
 #: How a call can end: a chat's or a text's response, one text's vector, several texts' vectors, or an error.
 Outcome: TypeAlias = Response | Embedding | list[Embedding] | PoolinferError
