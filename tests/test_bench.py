@@ -10,7 +10,7 @@ import pytest
 import poolinfer
 from poolinfer import _bench
 from poolinfer.__main__ import main
-from poolinfer._bench import Burst, Layout, Measured
+from poolinfer._cli.bench import Burst, Layout, Measured
 
 SMALL = ["--calls", "4", "--words", "4", "--max-tokens", "8", "--n-ctx", "128"]
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import poolinfer
-from poolinfer._demo import REQUESTS, run_demo
+from poolinfer._cli.demo import REQUESTS, run_demo
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from . import __version__
-from ._bench import Burst, run_bench
+from ._cli.bench import Burst, run_bench
+from ._cli.demo import run_demo
 from ._data.errors import PoolinferError
-from ._demo import run_demo
 from ._pool.model import demo_model
 
 

@@ -9,8 +9,8 @@ lanes and threads, and `ExecutorContract` holds an executor of one's own to the 
         assert pool.chat("What is the capital of France?").answer == "Paris."
 """
 
-from ._checks import check, wait_until
 from ._contract import ExecutorContract
+from ._expect import check, wait_until
 from ._fake_engine import FakeEngine, fake_pool
 from ._fake_executor import FakeExecutor
 from ._held import Held

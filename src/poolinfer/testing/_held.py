@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._checks import check
+from ._expect import check
 
 
 @dataclass(frozen=True)

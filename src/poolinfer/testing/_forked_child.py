@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 
 from .._data.errors import ForkedPool
-from ._checks import check
+from ._expect import check
 
 _FINE, _NO_ERROR, _OTHER_ERROR = 0, 100, 200
 _PATIENCE = 20.0

@@ -10,7 +10,7 @@ from .._checks.normalize import normalize
 from .._data.events import Done, Event, Failed, Job, Started
 from .._data.requests import Chat, Embed, Raw
 from .._executors.executor_protocol import Executor
-from ._checks import check
+from ._expect import check
 
 
 class Witness:

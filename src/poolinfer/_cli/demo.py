@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ._data.errors import PoolinferError
-from ._data.requests import Chat, Embed, Raw
-from ._data.results import Embedding, Response
-from ._pool.model import Model
-from ._pool.pool import Pool
+from .._data.errors import PoolinferError
+from .._data.requests import Chat, Embed, Raw
+from .._data.results import Embedding, Response
+from .._pool.model import Model
+from .._pool.pool import Pool
 
 #: Half of these are asked from a thread each, the other half from one event loop, all of them at once.
 REQUESTS: tuple[Chat | Raw | Embed, ...] = (

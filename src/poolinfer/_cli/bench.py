@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from ._data.requests import Chat
-from ._pool.model import Model
-from ._pool.pool import Pool
-from ._system.machine import available_memory, cores
+from .._data.requests import Chat
+from .._pool.model import Model
+from .._pool.pool import Pool
+from .._system.machine import available_memory, cores
 
 _MEMORY_SHARE = 0.5
 _SLOTS = (1, 4, 8, 16)
