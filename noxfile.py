@@ -50,7 +50,7 @@ def soak(session: nox.Session) -> None:
     _install(session, "tests")
     seconds = os.environ.get("POOLINFER_SOAK", "300")
     session.run(
-        *("python", "-m", "pytest", "-s", "tests/test_process_soak.py", *session.posargs),
+        *("python", "-m", "pytest", "-s", "tests/faults/test_process_soak.py", *session.posargs),
         env={"POOLINFER_SOAK": seconds},
     )
 

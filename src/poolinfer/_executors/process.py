@@ -35,7 +35,7 @@ _NEVER = float("inf")
 
 
 class ProcessExecutor:
-    """Runs jobs on lanes in child processes (`poolinfer._executors.executor_protocol.Executor`).
+    """Runs jobs on lanes in child processes (`poolinfer.executor.Executor`).
 
     Args:
         spec: the model.
@@ -99,13 +99,13 @@ class ProcessExecutor:
         return self._spawner.pid if isinstance(self._spawner, ZygoteSpawner) else None
 
     def start(self, ready: Callable[[], None]) -> None:
-        """See `poolinfer._executors.executor_protocol.Executor.start`."""
+        """See `poolinfer.executor.Executor.start`."""
         self._check_process()
         self._ready = ready
         self._supervisor.start()
 
     def submit(self, job: Job, emit: Emit) -> bool:
-        """See `poolinfer._executors.executor_protocol.Executor.submit`."""
+        """See `poolinfer.executor.Executor.submit`."""
         self._check_process()
         entry = Entry(job, emit, path(job.request) if self._routes else ())
         entry.deaths = self._quarantine.deaths(job.request)
@@ -130,7 +130,7 @@ class ProcessExecutor:
         return True
 
     def cancel(self, job_id: int) -> None:
-        """See `poolinfer._executors.executor_protocol.Executor.cancel`."""
+        """See `poolinfer.executor.Executor.cancel`."""
         self._check_process()
         with self._lock:
             entry = self._jobs.get(job_id)
@@ -144,7 +144,7 @@ class ProcessExecutor:
             self._supervisor.post(seat.worker, frame(Cancel(job_id)))
 
     def stats(self) -> ExecutorStats:
-        """See `poolinfer._executors.executor_protocol.Executor.stats`."""
+        """See `poolinfer.executor.Executor.stats`."""
         self._check_process()
         with self._lock:
             return replace(
@@ -156,7 +156,7 @@ class ProcessExecutor:
             )
 
     def close(self, grace: float) -> None:
-        """See `poolinfer._executors.executor_protocol.Executor.close`."""
+        """See `poolinfer.executor.Executor.close`."""
         self._check_process()
         with self._lock:
             first, self._closing = not self._closing, True

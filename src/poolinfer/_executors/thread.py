@@ -60,7 +60,7 @@ class _Running:
 
 
 class ThreadExecutor:
-    """Runs jobs on `workers` lanes of this process (`poolinfer._executors.executor_protocol.Executor`)."""
+    """Runs jobs on `workers` lanes of this process (`poolinfer.executor.Executor`)."""
 
     def __init__(
         self, load: Load, *, workers: int, lane: LaneSpec, flush: Callable[[], None] = lambda: None

@@ -43,7 +43,7 @@ def loop_waker() -> tuple[anyio.Event, Wake]:
     return event, wake
 
 
-_HERE = os.fspath(Path(__file__).parent)
+_HERE = os.fspath(Path(__file__).parents[1])
 _warned: set[str] = set()
 
 

@@ -1,4 +1,6 @@
-"""A worker, `python -m poolinfer._worker.worker_main FD LIFELINE` or forked: frames <-> a thread executor with one lane.
+"""A worker, run by `python -m poolinfer._worker.worker_main FD LIFELINE` or forked.
+
+It relays between frames and a thread executor with one lane.
 
     reader thread:  socket ──> submit, cancel, pong; the end of the stream ends the process, also inside C code
     main thread:    boot, stop

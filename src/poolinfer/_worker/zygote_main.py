@@ -1,4 +1,6 @@
-"""A zygote, `python -m poolinfer._worker.zygote_main FD LIFELINE`: loads the weights once, and forks workers that share them.
+"""A zygote, run by `python -m poolinfer._worker.zygote_main FD LIFELINE`.
+
+It loads the weights once, and forks workers that share them.
 
 It has one thread and never computes: OpenMP's threads do not survive a fork, so a child forked after the first
 parallel region would hang in its own. It reads one message after the other, and does nothing by itself.

@@ -1,4 +1,4 @@
-"""`ExecutorContract`: the laws of `poolinfer._executors.executor_protocol` as tests that any executor can be held to.
+"""`ExecutorContract`: the laws of executors as tests that any executor can be held to.
 
     class TestMyExecutor(ExecutorContract):
         def make_executor(self):

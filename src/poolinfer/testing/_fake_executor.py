@@ -36,7 +36,7 @@ def echo(request: Chat | Raw | Embed) -> str | Sequence[float]:
 
 
 class FakeExecutor:
-    """An executor without an engine (`poolinfer._executors.executor_protocol.Executor`); give it as ``Pool(executor=...)``.
+    """An executor without an engine (`poolinfer.executor.Executor`); give it as ``Pool(executor=...)``.
 
     By itself it answers every job at once, from one thread of its own, with what `reply` says, in pieces of a
     word. A `reply` that raises fails its call.
@@ -81,7 +81,7 @@ class FakeExecutor:
         self._thread = None if manual else thread
 
     def start(self, ready: Callable[[], None]) -> None:
-        """See `poolinfer._executors.executor_protocol.Executor.start`."""
+        """See `poolinfer.executor.Executor.start`."""
         self._check_process()
         with self._lock:
             if self._closing:
@@ -92,7 +92,7 @@ class FakeExecutor:
                 self._thread.start()
 
     def submit(self, job: Job, emit: Emit) -> bool:
-        """See `poolinfer._executors.executor_protocol.Executor.submit`."""
+        """See `poolinfer.executor.Executor.submit`."""
         self._check_process()
         with self._lock:
             if self.refuse or self._closing or not self._started or len(self.jobs) >= self.slots:
@@ -104,19 +104,19 @@ class FakeExecutor:
         return True
 
     def cancel(self, job_id: int) -> None:
-        """See `poolinfer._executors.executor_protocol.Executor.cancel`."""
+        """See `poolinfer.executor.Executor.cancel`."""
         self._check_process()
         with self._lock:
             self.cancelled.append(job_id)
 
     def stats(self) -> ExecutorStats:
-        """See `poolinfer._executors.executor_protocol.Executor.stats`."""
+        """See `poolinfer.executor.Executor.stats`."""
         self._check_process()
         with self._lock:
             return ExecutorStats(workers=1, slots=self.slots, busy=len(self.jobs))
 
     def close(self, grace: float) -> None:
-        """See `poolinfer._executors.executor_protocol.Executor.close`; in manual mode live jobs end at once, as cancelled."""
+        """See `poolinfer.executor.Executor.close`; in manual mode live jobs end at once, as cancelled."""
         self._check_process()
         with self._lock:
             first, self._closing = not self._closing, True
