@@ -22,6 +22,7 @@ from poolinfer import (
     Raw,
     Response,
 )
+from poolinfer._engine.llama import library
 
 WEATHER = {
     "type": "function",
