@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from . import __version__
-from ._cli.bench import Burst, run_bench
+from ._cli.bench import ChatBurst, run_bench
 from ._cli.demo import run_demo
 from ._data.errors import PoolinferError
 from ._pool.model import demo_model
@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.command == "demo":
         return run_demo(options.model, workers=options.workers, slots=options.slots)
-    sizes = {field.name: getattr(options, field.name) for field in fields(Burst)}
-    return run_bench(options.model, Burst(**sizes))
+    sizes = {field.name: getattr(options, field.name) for field in fields(ChatBurst)}
+    return run_bench(options.model, ChatBurst(**sizes))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,7 +77,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     bench.add_argument(
         "--executor",
         choices=("thread", "process", "prefork"),
-        default=Burst().executor,
+        default=ChatBurst().executor,
         help="where lanes run (default: %(default)s)",
     )
     for name, of in (
@@ -86,7 +86,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ("max-tokens", "most tokens out"),
         ("n-ctx", "context of each, in tokens"),
     ):
-        default = getattr(Burst(), name.replace("-", "_"))
+        default = getattr(ChatBurst(), name.replace("-", "_"))
         bench.add_argument(
             f"--{name}", type=_count, metavar="N", default=default, help=f"{of} (default: %(default)s)"
         )

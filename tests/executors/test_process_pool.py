@@ -14,7 +14,7 @@ from poolinfer.testing import wait_until
 
 
 def _executor(pool: Pool) -> ProcessExecutor:
-    executor = pool._core._executor
+    executor = pool._lifecycle._executor
     assert isinstance(executor, ProcessExecutor)
     return executor
 

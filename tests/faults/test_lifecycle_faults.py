@@ -26,7 +26,7 @@ from poolinfer import CallCancelled, Chat, DeadlineExceeded, Pool, PoolFull, Raw
 from poolinfer._data.events import Job
 from poolinfer._data.results import Chunk
 from poolinfer._pool.dispatcher import Dispatcher
-from poolinfer._pool.ticket import Cursor, Text, Ticket
+from poolinfer._pool.ticket import Cursor, TextBuffer, Ticket
 from poolinfer._pool.wakers import loop_waker
 from poolinfer.testing import FakeEngine, FakeExecutor, fake_pool, wait_until
 
@@ -306,7 +306,7 @@ def _trouble(pool):
     except Exception as error:
         return repr(error)
     ended = stats.succeeded + stats.failed + stats.cancelled + stats.expired
-    live = len(pool._core._dispatcher._live)
+    live = len(pool._lifecycle._dispatcher._live)
     fine = stats.accepted == ended + live and live == 0
     return "" if fine else f"accepted {stats.accepted}, ended {ended}, live {live}"
 
@@ -775,7 +775,7 @@ def test_f34_looking_at_a_call_and_its_pool_from_a_signal_handler_at_every_line(
 def test_f34_a_reader_that_reads_while_it_reads_loses_and_doubles_nothing(monkeypatch, when):
     """A signal handler that takes the next piece from the iterator that its thread takes one from."""
     ticket = Ticket(Job(1, Raw("a")), 0.0, float("inf"))
-    cursor, found, left, since = Cursor(), [], when, Text.since
+    cursor, found, left, since = Cursor(), [], when, TextBuffer.since
 
     def interrupt():
         nonlocal left
@@ -795,7 +795,7 @@ def test_f34_a_reader_that_reads_while_it_reads_loses_and_doubles_nothing(monkey
     found.append(ticket.read(cursor))
     ticket.grow(Chunk("b", "B"))
     ticket.grow(Chunk("c", "C"))
-    monkeypatch.setattr(Text, "since", interrupted)
+    monkeypatch.setattr(TextBuffer, "since", interrupted)
     found.append(ticket.read(cursor))
     found.append(ticket.read(cursor))
     whole = "abcd" if left < 0 else "abc"
@@ -833,7 +833,7 @@ def test_f34_stats_from_a_signal_handler(run_script, executor):
             return line
 
         signal.signal(signal.SIGALRM, lambda *_: pool.stats())
-        own = type(pool._core._executor).stats.__code__
+        own = type(pool._lifecycle._executor).stats.__code__
         for n in range(1, 30):
             left = n
             sys.settrace(lambda frame, event, arg: line if frame.f_code is own else None)

@@ -175,8 +175,8 @@ def test_F58_a_worker_refuses_a_model_file_that_was_replaced(tmp_path):
         shutil.copyfile(demo_model(), tmp_path / "new.gguf")
         (tmp_path / "new.gguf").rename(path)
         assert pool.raw("a", max_tokens=1).usage.completion_tokens == 1
-        os.kill(pool._core._executor.pids[0], signal.SIGKILL)
-        wait_until(lambda: not pool._core._executor.pids, "no worker is tried any more", WAIT)
+        os.kill(pool._lifecycle._executor.pids[0], signal.SIGKILL)
+        wait_until(lambda: not pool._lifecycle._executor.pids, "no worker is tried any more", WAIT)
         with pytest.raises(PoolBroken, match="changed"):
             pool.raw("a", max_tokens=1, timeout=WAIT)
 

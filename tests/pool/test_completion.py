@@ -240,10 +240,10 @@ def test_close_waits_for_callbacks_and_later_ones_run_all_the_same():
 
 
 def test_callbacks_of_a_pool_closed_before_its_conductor_has_run(monkeypatch):
-    from poolinfer._pool.lifecycle import Core
+    from poolinfer._pool.lifecycle import PoolLifecycle
 
-    go, conduct = threading.Event(), Core._conduct
-    monkeypatch.setattr(Core, "_conduct", lambda core: go.wait(30) and conduct(core))
+    go, conduct = threading.Event(), PoolLifecycle._conduct
+    monkeypatch.setattr(PoolLifecycle, "_conduct", lambda lifecycle: go.wait(30) and conduct(lifecycle))
     pool = Pool(executor=FakeExecutor())
     heard = []
     pool.submit(Raw("a")).add_done_callback(lambda call: heard.append(call.cancelled()))

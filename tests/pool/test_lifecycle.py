@@ -24,7 +24,7 @@ from poolinfer import (
 )
 from poolinfer._data.specs import LaneSpec
 from poolinfer._executors.thread import ThreadExecutor
-from poolinfer._pool.lifecycle import Core
+from poolinfer._pool.lifecycle import PoolLifecycle
 from poolinfer.testing import FakeEngine, FakeExecutor, Held, fake_pool, wait_until
 
 
@@ -363,13 +363,13 @@ def test_f21_submit_racing_close():
 
 def test_f21_close_before_the_conductor_has_begun(monkeypatch):
     """The first call is accepted and the pool closed while its thread has yet to run: nobody waits for ever."""
-    go, conduct = threading.Event(), Core._conduct
-    monkeypatch.setattr(Core, "_conduct", lambda core: go.wait(30) and conduct(core))
+    go, conduct = threading.Event(), PoolLifecycle._conduct
+    monkeypatch.setattr(PoolLifecycle, "_conduct", lambda lifecycle: go.wait(30) and conduct(lifecycle))
     pool = Pool(executor=FakeExecutor())
     call = pool.submit(Raw("a"))
     with ThreadPoolExecutor(1) as threads:
         starter = threads.submit(pool.start)
-        wait_until(lambda: pool._core._changed._waiters, "the starter")
+        wait_until(lambda: pool._lifecycle._changed._waiters, "the starter")
         pool.close()
         with pytest.raises(PoolClosed):
             starter.result(10)
@@ -411,7 +411,8 @@ def test_f22_a_pool_in_a_cycle_is_collected_on_a_thread_that_holds_its_executors
     done = run_script(
         f"""
         import gc, threading, warnings
-        from poolinfer import Pool, Raw, _core
+        from poolinfer import Pool, Raw
+        from poolinfer._pool import lifecycle
         from poolinfer._executors import seats, thread
         from poolinfer._executors.process import ProcessExecutor
         from poolinfer._data.specs import LaneSpec, ModelSpec
@@ -445,7 +446,7 @@ def test_f22_a_pool_in_a_cycle_is_collected_on_a_thread_that_holds_its_executors
 
         main()
         dropped.set()
-        wait_until(lambda: not _core._running)
+        wait_until(lambda: not lifecycle._running)
         print(warned)
         """
     )
@@ -456,11 +457,12 @@ def test_an_executor_that_never_closes_does_not_keep_the_interpreter(run_script)
     done = run_script(
         """
         import logging, threading
-        from poolinfer import Pool, Raw, _core
+        from poolinfer import Pool, Raw
+        from poolinfer._pool import lifecycle
         from poolinfer.testing import FakeExecutor
 
         logging.basicConfig()
-        _core._EXIT_SECONDS = 0.2
+        lifecycle._EXIT_SECONDS = 0.2
         executor = FakeExecutor()
         executor.close = lambda grace: threading.Event().wait()
         pool = Pool(executor=executor)
@@ -482,8 +484,8 @@ def test_f22_a_pool_that_never_started_goes_quietly():
 def test_f22_a_pool_dropped_before_its_conductor_has_run(monkeypatch):
     """It looked new, so nobody asked its conductor to end."""
     before = Held.now()
-    go, conduct = threading.Event(), Core._conduct
-    monkeypatch.setattr(Core, "_conduct", lambda core: go.wait(30) and conduct(core))
+    go, conduct = threading.Event(), PoolLifecycle._conduct
+    monkeypatch.setattr(PoolLifecycle, "_conduct", lambda lifecycle: go.wait(30) and conduct(lifecycle))
     pool = Pool(executor=FakeExecutor())
     call = pool.submit(Raw("a"))
     assert pool.stats().state == "new"
@@ -523,7 +525,7 @@ def test_a_pool_dropped_while_it_closes_still_closes(run_script):
         closing, gate = threading.Event(), threading.Event()
         class Slow(FakeExecutor):
             def close(self, grace):
-                pool._core.abandon()
+                pool._lifecycle.abandon()
                 closing.set()
                 gate.wait()
                 super().close(grace)
@@ -533,7 +535,7 @@ def test_a_pool_dropped_while_it_closes_still_closes(run_script):
         closer = threading.Thread(target=pool.close, daemon=True)
         closer.start()
         closing.wait()
-        pool._core.abandon()
+        pool._lifecycle.abandon()
         gate.set()
         closer.join(10)
         print("hangs" if closer.is_alive() else "closed", flush=True)

@@ -18,7 +18,7 @@ FLOORS = (
     " _gguf_reader _machine _environment _lifeline _logs",
     "_engine",
     "_executors _worker _zygote",
-    "_wake _ticket _pool_log _admission _checker _stats _deadlines _dispatch _callbacks _core _call"
+    "_wake _ticket _pool_log _admission _checker _stats _deadlines _dispatch _callbacks _lifecycle _call"
     " _endings _bulk _map _texts _calls _model _place _lane_spec _pool",
     "__init__ __main__ _bench _demo testing",
 )

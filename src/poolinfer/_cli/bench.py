@@ -37,7 +37,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Burst:
+class ChatBurst:
     """What is asked of every layout: so many chats at once.
 
     Attributes:
@@ -82,12 +82,12 @@ class Measured:
         )
 
 
-def run_bench(model: str | os.PathLike[str], burst: Burst) -> int:
+def run_bench(model: str | os.PathLike[str], burst: ChatBurst) -> int:
     """Measure every layout that fits into memory, print a table and the line to write; 0.
 
     Raises:
         ModelError: the file cannot be used.
-        InvalidRequest: an option is out of bounds, or a chat does not fit into `Burst.n_ctx`.
+        InvalidRequest: an option is out of bounds, or a chat does not fit into `ChatBurst.n_ctx`.
     """
     with Model.load(model) as loaded:
         print(
@@ -115,7 +115,7 @@ def layouts(most_threads: int) -> Iterator[Layout]:
                 yield Layout(workers, slots // workers, max(1, most_threads // workers))
 
 
-def measure(model: Model, layout: Layout, burst: Burst) -> Measured:
+def measure(model: Model, layout: Layout, burst: ChatBurst) -> Measured:
     """Run the burst on a pool of that layout, read by a thread per chat; loading and a first call are left out."""
     with Pool(
         model,

@@ -23,7 +23,7 @@ from .._wire.frames import Boot, Burst, Cancel, FromWorker, Pong, Submit, frame
 from .executor_protocol import Emit, ExecutorStats
 from .quarantine import Quarantine
 from .routing import path
-from .seats import Entry, Seat, Seats
+from .seats import Assignment, Seat, Seats
 from .sizing import Sizing
 from .workers.spawner import ExecSpawner, Spawner
 from .workers.supervisor import Supervisor
@@ -81,7 +81,7 @@ class ProcessExecutor:
         self._closed = threading.Event()
         self._broken = ""
         self._crashed = self._recycled = 0
-        self._jobs: dict[int, Entry] = {}
+        self._jobs: dict[int, Assignment] = {}
         self._seats = Seats(lane.slots)
         self._routes = lane.prefix_cache and self._sizing.most > 1
         self._quarantine = Quarantine()
@@ -107,37 +107,37 @@ class ProcessExecutor:
     def submit(self, job: Job, emit: Emit) -> bool:
         """See `poolinfer.executor.Executor.submit`."""
         self._check_process()
-        entry = Entry(job, emit, path(job.request) if self._routes else ())
-        entry.deaths = self._quarantine.deaths(job.request)
+        assignment = Assignment(job, emit, path(job.request) if self._routes else ())
+        assignment.deaths = self._quarantine.deaths(job.request)
         with self._lock:
             if self._closing:
                 return False
-            refusal = self._refusal(entry)
-            seat = None if refusal else self._seats.choose(entry, self._supervisor.now)
+            refusal = self._refusal(assignment)
+            seat = None if refusal else self._seats.choose(assignment, self._supervisor.now)
             if refusal is None and seat is None:
                 self._supervisor.call(self._grow)
                 # One that needs a worker of its own waits here for it, and not before all others; a few may.
-                if not entry.deaths or len(self._seats.waiting) >= self._boot.lane.slots:
+                if not assignment.deaths or len(self._seats.waiting) >= self._boot.lane.slots:
                     return False
-                self._seats.wait(entry, self._supervisor.now)
-            self._jobs[job.id] = entry
+                self._seats.wait(assignment, self._supervisor.now)
+            self._jobs[job.id] = assignment
             if seat is not None:
-                seat.take(entry)
+                seat.take(assignment)
         if refusal is not None:
-            self._supervisor.call(lambda: self._fail(entry, refusal))
+            self._supervisor.call(lambda: self._fail(assignment, refusal))
         elif seat is not None:
-            self._send(entry, seat)
+            self._send(assignment, seat)
         return True
 
     def cancel(self, job_id: int) -> None:
         """See `poolinfer.executor.Executor.cancel`."""
         self._check_process()
         with self._lock:
-            entry = self._jobs.get(job_id)
-            if entry is None or entry.cancelled:
+            assignment = self._jobs.get(job_id)
+            if assignment is None or assignment.cancelled:
                 return
-            entry.cancelled = True
-            seat = entry.seat
+            assignment.cancelled = True
+            seat = assignment.seat
         if seat is None:
             self._supervisor.call(self._place_again)
         else:
@@ -167,8 +167,8 @@ class ProcessExecutor:
             return
         try:
             self._supervisor.close()
-            for entry in list(self._jobs.values()):
-                self._fail(entry, CallCancelled("the pool was closed before the call ended"))
+            for assignment in list(self._jobs.values()):
+                self._fail(assignment, CallCancelled("the pool was closed before the call ended"))
         finally:
             self._closed.set()
 
@@ -176,27 +176,27 @@ class ProcessExecutor:
         if os.getpid() != self._pid:
             raise ForkedPool("this pool belongs to the parent process; make a new pool after forking")
 
-    def _refusal(self, entry: Entry) -> PoolinferError | None:
+    def _refusal(self, assignment: Assignment) -> PoolinferError | None:
         """Why a job is not run at all; it is taken, and fails, so that its owner hears of it."""
         if self._broken:
             return PoolBroken(self._broken)
-        if entry.deaths > 1:
+        if assignment.deaths > 1:
             return WorkerLost("refused: it has been in the death of two workers", suspect=True)
         return None
 
-    def _send(self, entry: Entry, seat: Seat) -> None:
+    def _send(self, assignment: Assignment, seat: Seat) -> None:
         try:
-            data = frame(Submit(entry.job))
+            data = frame(Submit(assignment.job))
         except WireError as error:
             refusal = InvalidRequest(
                 f"prompt: the request cannot be sent to a worker ({error})", field="prompt"
             )
-            self._supervisor.call(lambda: self._fail(entry, refusal))
+            self._supervisor.call(lambda: self._fail(assignment, refusal))
             return
         self._supervisor.post(seat.worker, data)
-        if entry.cancelled:
+        if assignment.cancelled:
             # Its own frame may have gone first, and meant nothing to the worker.
-            self._supervisor.post(seat.worker, frame(Cancel(entry.job.id)))
+            self._supervisor.post(seat.worker, frame(Cancel(assignment.job.id)))
 
     def boot_message(self) -> Boot:
         """See `poolinfer._executors.workers.owner.Owner`, as for the five that follow."""
@@ -225,33 +225,35 @@ class ProcessExecutor:
         """Run again what may be, and fail the rest."""
         with self._lock:
             seat = self._seats.remove(worker.number)
-            entries = list(seat.jobs.values())
+            assignments = list(seat.jobs.values())
             self._crashed += not death.expected
             self._recycled += death.expected and seat.recycled
-            fates = [(entry, self._fate(entry, death)) for entry in entries]
-        for entry, error in fates:
+            fates = [(assignment, self._fate(assignment, death)) for assignment in assignments]
+        for assignment, error in fates:
             if error is not None:
-                self._fail(entry, error)
+                self._fail(assignment, error)
         self._place_again()
-        return bool(entries)
+        return bool(assignments)
 
     def on_broken(self, reason: str) -> None:
         """Every job fails; so does each that is still to come, so that none waits for ever."""
         with self._lock:
             self._broken = reason
-            entries = list(self._jobs.values())
-        for entry in entries:
-            self._fail(entry, PoolBroken(reason))
+            assignments = list(self._jobs.values())
+        for assignment in assignments:
+            self._fail(assignment, PoolBroken(reason))
         self._ready()
 
     def on_tick(self) -> None:
         """Kill workers that ignore a cancel, and let those go that are not needed."""
         now = self._supervisor.now
         with self._lock:
-            found = [(entry, entry.seat) for entry in self._jobs.values() if entry.cancelled]
-        for entry, seat in found:
-            entry.kill_at = min(entry.kill_at, now + self._cancel_grace)
-            if seat is not None and now >= entry.kill_at:
+            found = [
+                (assignment, assignment.seat) for assignment in self._jobs.values() if assignment.cancelled
+            ]
+        for assignment, seat in found:
+            assignment.kill_at = min(assignment.kill_at, now + self._cancel_grace)
+            if seat is not None and now >= assignment.kill_at:
                 self._supervisor.kill(seat.worker, f"it ignored a cancel for {self._cancel_grace} s")
         self._shrink(now)
 
@@ -276,65 +278,73 @@ class ProcessExecutor:
         self._supervisor.retire(leaving.worker)
 
     def _deliver(self, seat: Seat, job_id: int, event: Event) -> None:
-        entry = seat.jobs.get(job_id)
-        if entry is None:
+        assignment = seat.jobs.get(job_id)
+        if assignment is None:
             if self._broken:
                 return
             raise WireError(f"an event for job {job_id}, which the worker does not have")
         if isinstance(event, Done | Failed):
-            self._end(entry, event)
-        elif entry.is_news(event):
-            entry.emit(event)
+            self._end(assignment, event)
+        elif assignment.is_news(event):
+            assignment.emit(event)
 
-    def _fate(self, entry: Entry, death: Death) -> PoolinferError | None:
+    def _fate(self, assignment: Assignment, death: Death) -> PoolinferError | None:
         """What becomes of a job whose worker has ended: an error, or None when it runs again."""
-        entry.leave()
+        assignment.leave()
         if death.expected:
-            return CallCancelled("the call was cancelled" if entry.cancelled else "the pool was closed")
-        entry.deaths += 1
-        if entry.deaths == 1 and self._retries and not (entry.seen or entry.cancelled or self._broken):
-            self._seats.wait(entry, self._supervisor.now)
+            return CallCancelled("the call was cancelled" if assignment.cancelled else "the pool was closed")
+        assignment.deaths += 1
+        if (
+            assignment.deaths == 1
+            and self._retries
+            and not (assignment.seen or assignment.cancelled or self._broken)
+        ):
+            self._seats.wait(assignment, self._supervisor.now)
             return None
-        if entry.deaths > 1 or not death.from_outside:
-            self._quarantine.add(entry.job.request, entry.deaths)
-        return CallCancelled("the call was cancelled") if entry.cancelled else death.lost(entry.deaths > 1)
+        if assignment.deaths > 1 or not death.from_outside:
+            self._quarantine.add(assignment.job.request, assignment.deaths)
+        return (
+            CallCancelled("the call was cancelled")
+            if assignment.cancelled
+            else death.lost(assignment.deaths > 1)
+        )
 
     def _place_again(self) -> None:
         """Give re-runs the workers that are free for them."""
-        for entry in list(self._seats.waiting.values()):
+        for assignment in list(self._seats.waiting.values()):
             with self._lock:
-                if entry.job.id not in self._seats.waiting:
+                if assignment.job.id not in self._seats.waiting:
                     continue
-                seat = None if entry.cancelled else self._seats.choose(entry, self._supervisor.now)
+                seat = None if assignment.cancelled else self._seats.choose(assignment, self._supervisor.now)
                 if seat is not None:
-                    del self._seats.waiting[entry.job.id]
-                    seat.take(entry)
-            if entry.cancelled:
-                self._fail(entry, CallCancelled("the call was cancelled"))
+                    del self._seats.waiting[assignment.job.id]
+                    seat.take(assignment)
+            if assignment.cancelled:
+                self._fail(assignment, CallCancelled("the call was cancelled"))
             elif seat is not None:
-                self._send(entry, seat)
+                self._send(assignment, seat)
                 self._ready()
 
-    def _fail(self, entry: Entry, error: PoolinferError) -> None:
-        self._end(entry, Failed.of(error))
+    def _fail(self, assignment: Assignment, error: PoolinferError) -> None:
+        self._end(assignment, Failed.of(error))
 
-    def _end(self, entry: Entry, event: Done | Failed) -> None:
+    def _end(self, assignment: Assignment, event: Done | Failed) -> None:
         """Give a job's room back, and then say its ending (law L6)."""
         with self._lock:
-            if self._jobs.pop(entry.job.id, None) is not entry:
+            if self._jobs.pop(assignment.job.id, None) is not assignment:
                 return
-            self._seats.waiting.pop(entry.job.id, None)
-            seat = entry.leave()
+            self._seats.waiting.pop(assignment.job.id, None)
+            seat = assignment.leave()
             if seat is not None:
                 self._served(seat)
             if not self._jobs:
                 self._idle.notify_all()
-        if entry.deaths and isinstance(event, Done):
-            self._quarantine.forget(entry.job.request)
+        if assignment.deaths and isinstance(event, Done):
+            self._quarantine.forget(assignment.job.request)
         if seat is not None and seat.retiring and not seat.jobs:
             self._supervisor.retire(seat.worker)
         self._place_again()
-        entry.emit(event)
+        assignment.emit(event)
 
     def _served(self, seat: Seat) -> None:
         """One more job has ended there; the lock is held."""

@@ -17,7 +17,7 @@ _MOST_BLOCKS = 64
 _REMEMBERED = 4096
 
 
-class Lane(Protocol):
+class RoutedLane(Protocol):
     """What routing needs to know of a lane."""
 
     @property
@@ -31,7 +31,7 @@ class Lane(Protocol):
         ...
 
 
-LaneT = TypeVar("LaneT", bound=Lane)
+LaneT = TypeVar("LaneT", bound=RoutedLane)
 
 
 class Trail:

@@ -20,7 +20,7 @@ _log = SafeLog()
 _DRAIN_SECONDS = 5.0
 
 
-class Entry:
+class Assignment:
     """One accepted job.
 
     Attributes:
@@ -93,7 +93,7 @@ class Seat:
     def __init__(self, worker: Worker, now: float) -> None:
         self.worker = worker
         self.since = self.idle_since = now
-        self.jobs: dict[int, Entry] = {}
+        self.jobs: dict[int, Assignment] = {}
         self.served = 0
         self.stats = ExecutorStats()
         self.trail = Trail()
@@ -104,30 +104,30 @@ class Seat:
         """How many jobs it has."""
         return len(self.jobs)
 
-    def fits(self, entry: Entry, slots: int, waiting: bool) -> bool:
+    def fits(self, assignment: Assignment, slots: int, waiting: bool) -> bool:
         """Whether it has room for a job; `waiting`: others are to run again, for which it keeps empty."""
         if self.retiring or self.worker.state != "up" or self.worker.why:
             return False
-        if entry.deaths:
+        if assignment.deaths:
             return not self.jobs
         return int(waiting) <= len(self.jobs) < slots and not self.taken_alone
 
     @property
     def taken_alone(self) -> bool:
         """Whether it has a job that is to cost nobody else."""
-        return any(entry.deaths for entry in self.jobs.values())
+        return any(assignment.deaths for assignment in self.jobs.values())
 
     def serve(self, now: float) -> None:
         """One of its jobs has ended."""
         self.served += 1
         self.idle_since = float("inf") if self.jobs else now
 
-    def take(self, entry: Entry) -> None:
+    def take(self, assignment: Assignment) -> None:
         """Seat a job."""
-        self.jobs[entry.job.id] = entry
-        self.trail.add(entry.path)
+        self.jobs[assignment.job.id] = assignment
+        self.trail.add(assignment.path)
         self.idle_since = float("inf")
-        entry.seat = self
+        assignment.seat = self
 
 
 class Seats(dict[int, Seat]):
@@ -140,7 +140,7 @@ class Seats(dict[int, Seat]):
     def __init__(self, slots: int) -> None:
         super().__init__()
         self._slots = slots
-        self.waiting: dict[int, Entry] = {}
+        self.waiting: dict[int, Assignment] = {}
         self._past: list[ExecutorStats] = []
 
     @property
@@ -148,23 +148,23 @@ class Seats(dict[int, Seat]):
         """Whether one is about to go."""
         return any(seat.retiring for seat in self.values())
 
-    def wait(self, entry: Entry, now: float) -> None:
+    def wait(self, assignment: Assignment, now: float) -> None:
         """Have a job wait for an empty seat."""
-        entry.waits_since = now
-        self.waiting[entry.job.id] = entry
+        assignment.waits_since = now
+        self.waiting[assignment.job.id] = assignment
 
-    def choose(self, entry: Entry, now: float) -> Seat | None:
+    def choose(self, assignment: Assignment, now: float) -> Seat | None:
         """The seat for a job, of those that it `fits`; see `poolinfer._executors.routing`.
 
         One that may be deadly has it alone. While such a job waits, an empty seat is kept for it; once it has
         waited for long, the seat with the least to do is left to become empty.
         """
-        first = None if entry.deaths else next(iter(self.waiting.values()), None)
-        fitting = [seat for seat in self.values() if seat.fits(entry, self._slots, first is not None)]
+        first = None if assignment.deaths else next(iter(self.waiting.values()), None)
+        fitting = [seat for seat in self.values() if seat.fits(assignment, self._slots, first is not None)]
         if first is not None and now >= first.waits_since + _DRAIN_SECONDS:
             draining = self._draining()
             fitting = [seat for seat in fitting if seat is not draining]
-        return choose(fitting, entry.path, self._slots)
+        return choose(fitting, assignment.path, self._slots)
 
     def _draining(self) -> Seat | None:
         """The seat that is empty next, if it gets no more; None where one that is taken alone will be."""

@@ -35,7 +35,7 @@ _CANCELLED = "the call was cancelled"
 _CLOSED = "the pool was closed before the call ended"
 
 
-class _Berth:
+class LaneSeat:
     """A lane, and what it was given."""
 
     __slots__ = ("lane", "load", "trail")
@@ -46,15 +46,15 @@ class _Berth:
         self.trail = Trail()
 
 
-class _Running:
+class LaneAssignment:
     """One accepted job: where it runs, and its task once prepared."""
 
-    __slots__ = ("berth", "cancelled", "emit", "job", "task")
+    __slots__ = ("cancelled", "emit", "job", "seat", "task")
 
-    def __init__(self, job: Job, emit: Emit, berth: _Berth) -> None:
+    def __init__(self, job: Job, emit: Emit, seat: LaneSeat) -> None:
         self.job = job
         self.emit = emit
-        self.berth = berth
+        self.seat = seat
         self.task: Task | None = None
         self.cancelled = False
 
@@ -75,10 +75,10 @@ class ThreadExecutor:
         self._idle = threading.Condition(self._lock)
         self._closing = False
         self._closed = threading.Event()
-        self._jobs: dict[int, _Running] = {}
-        self._berths: list[_Berth] = []
+        self._jobs: dict[int, LaneAssignment] = {}
+        self._seats: list[LaneSeat] = []
         self._threads: list[OwnThread] = []
-        self._preparers: Preparers[_Running] = Preparers()
+        self._preparers: Preparers[LaneAssignment] = Preparers()
         self._engine: Engine | None = None
 
     def start(self, ready: Callable[[], None]) -> None:  # noqa: ARG002 - endings announce all room here
@@ -104,7 +104,7 @@ class ThreadExecutor:
                 thread.join(_JOIN_SECONDS)
         for lane in lanes:
             lane.discard()
-        self._berths, self._threads, self._engine = [], [], None
+        self._seats, self._threads, self._engine = [], [], None
         engine.close()
 
     def _launch(self, engine: Engine, lanes: list[Lane]) -> None:
@@ -114,7 +114,7 @@ class ThreadExecutor:
         with self._lock:
             if self._closing:
                 raise PoolClosed("the pool was closed while it was starting")
-            self._engine, self._berths, self._threads = engine, list(map(_Berth, lanes)), threads
+            self._engine, self._seats, self._threads = engine, list(map(LaneSeat, lanes)), threads
             for thread in threads:
                 thread.start()
 
@@ -123,16 +123,16 @@ class ThreadExecutor:
         steps = path(job.request) if self._spec.prefix_cache and self._workers > 1 else ()
         large = is_large(job.request)
         with self._lock:
-            if self._closing or not self._berths:
+            if self._closing or not self._seats:
                 return False
-            free = [berth for berth in self._berths if berth.load < self._spec.slots]
-            berth = choose(free, steps, self._spec.slots)
-            if berth is None:
+            free = [seat for seat in self._seats if seat.load < self._spec.slots]
+            seat = choose(free, steps, self._spec.slots)
+            if seat is None:
                 return False
-            berth.load += 1
-            berth.trail.add(steps)
-            running = self._jobs[job.id] = _Running(job, emit, berth)
-            berth.lane.expect()
+            seat.load += 1
+            seat.trail.add(steps)
+            running = self._jobs[job.id] = LaneAssignment(job, emit, seat)
+            seat.lane.expect()
             self._preparers.put(running, large=large)
         return True
 
@@ -145,7 +145,7 @@ class ThreadExecutor:
             running.cancelled = True
             task = running.task
         if task is not None:
-            running.berth.lane.cancel(task)
+            running.seat.lane.cancel(task)
         else:
             self._preparers.withdraw(running)
 
@@ -157,10 +157,10 @@ class ThreadExecutor:
     def stats(self) -> ExecutorStats:
         self._check_process()
         with self._lock:
-            counters = [berth.lane.counters for berth in self._berths]
+            counters = [seat.lane.counters for seat in self._seats]
             return ExecutorStats(
-                workers=len(self._berths),
-                slots=len(self._berths) * self._spec.slots,
+                workers=len(self._seats),
+                slots=len(self._seats) * self._spec.slots,
                 busy=len(self._jobs),
                 steps=sum(item.steps for item in counters),
                 prompt_tokens=sum(item.prompt_tokens for item in counters),
@@ -185,8 +185,8 @@ class ThreadExecutor:
     def _stop(self) -> None:
         deadline = time.monotonic() + _JOIN_SECONDS
         self._preparers.close()
-        for berth in self._berths:
-            berth.lane.close()
+        for seat in self._seats:
+            seat.lane.close()
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         if self._engine is not None and not any(thread.is_alive() for thread in self._threads):
@@ -196,7 +196,7 @@ class ThreadExecutor:
         if os.getpid() != self._pid:
             raise ForkedPool("this pool belongs to the parent process; make a new pool after forking")
 
-    def _prepare(self, prompter: Prompter, running: _Running) -> None:
+    def _prepare(self, prompter: Prompter, running: LaneAssignment) -> None:
         """On a preparer's thread: turn a job into a task, and hand it to its lane."""
         emit, n_ctx = self._finisher(running), self._spec.n_ctx
         try:
@@ -210,18 +210,18 @@ class ThreadExecutor:
         with self._lock:
             running.task = task
             task.cancelled = running.cancelled
-        running.berth.lane.add(task)
+        running.seat.lane.add(task)
 
-    def _turn_away(self, running: _Running) -> None:
+    def _turn_away(self, running: LaneAssignment) -> None:
         """End a job that no preparer has come to."""
         self._refuse(running, CallCancelled(_CANCELLED if running.cancelled else _CLOSED))
 
-    def _refuse(self, running: _Running, error: PoolinferError) -> None:
-        running.berth.lane.unexpect()
+    def _refuse(self, running: LaneAssignment, error: PoolinferError) -> None:
+        running.seat.lane.unexpect()
         self._finisher(running)(Failed.of(error))
         self._flush()
 
-    def _finisher(self, running: _Running) -> Emit:
+    def _finisher(self, running: LaneAssignment) -> Emit:
         """The job's emit, with its room given back before its ending is said (law L6)."""
 
         def emit(event: Event) -> None:
@@ -231,9 +231,9 @@ class ThreadExecutor:
 
         return emit
 
-    def _release(self, running: _Running) -> None:
+    def _release(self, running: LaneAssignment) -> None:
         with self._lock:
             del self._jobs[running.job.id]
-            running.berth.load -= 1
+            running.seat.load -= 1
             if not self._jobs:
                 self._idle.notify_all()

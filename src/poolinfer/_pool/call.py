@@ -19,7 +19,7 @@ from .wakers import loop_waker, thread_waker, warn_in_event_loop
 if TYPE_CHECKING:
     from .._data.errors import PoolinferError
     from .._data.results import Chunk
-    from .lifecycle import Core
+    from .lifecycle import PoolLifecycle
 
 _DROPPED = "the call was dropped by its owner"
 
@@ -39,10 +39,10 @@ class Call(Generic[ResultT_co]):
     use ``achat(..)`` and the like.
     """
 
-    __slots__ = ("__weakref__", "_core", "_keep", "_ticket")
+    __slots__ = ("__weakref__", "_keep", "_lifecycle", "_ticket")
 
-    def __init__(self, ticket: Ticket, core: Core, keep: object) -> None:
-        self._core = core
+    def __init__(self, ticket: Ticket, lifecycle: PoolLifecycle, keep: object) -> None:
+        self._lifecycle = lifecycle
         self._keep = keep
         self._ticket = ticket
 
@@ -53,7 +53,7 @@ class Call(Generic[ResultT_co]):
         Raises:
             ForkedPool: this process was forked from the pool's owner.
         """
-        self._core.check_process()
+        self._lifecycle.check_process()
         return self._ticket.text
 
     def done(self) -> bool:
@@ -69,7 +69,7 @@ class Call(Generic[ResultT_co]):
 
         Only asks, and returns at once: the call ends a moment later. May be called from a signal handler.
         """
-        self._core.cancel(self._ticket)
+        self._lifecycle.cancel(self._ticket)
 
     def result(self, timeout: float | None = None) -> ResultT_co:
         """Wait for the call's end and return its result.
@@ -112,8 +112,8 @@ class Call(Generic[ResultT_co]):
         """
         if not callable(callback):
             refuse("callback", callback, "give a function that takes the call")
-        self._core.check_process()
-        callbacks = self._core.callbacks
+        self._lifecycle.check_process()
+        callbacks = self._lifecycle.callbacks
         callbacks.prepare()
 
         def wake() -> None:
@@ -125,7 +125,7 @@ class Call(Generic[ResultT_co]):
     def _wait_in_thread(self, timeout: float | None, instead: str) -> None:
         """Block this thread until the call has ended."""
         check_timeout(timeout)
-        self._core.check_process()
+        self._lifecycle.check_process()
         if timeout != 0 and not self._ticket.ended:
             warn_in_event_loop(instead)
         event, wake = thread_waker()
@@ -149,7 +149,7 @@ class Call(Generic[ResultT_co]):
         return self._wait().__await__()
 
     async def _wait(self) -> ResultT_co:
-        self._core.check_process()
+        self._lifecycle.check_process()
         event, wake = loop_waker()
         if self._ticket.wake_at_end(wake):
             try:
@@ -160,11 +160,11 @@ class Call(Generic[ResultT_co]):
         return self._outcome()
 
     def __iter__(self) -> Iterator[Chunk]:
-        self._core.check_process()
+        self._lifecycle.check_process()
         return _Pieces(self)
 
     def __aiter__(self) -> AsyncIterator[Chunk]:
-        self._core.check_process()
+        self._lifecycle.check_process()
         return _AsyncPieces(self)
 
     def __enter__(self) -> Self:
@@ -193,7 +193,7 @@ class Call(Generic[ResultT_co]):
         # Runs at any point of any thread, so it may take no lock: the pool's own thread does the rest.
         ticket = getattr(self, "_ticket", None)
         if ticket is not None and not ticket.ended:
-            self._core.cancel(ticket, _DROPPED)
+            self._lifecycle.cancel(ticket, _DROPPED)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -227,7 +227,7 @@ class _Reader:
 
     def _next(self) -> Chunk | None:
         """The next piece, or None when there is nothing yet. Ends with the call's error, if it has one."""
-        self._call._core.check_process()
+        self._call._lifecycle.check_process()
         ended = self._ticket.ended
         chunk = None if self._over else self._ticket.read(self._cursor)
         if chunk is None and ended:
@@ -239,7 +239,7 @@ class _Reader:
 
     def __del__(self) -> None:
         if not self._over and not self._ticket.ended:
-            self._call._core.cancel(self._ticket, _DROPPED)
+            self._call._lifecycle.cancel(self._ticket, _DROPPED)
 
 
 class _Pieces(_Reader):

@@ -19,7 +19,7 @@ from .._data.results import Embedding, Response
 from .call import Call
 from .mapping import Mapped, as_request, give, mapped
 from .stats import PoolStats
-from .text_batches import Parts, split
+from .text_batches import TextBatches, split
 
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
@@ -136,7 +136,7 @@ class Calls(ABC):
             return []
         if second is None:
             return self.submit(Embed(first.texts, **options))._answer("`await aembed(..)`")  # type: ignore[no-any-return]
-        several = Parts(self.submit, options)
+        several = TextBatches(self.submit, options)
         run = several.bulk(chain((first, second), parts)).run(several.give)
         return [found for vectors in run for found in vectors]
 
@@ -156,7 +156,7 @@ class Calls(ABC):
             return []
         if second is None:
             return await self.submit(Embed(first.texts, **options))  # type: ignore[no-any-return]
-        several = Parts(self.submit, options)
+        several = TextBatches(self.submit, options)
         async with aclosing(several.bulk(chain((first, second), parts)).arun(several.give)) as run:
             return [found async for vectors in run for found in vectors]
 

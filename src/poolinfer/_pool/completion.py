@@ -78,7 +78,7 @@ class AsCompleted(Generic[ResultT], Iterator[Call[ResultT]], AsyncIterator[Call[
         self._endings = Endings()
         self._notes: dict[int, Wake] = {}
         for number, call in self._open.items():
-            call._core.check_process()
+            call._lifecycle.check_process()
             self._notes[number] = self._endings.watch(number, call)
 
     def __iter__(self) -> Self:

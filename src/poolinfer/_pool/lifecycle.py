@@ -48,7 +48,7 @@ _EXIT_SECONDS = 30.0
 Make: TypeAlias = Callable[[], Executor]
 
 
-class Core:
+class PoolLifecycle:
     """A pool without its public face, which may be garbage-collected while this still works.
 
     Args:
@@ -239,7 +239,7 @@ class Core:
             self.state = "starting"
         _running.add(self)
         self._start_loader(make)
-        del make  # it is the pool's, whose end closes this core
+        del make  # it is the pool's, whose end closes this lifecycle
         while not self._is_over():
             try:
                 timeout = self._dispatcher.pump()
@@ -329,16 +329,16 @@ def _closed() -> CallCancelled:
     return CallCancelled("the pool was closed before the call ended")
 
 
-_running: weakref.WeakSet[Core] = weakref.WeakSet()
+_running: weakref.WeakSet[PoolLifecycle] = weakref.WeakSet()
 
 
 def _close_all() -> None:
     """At exit: end calls and threads while Python still works, so that none dies inside the engine."""
-    cores = [core for core in list(_running) if core.is_running]
-    for core in cores:
-        core.abandon()
+    running = [lifecycle for lifecycle in list(_running) if lifecycle.is_running]
+    for lifecycle in running:
+        lifecycle.abandon()
     end = time.monotonic() + _EXIT_SECONDS
-    stuck = [core for core in cores if not core.close(0.0, max(0.0, end - time.monotonic()))]
+    stuck = [lifecycle for lifecycle in running if not lifecycle.close(0.0, max(0.0, end - time.monotonic()))]
     if stuck:
         _log.error(
             "pools that are not closed %.1f s after the end of the program: %d", _EXIT_SECONDS, len(stuck)

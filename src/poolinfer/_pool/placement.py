@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .._engine.engine_protocol import Engine
 
 #: The executors by name.
-PlaceName: TypeAlias = Literal["thread", "process", "prefork"]
+ExecutorName: TypeAlias = Literal["thread", "process", "prefork"]
 #: Whether worker processes share all weights in the mapped file, or copy part of them into a faster layout.
 Share: TypeAlias = Literal["mmap", "repack"]
 
@@ -35,7 +35,7 @@ _TURN_SECONDS = 0.0001
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Placement:
     """A pool's options about where its lanes run; see `poolinfer.Pool` for their meaning.
 
     Raises:
@@ -43,7 +43,7 @@ class Place:
         ModelError: this system has no such executor.
     """
 
-    name: PlaceName = "thread"
+    name: ExecutorName = "thread"
     workers: int | None = None
     min_workers: int | None = None
     max_workers: int | None = None

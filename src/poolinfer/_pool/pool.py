@@ -26,9 +26,9 @@ from .._executors.executor_protocol import Executor
 from .call import Call
 from .call_methods import Calls
 from .lane_sizing import lane_spec
-from .lifecycle import Core
+from .lifecycle import PoolLifecycle
 from .model import Model
-from .placement import Place, PlaceName, Share, check_executor, check_lane, refuse_options
+from .placement import ExecutorName, Placement, Share, check_executor, check_lane, refuse_options
 from .pool_log import describe
 from .request_checker import finish_check
 from .stats import PoolStats
@@ -100,7 +100,7 @@ class Pool(Calls):
         self,
         model: Model | str | os.PathLike[str] | None = None,
         *,
-        executor: PlaceName | Executor = "thread",
+        executor: ExecutorName | Executor = "thread",
         workers: int | None = None,
         min_workers: int | None = None,
         max_workers: int | None = None,
@@ -149,17 +149,17 @@ class Pool(Calls):
             refuse_options({**where, **how}, Pool)
             self._model = None if model is None else _as_model(model)
             self._executor = type(executor).__name__
-            self._core = Core(lambda: executor, max_queue, title=self._executor)
+            self._lifecycle = PoolLifecycle(lambda: executor, max_queue, title=self._executor)
             return
         check_lane(how)
-        place = Place(executor, **where)
+        place = Placement(executor, **where)
         self._executor = place.name
         self._model = used = _as_model(model)
         place.check(used.spec)
         if n_ctx is not None:
             used.check_n_ctx(n_ctx)
         lane = lane_spec(used, place.most, **{**how, "slots": slots or _SLOTS, "n_ctx": n_ctx or used.n_ctx})
-        self._core = Core(
+        self._lifecycle = PoolLifecycle(
             lambda: place.make(used.spec, lane), max_queue, title=describe(used.name, place, lane)
         )
 
@@ -186,30 +186,30 @@ class Pool(Calls):
             ModelError: the model cannot be loaded.
             PoolClosed: the pool is closed.
         """
-        self._core.check_process()
-        if not self._core.is_settled:
+        self._lifecycle.check_process()
+        if not self._lifecycle.is_settled:
             warn_in_event_loop("`async with`")
-        self._core.start()
+        self._lifecycle.start()
 
     def _submit(self, request: Chat | Raw | Embed) -> Call[Any]:
         """See `Calls.submit`."""
         checked, whole = normalize_at_once(request)
         check = partial(finish_check, checked, whole, self._model)
         later = not whole and runs_event_loop()
-        ticket = self._core.ticket(checked if later else check())
+        ticket = self._lifecycle.ticket(checked if later else check())
         ticket.check = check if later else None
         try:
-            self._core.submit(ticket)
-            return Call(ticket, self._core, self)
+            self._lifecycle.submit(ticket)
+            return Call(ticket, self._lifecycle, self)
         except PoolinferError:
             raise
         except BaseException:
             # Ctrl-C: the call may have been accepted, and nobody will have it.
-            self._core.cancel(ticket)
+            self._lifecycle.cancel(ticket)
             raise
 
     def _slots(self) -> int:
-        return self._core.slots
+        return self._lifecycle.slots
 
     def stats(self) -> PoolStats:
         """A snapshot of what the pool does and has done.
@@ -217,7 +217,7 @@ class Pool(Calls):
         Raises:
             ForkedPool: this process was forked from the pool's owner.
         """
-        return self._core.stats()
+        return self._lifecycle.stats()
 
     def close(self, grace: float = 30.0) -> None:
         """Take no more calls, let accepted ones end, cancel what is left after `grace` seconds, free everything.
@@ -230,23 +230,23 @@ class Pool(Calls):
 
     def _close(self, grace: float, instead: str) -> None:
         try:
-            if self._core.is_running:
+            if self._lifecycle.is_running:
                 warn_in_event_loop(instead)
         finally:
-            self._core.close(grace)
+            self._lifecycle.close(grace)
 
     async def aclose(self, grace: float = 30.0) -> None:
         """`close` for async code: waits in a helper thread, and never blocks the event loop."""
         check_option("grace", grace)
         limiter = anyio.CapacityLimiter(1)
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._core.close, grace, limiter=limiter)
+            await anyio.to_thread.run_sync(self._lifecycle.close, grace, limiter=limiter)
 
     def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
-            self._core.close(0.0)
+            self._lifecycle.close(0.0)
             raise
         return self
 
@@ -271,11 +271,11 @@ class Pool(Calls):
         await self.aclose(0.0 if kind is not None else 30.0)
 
     def __del__(self) -> None:
-        core = getattr(self, "_core", None)
-        if core is not None and core.is_running:
-            core.abandon()
+        lifecycle = getattr(self, "_lifecycle", None)
+        if lifecycle is not None and lifecycle.is_running:
+            lifecycle.abandon()
             # Not the repr, which asks the executor: this may run on a thread that holds the executor's lock.
-            what = f"<Pool {self._name} {core.state}>"
+            what = f"<Pool {self._name} {lifecycle.state}>"
             warnings.warn(f"{what} was never closed", ResourceWarning, source=self, stacklevel=2)
 
     def __reduce__(self) -> NoReturn:
@@ -284,7 +284,7 @@ class Pool(Calls):
         )
 
     def __repr__(self) -> str:
-        return f"<Pool {self._name} {self._core.describe()}>"
+        return f"<Pool {self._name} {self._lifecycle.describe()}>"
 
     @property
     def _name(self) -> str:

@@ -11,7 +11,7 @@ from .._data.errors import PoolinferError
 from .._data.results import Embedding, Response
 from .._data.specs import LaneSpec
 from .._system.logs import POOLS, printable, say
-from .placement import Place
+from .placement import Placement
 from .stats import PoolStats
 from .ticket import Outcome, Ticket
 
@@ -25,7 +25,7 @@ _ENDED = (
 )
 
 
-def describe(model: str, place: Place, lane: LaneSpec) -> str:
+def describe(model: str, place: Placement, lane: LaneSpec) -> str:
     """What a pool is made of, for its log."""
     lanes = f"{place.least} to {place.most}" if place.least < place.most else f"{place.most}"
     threads = f"{lane.threads} thread{'s' if lane.threads > 1 else ''}"

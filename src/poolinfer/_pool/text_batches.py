@@ -20,7 +20,7 @@ _CHARACTERS = 2**20
 _WINDOW = 4
 
 
-class Part(NamedTuple):
+class TextBatch(NamedTuple):
     """Some of the texts.
 
     Attributes:
@@ -32,7 +32,7 @@ class Part(NamedTuple):
     texts: Any
 
 
-def split(input: Iterable[str]) -> Iterator[Part]:
+def split(input: Iterable[str]) -> Iterator[TextBatch]:
     """The texts in parts; none without texts. What is no iterable of texts is a part by itself, and refused later.
 
     Raises:
@@ -41,21 +41,21 @@ def split(input: Iterable[str]) -> Iterator[Part]:
     if isinstance(input, AsyncIterable):
         refuse("input", input, "async iterables are not taken; collect the texts in a list before")
     if not isinstance(input, Iterable) or isinstance(input, str | bytes | bytearray | memoryview | Mapping):
-        yield Part(0, input)
+        yield TextBatch(0, input)
         return
     start, texts, size = 0, list[str](), 0
     for text in input:
         length = len(text) if isinstance(text, str) else 0
         if texts and (len(texts) == _TEXTS or size + length > _CHARACTERS):
-            yield Part(start, texts)
+            yield TextBatch(start, texts)
             start, texts, size = start + len(texts), [], 0
         texts.append(text)
         size += length
     if texts:
-        yield Part(start, texts)
+        yield TextBatch(start, texts)
 
 
-class Parts:
+class TextBatches:
     """The calls of several parts, which have one deadline.
 
     Args:
@@ -69,7 +69,7 @@ class Parts:
         self._timeout = number("timeout", options.get("timeout"))
         self._began = time.monotonic()
 
-    def bulk(self, parts: Iterable[Part]) -> Bulk:
+    def bulk(self, parts: Iterable[TextBatch]) -> Bulk:
         """All calls, to be run with `give`."""
         return Bulk(
             parts,
@@ -80,7 +80,7 @@ class Parts:
             instead="`await aembed(..)`",
         )
 
-    def _call(self, part: Part) -> Call[Any]:
+    def _call(self, part: TextBatch) -> Call[Any]:
         options = self._options.copy()
         if self._timeout is not None:
             options["timeout"] = max(0.0, self._timeout - (time.monotonic() - self._began))

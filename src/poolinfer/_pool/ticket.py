@@ -17,7 +17,7 @@ from .wakers import Wake
 Outcome: TypeAlias = Response | Embedding | list[Embedding] | PoolinferError
 
 
-class Text:
+class TextBuffer:
     """A growing string that readers follow by offset; a reader that keeps up never causes a copy.
 
     Not thread-safe, but a reader may interrupt another one, or the writer: readers never change a list of parts.
@@ -88,7 +88,7 @@ class Ticket:
         self.error: PoolinferError | None = None
         # Reentrant: a signal handler, or a finaliser, may look at the call that its thread is reading.
         self._lock = threading.RLock()
-        self._text, self._answer, self._reasoning = Text(), Text(), Text()
+        self._text, self._answer, self._reasoning = TextBuffer(), TextBuffer(), TextBuffer()
         self._logprobs: list[TokenLogprob] = []
         self._readers: list[Wake] = []
         self._waiters: list[Wake] = []

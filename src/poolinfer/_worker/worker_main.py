@@ -159,7 +159,7 @@ def _pack_events(events: Sequence[tuple[int, Event]]) -> bytes:
         return frame(Burst(((job_id, failure),)))
 
 
-class Worker:
+class WorkerMain:
     """Relays between the link and the inner executor."""
 
     def __init__(self, link: Link, engine: Engine | None) -> None:
@@ -301,7 +301,7 @@ def serve(sock: socket.socket, engine: Engine | None) -> NoReturn:
     """Serve the host at the other end of a socket, with an engine that is loaded already, or will be."""
     sock.set_inheritable(False)
     link = Link(sock)
-    worker = Worker(link, engine)
+    worker = WorkerMain(link, engine)
     OwnThread(target=partial(_listen, link, worker), name="worker-reader").start()
     status = worker.work()
     link.flush()
@@ -315,7 +315,7 @@ def main() -> NoReturn:
     serve(socket.socket(fileno=int(sys.argv[1])), None)
 
 
-def _listen(link: Link, worker: Worker) -> None:
+def _listen(link: Link, worker: WorkerMain) -> None:
     try:
         link.hear(worker.take)
     except Exception:

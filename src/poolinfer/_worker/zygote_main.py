@@ -44,7 +44,7 @@ _FDS = 64
 _log = logging.getLogger("poolinfer")
 
 
-class Zygote:
+class ZygoteMain:
     """Serves the host at the other end of a socket."""
 
     def __init__(self, sock: socket.socket, lifeline: int) -> None:
@@ -171,7 +171,7 @@ def main() -> NoReturn:
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
     try:
-        Zygote(sock, lifeline).run()
+        ZygoteMain(sock, lifeline).run()
     except Exception:
         _log.exception("the zygote failed")
     os._exit(BROKEN)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-from poolinfer._engine.lane.prefix_cache import KVSequence, Place, PrefixCache, Wait, common, pack
+from poolinfer._engine.lane.prefix_cache import KVSequence, PrefixCache, SequenceChoice, Wait, common, pack
 
 LEAST = 16  # of a context of up to 2 048 tokens
 
@@ -30,13 +30,13 @@ class Books:
         self.prompts: dict[int, list[int]] = {}
         self.copies: tuple[tuple[int, int], ...] = ()
 
-    def find(self, prompt: list[int], key: str | None = None) -> Place | Wait:
+    def find(self, prompt: list[int], key: str | None = None) -> SequenceChoice | Wait:
         return self.cache.find(pack(prompt), key)
 
     def start(self, prompt: list[int], key: str | None = None) -> KVSequence:
         """Place a prompt; nothing of it is computed yet but for what is kept."""
         place = self.find(prompt, key)
-        assert isinstance(place, Place), place
+        assert isinstance(place, SequenceChoice), place
         for source, target in place.copies:
             self.cells[target] = list(self.cells[source])
         assert len(self.cells[place.number]) == place.held
@@ -142,12 +142,12 @@ def test_a_short_prefix_is_not_worth_a_copy() -> None:
 def test_copies_must_save_more_where_sequences_are_long() -> None:
     cache = PrefixCache(2, 32 * 1024)
     shared, other = words(0, 200), words(5000, 100)
-    sequence = cache.take(Place(0), pack(shared), None)
+    sequence = cache.take(SequenceChoice(0), pack(shared), None)
     sequence.computed = 200
-    assert cache.find(pack(shared + other), None) == Place(1)
-    sequence = cache.take(Place(0), pack(shared + shared), None)
+    assert cache.find(pack(shared + other), None) == SequenceChoice(1)
+    sequence = cache.take(SequenceChoice(0), pack(shared + shared), None)
     sequence.computed = 400
-    assert cache.find(pack(shared + shared + other), None) == Place(1, ((0, 1),), 400, 400)
+    assert cache.find(pack(shared + shared + other), None) == SequenceChoice(1, ((0, 1),), 400, 400)
 
 
 def test_the_least_recently_used_resident_makes_room() -> None:
@@ -224,7 +224,7 @@ def test_nothing_is_kept_where_reuse_is_off() -> None:
     books = Books(2, on=False)
     sequence = books.start(SYSTEM)
     books.compute(sequence, 50)
-    assert isinstance(books.find(SYSTEM), Place)
+    assert isinstance(books.find(SYSTEM), SequenceChoice)
     assert books.start(SYSTEM).computed == 0
     assert not books.leave(sequence)
     assert books.start(SYSTEM).computed == 0
@@ -248,7 +248,7 @@ def test_a_prompt_does_not_wait_for_little() -> None:
     books = Books(4)
     books.call(SYSTEM)
     first = books.start(SYSTEM + words(1000, 100))
-    assert isinstance(books.find(SYSTEM + words(1000, LEAST - 1) + words(2000, 9)), Place)
+    assert isinstance(books.find(SYSTEM + words(1000, LEAST - 1) + words(2000, 9)), SequenceChoice)
     assert isinstance(books.find(SYSTEM + words(1000, LEAST) + words(2000, 9)), Wait)
     assert first.computed == 100
 
@@ -285,7 +285,7 @@ def test_finding_takes_less_than_a_millisecond(shared: int) -> None:
     cache, start = PrefixCache(33, 4096), words(100_000, shared)
     for n in range(32):
         ids = pack(start + words(5000 * n, 4096 - shared))
-        sequence = cache.take(Place(n), ids, None)
+        sequence = cache.take(SequenceChoice(n), ids, None)
         sequence.computed = 4096
     ids = pack(start + words(900_000, 4096 - shared))
     took = []

@@ -319,7 +319,7 @@ def test_a_worker_answers_before_its_engine_is_loaded():
         def flush(self):
             said.append("sent")
 
-    worker_main.Worker(Link(), None).take(Ping())
+    worker_main.WorkerMain(Link(), None).take(Ping())
     assert said == [Pong(ExecutorStats()), "sent"]
 
 

@@ -29,7 +29,7 @@ class EmbedTask(Task):
         self, job_id: int, emit: Emit, request: Embed, texts: list[list[int]], pooling: Pooling
     ) -> None:
         super().__init__(job_id, emit)
-        self.waiting = [Text(self, index, tokens, pooling) for index, tokens in enumerate(texts)]
+        self.waiting = [PooledText(self, index, tokens, pooling) for index, tokens in enumerate(texts)]
         self.waiting.reverse()
         self._n_tokens = sum(map(len, texts))
         self._found: list[Embedding | None] = [None] * len(texts)
@@ -48,7 +48,7 @@ class EmbedTask(Task):
             self.emit(Done(tuple(item for item in self._found if item is not None)))
 
 
-class Text:
+class PooledText:
     """One text of a call, and the pool of its token vectors."""
 
     def __init__(self, task: EmbedTask, index: int, tokens: list[int], pooling: Pooling) -> None:
@@ -65,9 +65,9 @@ class Text:
         """Tokens still to be computed."""
         return len(self.tokens) - self.computed
 
-    def again(self) -> Text:
+    def again(self) -> PooledText:
         """The same text with nothing computed."""
-        return Text(self.task, self._index, self.tokens, self._pooling)
+        return PooledText(self.task, self._index, self.tokens, self._pooling)
 
     def take(self, vectors: numpy.typing.NDArray[numpy.float32]) -> None:
         """Pool the vectors of the next tokens, shape (tokens, width); the last ones give the embedding."""
@@ -110,7 +110,7 @@ class Embedder:
         self._n_ctx = n_ctx
         self._most = 1 if alone else _SEQUENCES
         self._context: Context | None = None
-        self._open: list[Text] = []
+        self._open: list[PooledText] = []
         self._free = list(range(_SEQUENCES))
 
     def step(self, tasks: list[EmbedTask], budget: int) -> int:
@@ -174,7 +174,7 @@ class Embedder:
                 room -= len(text.tokens)
                 self._open.append(text)
 
-    def _plan(self, context: Context, budget: int) -> tuple[Batch, list[tuple[Text, int, int]]]:
+    def _plan(self, context: Context, budget: int) -> tuple[Batch, list[tuple[PooledText, int, int]]]:
         batch, parts = Batch(), []
         causal = self._engine.info.causal
         room = min(budget, context.n_batch) if causal else context.n_batch

@@ -37,7 +37,7 @@ class LaneCounters:
 
 
 @dataclass(slots=True)
-class Part:
+class StepShare:
     """What a slot has in a step.
 
     Attributes:
@@ -132,13 +132,13 @@ class Generator:
             self._fail(doubtful, EngineError(str(fault)))
         return used
 
-    def _parts(self, room: int) -> list[Part]:
+    def _parts(self, room: int) -> list[StepShare]:
         """Who has how many rows in this step, by sequence number: one, or as much of a prompt as there is room for.
 
         llama.cpp computes rows of separate KV streams together only where their numbers follow one another.
         """
         parts = [
-            Part(slot, slot.sequence.number, entering=not slot.decoding)
+            StepShare(slot, slot.sequence.number, entering=not slot.decoding)
             for slot in self._taken
             if slot.sequence is not None
         ]
@@ -150,13 +150,13 @@ class Generator:
             part.rows = rows
         return sorted((part for part in parts if part.rows), key=lambda part: part.number)
 
-    def _passes(self, parts: Sequence[Part]) -> list[list[tuple[Part, int]]]:
+    def _passes(self, parts: Sequence[StepShare]) -> list[list[tuple[StepShare, int]]]:
         """What to decode after one another, as rows of parts: the streams first, then prompts, shortest first.
 
         llama.cpp reads the weights anew for prompts of different lengths anyway, so each has its token when its own
         pass is over. A prompt gives the streams' pass a row, which keeps their numbers together.
         """
-        passes: list[list[tuple[Part, int]]] = []
+        passes: list[list[tuple[StepShare, int]]] = []
         left = {id(part): part.rows for part in parts}
         if any(not part.entering for part in parts):
             lengths = [(part.number, part.slot.computed + 1) for part in parts]
@@ -174,7 +174,7 @@ class Generator:
                 rows += n
         return [sorted(found, key=lambda one: one[0].number) for found in passes]
 
-    def _plan(self, parts: Sequence[tuple[Part, int]]) -> tuple[Batch, list[tuple[Slot, int]]]:
+    def _plan(self, parts: Sequence[tuple[StepShare, int]]) -> tuple[Batch, list[tuple[Slot, int]]]:
         """The batch of some parts, and the slots that get a token from it with their rows."""
         batch, ready = Batch(), []
         for part, n in parts:

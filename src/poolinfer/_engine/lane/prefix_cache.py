@@ -83,7 +83,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SequenceChoice:
     """Where a prompt goes.
 
     Attributes:
@@ -145,7 +145,7 @@ class PrefixCache:
         self._set_size(n_ctx)
         return moves
 
-    def find(self, ids: bytes, key: str | None) -> Place | Wait:
+    def find(self, ids: bytes, key: str | None) -> SequenceChoice | Wait:
         """Where a prompt should go, or what it should wait for. One sequence at least must be free."""
         shared = [self._shared(ids, key, sequence) for sequence in self._all]
         ready = [min(n, sequence.computed) for n, sequence in zip(shared, self._all, strict=True)]
@@ -155,7 +155,7 @@ class PrefixCache:
             return Wait(ahead, shared[ahead.number])
         return self._place(source, ready)
 
-    def take(self, place: Place, ids: bytes, key: str | None) -> KVSequence:
+    def take(self, place: SequenceChoice, ids: bytes, key: str | None) -> KVSequence:
         """Give a prompt its place, once the copies are made."""
         for source, target in place.copies:
             self._all[target] = replace(self._all[source], number=target, running=False)
@@ -196,7 +196,7 @@ class PrefixCache:
             return shared
         return min(shared, other.n_prompt) // self._piece * self._piece
 
-    def _place(self, source: KVSequence, ready: list[int]) -> Place:
+    def _place(self, source: KVSequence, ready: list[int]) -> SequenceChoice:
         free = [one for one in self._all if not one.running]
         target = min(free, key=lambda one: self._cost(one, ready[one.number]))
         copies = []
@@ -207,7 +207,7 @@ class PrefixCache:
         if ready[source.number] - ready[target.number] >= self._least:
             copies.append((source.number, target.number))
             chosen = source
-        return Place(target.number, tuple(copies), chosen.computed, ready[chosen.number])
+        return SequenceChoice(target.number, tuple(copies), chosen.computed, ready[chosen.number])
 
     def _cost(self, one: KVSequence, ready: int) -> tuple[int, int, int, int]:
         """Orders free sequences: one that the prompt continues, then neighbours of running ones, then by age.

@@ -16,7 +16,7 @@ from ..._data.specs import LaneSpec
 from ..._system.logs import SafeLog
 from ..engine_protocol import Batch, Context, Engine, EngineFault
 from .capacity import Bounds, Capacity, padded
-from .prefix_cache import Place, PrefixCache, Wait
+from .prefix_cache import PrefixCache, SequenceChoice, Wait
 from .slot import Slot
 
 _log = SafeLog()
@@ -103,7 +103,7 @@ class Sequences:
                 saved += found.kept
         return used, saved
 
-    def _start(self, slot: Slot, place: Place) -> None:
+    def _start(self, slot: Slot, place: SequenceChoice) -> None:
         slot.start(self._prefixes.take(place, slot.ids, slot.key))
         for source, target in place.copies:
             self.context.copy(source, target)

@@ -51,7 +51,7 @@ class ChatTemplate:
         add_generation_prompt: bool = True,
         stop: Callable[[], bool] | None = None,
     ) -> str:
-        """The prompt as text; a `Text`, if any of it was written by a caller.
+        """The prompt as text; an `AuthoredText`, if any of it was written by a caller.
 
         Args:
             messages: the turns, as `poolinfer._checks.normalize` makes them.

@@ -29,7 +29,7 @@ class Exit:
     signal: int | None = None
 
 
-class Process(Protocol):
+class ProcessHandle(Protocol):
     """A child process."""
 
     @property
@@ -50,7 +50,7 @@ class Process(Protocol):
 class Child:
     """A started process, and the host's ends of its socket, of what it prints, and of its lifeline."""
 
-    process: Process
+    process: ProcessHandle
     channel: Channel
     output: Output
     lifeline: FileIO
@@ -63,7 +63,7 @@ class Child:
 
 
 class ExecProcess:
-    """A child process started by `subprocess` (`Process`)."""
+    """A child process started by `subprocess` (`ProcessHandle`)."""
 
     def __init__(self, popen: subprocess.Popen[bytes]) -> None:
         self._popen = popen

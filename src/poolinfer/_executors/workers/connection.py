@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from ..._wire.codec import WireError
 from .child_process import Child
-from .poller import Loop
+from .poller import Poller
 
 
-class Line:
+class Connection:
     """Carries messages to and from a child until it ends. `post` may be called from any thread.
 
     Args:
@@ -22,7 +22,7 @@ class Line:
     """
 
     def __init__(
-        self, child: Child, loop: Loop, hear: Callable[[bytes], None], end: Callable[[str], None]
+        self, child: Child, loop: Poller, hear: Callable[[bytes], None], end: Callable[[str], None]
     ) -> None:
         self._child = child
         self._loop = loop

@@ -13,7 +13,7 @@ from ..._system.forks import close_in_children
 from .child_process import Child
 
 
-class Loop:
+class Poller:
     """Waits for everything at once. `call` may be used from any thread, the rest from the loop's own."""
 
     def __init__(self) -> None:

@@ -17,14 +17,14 @@ from typing import Protocol
 from ..._system.environment import interpreter, scrub
 from ..._system.forks import close_in_children
 from .channel import Channel, Output
-from .child_process import Child, ExecProcess, Process
-from .poller import Loop
+from .child_process import Child, ExecProcess, ProcessHandle
+from .poller import Poller
 
 
 class Spawner(Protocol):
     """Starts workers for a supervisor, on whose thread all of this is called."""
 
-    def spawn(self, loop: Loop) -> Child:
+    def spawn(self, loop: Poller) -> Child:
         """Start a worker; `loop` is the supervisor's.
 
         Raises:
@@ -40,7 +40,7 @@ class Spawner(Protocol):
 class ExecSpawner:
     """Starts each worker as a new interpreter (`Spawner`)."""
 
-    def spawn(self, loop: Loop) -> Child:  # noqa: ARG002 - it needs no news
+    def spawn(self, loop: Poller) -> Child:  # noqa: ARG002 - it needs no news
         """See `Spawner.spawn`."""
         return launch("poolinfer._worker.worker_main")
 
@@ -48,7 +48,7 @@ class ExecSpawner:
         """See `Spawner.close`; nothing was kept."""
 
 
-class Ends:
+class ChildEnds:
     """Both ends of the socket and the two pipes of a child to come.
 
     Attributes:
@@ -68,7 +68,7 @@ class Ends:
         self._channel, self._output = Channel(ours), Output(reading)
         close_in_children(ours, self.socket)
 
-    def child(self, process: Process) -> Child:
+    def child(self, process: ProcessHandle) -> Child:
         """The child, once there is a process; our ends are its own from now on."""
         return Child(process, self._channel, self._output, self._held)
 
@@ -100,7 +100,7 @@ def launch(module: str, **environment: str) -> Child:
     Raises:
         OSError: there is no interpreter, or no room for another process or descriptor.
     """
-    ends = Ends()
+    ends = ChildEnds()
     try:
         process = ExecProcess(_exec(module, ends, environment))
     except BaseException:
@@ -111,7 +111,7 @@ def launch(module: str, **environment: str) -> Child:
     return ends.child(process)
 
 
-def _exec(module: str, ends: Ends, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _exec(module: str, ends: ChildEnds, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     theirs = ends.socket.fileno(), ends.lifeline.fileno()
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
         [interpreter(), "-m", module, *map(str, theirs)],

@@ -20,9 +20,9 @@ from ..._system.threads import OwnThread
 from ..._wire.codec import WireError
 from ..._wire.frames import BootFailed, Logged, Ping, Pong, Stop, Up, frame, read_from_worker
 from .child_process import Exit
-from .connection import Line
+from .connection import Connection
 from .owner import Owner
-from .poller import Loop
+from .poller import Poller
 from .restarts import Restarts
 from .spawner import Spawner
 from .worker import Patience, PatientClock, Worker
@@ -50,7 +50,7 @@ class Supervisor:
         self._changed = threading.Condition()
         self._state: _State = "new"
         self._failure: PoolinferError | None = None
-        self._loop = Loop()
+        self._loop = Poller()
         self._workers: dict[int, Worker] = {}
         self._spawned, self._next_tick = 0, 0.0
         self._spawn_at: list[float] = []
@@ -234,7 +234,7 @@ class Supervisor:
             return
         self._spawned += 1
         worker = self._workers[self._spawned] = Worker(self._spawned, child, self.now)
-        worker.line = Line(
+        worker.line = Connection(
             child, self._loop, lambda data: self._hear(worker, data), lambda why: self._on_end(worker, why)
         )
         self.post(worker, boot)

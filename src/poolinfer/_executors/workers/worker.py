@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias
 
 from ..._data.errors import ModelError, PoolinferError, WorkerLost
 from ..._data.events import Failed
-from .child_process import Child, Exit, Process
-from .connection import Line
+from .child_process import Child, Exit, ProcessHandle
+from .connection import Connection
 from .restarts import RestartPolicy
 
 _NEVER = float("inf")
@@ -162,7 +162,7 @@ class Worker:
     def __init__(self, number: int, child: Child, now: float) -> None:
         self.number = number
         self.child = child
-        self.line: Line
+        self.line: Connection
         self.state: WorkerState = "booting"
         self.heard = self.answered = now
         self.why = ""
@@ -171,7 +171,7 @@ class Worker:
         self.term_at = self.kill_at = self.give_up_at = _NEVER
 
     @property
-    def process(self) -> Process:
+    def process(self) -> ProcessHandle:
         """Its process."""
         return self.child.process
 

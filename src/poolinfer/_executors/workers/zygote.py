@@ -36,10 +36,10 @@ from ..._wire.frames import (
     read_from_zygote,
 )
 from .child_process import Child, Exit
-from .connection import Line
-from .poller import Loop
+from .connection import Connection
+from .poller import Poller
 from .restarts import RestartPolicy, Restarts
-from .spawner import Ends, launch
+from .spawner import ChildEnds, launch
 from .worker import PatientClock
 
 _log = SafeLog()
@@ -53,7 +53,7 @@ _SINGLE_THREADED = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBL
 
 
 class ForkedProcess:
-    """A worker that is forked, or is to be (`poolinfer._executors.workers.child_process.Process`).
+    """A worker that is forked, or is to be (`poolinfer._executors.workers.child_process.ProcessHandle`).
 
     Attributes:
         number: what the zygote calls it.
@@ -63,7 +63,7 @@ class ForkedProcess:
         asked_at: when its zygote was asked for that, while there is no answer.
     """
 
-    def __init__(self, number: int, ends: Ends, zygote: Zygote) -> None:
+    def __init__(self, number: int, ends: ChildEnds, zygote: Zygote) -> None:
         self.number = number
         self.ends = ends
         self.pid = 0
@@ -90,7 +90,7 @@ class Zygote:
         up: whether it has loaded the weights.
     """
 
-    def __init__(self, boot: Boot, loop: Loop, on_lost: Callable[[Zygote], None]) -> None:
+    def __init__(self, boot: Boot, loop: Poller, on_lost: Callable[[Zygote], None]) -> None:
         self.up = False
         self._on_lost = on_lost
         self._clock = PatientClock()
@@ -99,7 +99,7 @@ class Zygote:
         self._waiting: dict[int, ForkedProcess] = {}
         self._workers: dict[int, ForkedProcess] = {}
         self._child = launch("poolinfer._worker.zygote_main", **_SINGLE_THREADED)
-        self._line = Line(self._child, loop, self._hear, self._on_end)
+        self._line = Connection(self._child, loop, self._hear, self._on_end)
         self._line.post(frame(replace(boot, levels=wanted())))
 
     @property
@@ -118,7 +118,7 @@ class Zygote:
         Raises:
             OSError: there is no room for its descriptors, or the zygote is gone.
         """
-        ends = Ends()
+        ends = ChildEnds()
         worker = self._waiting[number] = ForkedProcess(number, ends, self)
         try:
             if self.up:
@@ -255,7 +255,7 @@ class ZygoteSpawner:
         """The zygote's process id, while there is one."""
         return None if self._zygote is None else self._zygote.pid
 
-    def spawn(self, loop: Loop) -> Child:
+    def spawn(self, loop: Poller) -> Child:
         """See `Spawner.spawn`."""
         self._lost = [zygote for zygote in self._lost if not zygote.reaped]
         if self._zygote is None:
@@ -263,10 +263,10 @@ class ZygoteSpawner:
         self._numbers += 1
         return self._zygote.fork(self._numbers)
 
-    def _start(self, loop: Loop) -> Zygote:
+    def _start(self, loop: Poller) -> Zygote:
         return Zygote(self._boot, loop, lambda zygote: self._on_lost(zygote, loop))
 
-    def _on_lost(self, zygote: Zygote, loop: Loop) -> None:
+    def _on_lost(self, zygote: Zygote, loop: Poller) -> None:
         self._lost.append(zygote)
         if self._zygote is not zygote:
             return

@@ -1,8 +1,8 @@
 """Text that knows, for each of its characters, who wrote it.
 
-A chat template glues its own text (``<|im_start|>``) and texts from anywhere into one. Every text that comes from
-a caller is a `Text`, and the sandbox makes a `Text` of whatever is made of one. A plain ``str`` is the template's
-own. So after rendering it is known of each character where it is from, whatever the template did to it.
+A chat template joins its own text (``<|im_start|>``) with texts from anywhere. Every text that comes from a caller
+is an `AuthoredText`, and the sandbox makes an `AuthoredText` of whatever is made of one. A plain ``str`` is the
+template's own. So after rendering it is known who wrote each character, whatever the template did to it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 OWN, TRUSTED, FOREIGN = 0, 1, 2
 
 
-class Text(str):
+class AuthoredText(str):
     """A text with its characters' origins; equal to, and hashed as, the plain text.
 
     Its own operators give plain text. Only the functions of this module and of `strings` keep origins.
@@ -27,7 +27,7 @@ class Text(str):
     __slots__ = ("origin",)
     origin: bytes
 
-    def __new__(cls, text: str, origin: bytes) -> Text:
+    def __new__(cls, text: str, origin: bytes) -> AuthoredText:
         """A text with a byte of `origin` for each of its characters."""
         self = super().__new__(cls, text)
         self.origin = origin
@@ -36,10 +36,10 @@ class Text(str):
     def __iter__(self) -> Iterator[str]:
         """Its characters, each with its origin (loops and unpacking do this without asking the sandbox)."""
         for place, char in enumerate(str.__str__(self)):
-            yield Text(char, self.origin[place : place + 1])
+            yield AuthoredText(char, self.origin[place : place + 1])
 
 
-class Safe(Text):
+class Safe(AuthoredText):
     """A text that ``|safe`` was said of: what ``+`` joins to it is escaped for HTML.
 
     Jinja does so even in prompts, where nothing else is escaped, and models are used with such prompts.
@@ -49,24 +49,24 @@ class Safe(Text):
 
 
 _RUN = re.compile(rb"(.)\1*", re.S)
-_MARKED = frozenset({Text, Safe})
+_MARKED = frozenset({AuthoredText, Safe})
 
 
 def written(text: str, by: int) -> str:
     """A text written by one."""
-    return text if by == OWN else Text(text, bytes((by,)) * len(text))
+    return text if by == OWN else AuthoredText(text, bytes((by,)) * len(text))
 
 
 def origin(text: str) -> bytes:
     """A byte for each character of a text."""
-    return text.origin if isinstance(text, Text) else bytes(len(text))
+    return text.origin if isinstance(text, AuthoredText) else bytes(len(text))
 
 
 def author(*texts: str) -> int:
     """The least trusted one who wrote any of the texts."""
     found = OWN
     for text in texts:
-        if isinstance(text, Text):
+        if isinstance(text, AuthoredText):
             found = max(
                 found, FOREIGN if FOREIGN in text.origin else TRUSTED if TRUSTED in text.origin else OWN
             )
@@ -76,15 +76,19 @@ def author(*texts: str) -> int:
 def join(texts: Sequence[str], separator: str = "") -> str:
     """The texts one after the other, with a separator between them."""
     joined = separator.join(texts)
-    if isinstance(separator, Text) or not _MARKED.isdisjoint(map(type, texts)):
-        return Text(joined, origin(separator).join(map(origin, texts)))
+    if isinstance(separator, AuthoredText) or not _MARKED.isdisjoint(map(type, texts)):
+        return AuthoredText(joined, origin(separator).join(map(origin, texts)))
     return joined
 
 
 def cut(text: str, start: int | None, stop: int | None, step: int | None = None) -> str:
     """A slice of a text."""
     place = slice(start, stop, step)
-    return Text(str.__getitem__(text, place), text.origin[place]) if isinstance(text, Text) else text[place]
+    return (
+        AuthoredText(str.__getitem__(text, place), text.origin[place])
+        if isinstance(text, AuthoredText)
+        else text[place]
+    )
 
 
 def derived(result: str, *sources: str) -> str:
@@ -92,7 +96,7 @@ def derived(result: str, *sources: str) -> str:
     return written(result, author(*sources))
 
 
-def runs(text: Text) -> Iterator[tuple[str, int]]:
+def runs(text: AuthoredText) -> Iterator[tuple[str, int]]:
     """The longest pieces of a text that one author wrote, in order, each with the author."""
     plain = str.__str__(text)
     for run in _RUN.finditer(text.origin):
@@ -101,6 +105,6 @@ def runs(text: Text) -> Iterator[tuple[str, int]]:
 
 def each_char(text: str, change: Callable[[str], str]) -> str:
     """A text changed by a function that looks at each character alone."""
-    if not isinstance(text, Text):
+    if not isinstance(text, AuthoredText):
         return change(text)
     return join([written(change(piece), by) for piece, by in runs(text)])

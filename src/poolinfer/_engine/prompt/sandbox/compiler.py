@@ -62,14 +62,14 @@ _KNOWN = frozenset(
 _COSTS = {nodes.List: 64, nodes.Tuple: 64, nodes.Dict: 128, nodes.Pair: 64, nodes.Output: 8, nodes.Call: 32}
 
 
-def _binary(name: str) -> Callable[[Generator, nodes.BinExpr, Frame], None]:
-    def visit(self: Generator, node: nodes.BinExpr, frame: Frame) -> None:
+def _binary(name: str) -> Callable[[TemplateCodeGenerator, nodes.BinExpr, Frame], None]:
+    def visit(self: TemplateCodeGenerator, node: nodes.BinExpr, frame: Frame) -> None:
         self.operation(name, frame, node.left, node.right)
 
     return visit
 
 
-class Generator(CodeGenerator):
+class TemplateCodeGenerator(CodeGenerator):
     """Generates the Python code of a template, in which only `Runtime` touches values."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -218,7 +218,7 @@ def _cost(body: Iterable[nodes.Node]) -> int:
     return sum(_COSTS.get(type(node), 1) for node in inner)
 
 
-class Generation(Extension):
+class GenerationTag(Extension):
     """``{% generation %}``: what the model says, marked for training. It is rendered like any other part."""
 
     tags = {"generation"}  # noqa: RUF012
@@ -240,7 +240,7 @@ def names(tree: nodes.Template) -> frozenset[str]:
 class Sandbox(ImmutableSandboxedEnvironment):
     """Jinja with the syntax and the globals that Hugging Face's libraries give chat templates."""
 
-    code_generator_class = Generator
+    code_generator_class = TemplateCodeGenerator
     context_class = Runtime
 
     def __init__(self) -> None:
@@ -249,7 +249,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
             # Constants are not computed ahead of time, where nothing is bounded.
             optimized=False,
-            extensions=["jinja2.ext.loopcontrols", Generation],
+            extensions=["jinja2.ext.loopcontrols", GenerationTag],
         )
         self.filters = dict(FILTERS)
         self.tests = dict(TESTS)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
-from .authored_text import FOREIGN, TRUSTED, Text, runs
+from .authored_text import FOREIGN, TRUSTED, AuthoredText, runs
 from .strings import Pay
 
 #: Deepest nesting of what is written.
@@ -67,7 +67,7 @@ class _Writer:
 
     def text(self) -> str:
         text, by = "".join(self._texts), b"".join(self._origins)
-        return Text(text, by) if TRUSTED in by or FOREIGN in by else text
+        return AuthoredText(text, by) if TRUSTED in by or FOREIGN in by else text
 
     def write(self, text: str) -> None:
         """Add a text of the template's own, or of poolinfer's."""
@@ -79,7 +79,7 @@ class _Writer:
         """Add a text encoded between quotes; the quotes are ours."""
         self._pay(24 + 2 * len(text))
         encoded = encode(text)
-        if not isinstance(text, Text):
+        if not isinstance(text, AuthoredText):
             self._texts.append(encoded)
             self._origins.append(bytes(len(encoded)))
             return

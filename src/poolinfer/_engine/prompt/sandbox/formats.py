@@ -8,7 +8,7 @@ from string import Formatter
 from typing import Any
 
 from . import dump
-from .authored_text import Text, cut, derived, join
+from .authored_text import AuthoredText, cut, derived, join
 from .strings import PIECE, Pay, narrow
 
 _PERCENT = re.compile(
@@ -138,7 +138,7 @@ def _field(pay: Pay, form: str, value: Any, spec: str, conversion: str | None) -
 
 
 def _number(pay: Pay, form: Callable[[], str], value: Any, source: str) -> str:
-    if not isinstance(value, bool | int | float | Text | str):
+    if not isinstance(value, bool | int | float | AuthoredText | str):
         raise TypeError(f"a number is needed, not {type(value).__name__}")
     result = form()
     pay(len(result))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .authored_text import Text, cut, derived, each_char, join
+from .authored_text import AuthoredText, cut, derived, each_char, join
 
 #: Pays for so many units before they are made.
 Pay = Callable[[int], None]
@@ -93,7 +93,7 @@ def splitlines(pay: Pay, text: str, keepends: bool = False) -> list[str]:
     pay(len(text))
     pay(PIECE * sum(1 for _ in _LINE_END.finditer(text)))
     whole = str.splitlines(text, True)
-    if not isinstance(text, Text):
+    if not isinstance(text, AuthoredText):
         return whole if keepends else str.splitlines(text)
     shown = whole if keepends else str.splitlines(text)
     found, start = [], 0
@@ -116,8 +116,8 @@ def cased(pay: Pay, text: str, change: Callable[[str], str]) -> str:
     pay(3 * len(text))
     result = change(str.__str__(text))
     # No character's other case is empty: as many characters are one for one.
-    if isinstance(text, Text) and len(result) == len(text):
-        return Text(result, text.origin)
+    if isinstance(text, AuthoredText) and len(result) == len(text):
+        return AuthoredText(result, text.origin)
     return derived(result, text)
 
 
@@ -141,7 +141,11 @@ def escaped(pay: Pay, text: str) -> str:
 
 def repeat(text: str, times: int) -> str:
     """The text so many times (paid for already)."""
-    return Text(str.__mul__(text, times), text.origin * times) if isinstance(text, Text) else text * times
+    return (
+        AuthoredText(str.__mul__(text, times), text.origin * times)
+        if isinstance(text, AuthoredText)
+        else text * times
+    )
 
 
 def narrow(width: int) -> int:
@@ -181,7 +185,7 @@ def _pay_split(pay: Pay, text: str, sep: str | None, maxsplit: int) -> None:
 
 def _pieces(text: str, pieces: list[str], gap: int) -> list[str]:
     """The pieces of a text with their origins; they follow one another with gaps of one length."""
-    if not isinstance(text, Text):
+    if not isinstance(text, AuthoredText):
         return pieces
     found, start = [], 0
     for piece in pieces:
@@ -192,7 +196,7 @@ def _pieces(text: str, pieces: list[str], gap: int) -> list[str]:
 
 def _words(text: str, pieces: list[str]) -> list[str]:
     """The pieces of a text with their origins; only whitespace is between them."""
-    if not isinstance(text, Text):
+    if not isinstance(text, AuthoredText):
         return pieces
     found, start = [], 0
     for piece in pieces:
