@@ -666,11 +666,11 @@ def test_f16_a_model_whose_implicit_pool_another_thread_was_making(run_script):
         """
         import os, signal, threading, warnings
         import poolinfer
-        from poolinfer import _pool
+        from poolinfer import Pool
 
         warnings.simplefilter("ignore", DeprecationWarning)
         model = poolinfer.Model.load(poolinfer.demo_model())
-        making, go, make = threading.Event(), threading.Event(), _pool.Pool.__init__
+        making, go, make = threading.Event(), threading.Event(), Pool.__init__
 
         def slow(self, *args, **options):
             if threading.current_thread() is maker:
@@ -678,7 +678,7 @@ def test_f16_a_model_whose_implicit_pool_another_thread_was_making(run_script):
                 go.wait()
             make(self, *args, **options)
 
-        _pool.Pool.__init__ = slow
+        Pool.__init__ = slow
         maker = threading.Thread(target=model.stats)
         maker.start()
         making.wait()
