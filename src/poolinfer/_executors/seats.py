@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .._data.events import Event, Job, Started
+from .._data.events import Emit, Event, Job, Started
 from .._data.results import Chunk
+from .._data.stats import ExecutorStats
 from .._system.logs import SafeLog
-from .executor_protocol import Emit, ExecutorStats
 from .routing import Trail, choose
 from .workers.worker import Worker
 

@@ -16,15 +16,15 @@ from functools import partial
 from typing import TypeAlias
 
 from .._data.errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
-from .._data.events import Done, Event, Failed, Job
+from .._data.events import Done, Emit, Event, Failed, Job
 from .._data.specs import LaneSpec
+from .._data.stats import ExecutorStats
 from .._engine.engine_protocol import Engine
 from .._engine.lane.lane import Lane
 from .._engine.lane.preparation import prepare
 from .._engine.lane.slot import Task
 from .._engine.prompt.prompter import Prompter
 from .._system.threads import OwnThread
-from .executor_protocol import Emit, ExecutorStats
 from .preparers import Preparers, is_large
 from .routing import Trail, choose, path
 

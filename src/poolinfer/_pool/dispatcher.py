@@ -32,7 +32,8 @@ from .._data.errors import (
 from .._data.events import Event, Job, Started
 from .._data.requests import Chat, Embed, Raw
 from .._data.results import Chunk, Response
-from .._executors.executor_protocol import Executor, ExecutorStats
+from .._data.stats import ExecutorStats
+from .._executors.executor_protocol import Executor
 from .._system.logs import SafeLog
 from .admission import Admission
 from .deadlines import Deadlines

@@ -16,7 +16,7 @@ from fake_worker import QUICK, FakeWorker
 from poolinfer import ModelError, PoolClosed
 from poolinfer._data.events import Failed, Started
 from poolinfer._data.requests import Chat
-from poolinfer._executors.executor_protocol import ExecutorStats
+from poolinfer._data.stats import ExecutorStats
 from poolinfer._executors.quarantine import Quarantine
 from poolinfer._executors.workers import worker as worker_module
 from poolinfer._executors.workers.child_process import Child, Exit
