@@ -12,7 +12,7 @@ import pytest
 import poolinfer
 import poolinfer.testing
 from poolinfer._data import errors, requests, results
-from poolinfer._pool import stats
+from poolinfer._pool import counters as stats
 
 
 @pytest.mark.parametrize("module", [poolinfer, poolinfer.testing], ids=lambda module: module.__name__)

@@ -17,8 +17,8 @@ from .._data.errors import InvalidRequest
 from .._data.requests import Chat, ChatInput, ChatOptions, Embed, EmbedOptions, Raw, RawOptions
 from .._data.results import Embedding, Response
 from .call import Call
+from .counters import PoolStats
 from .mapping import Mapped, as_request, give, mapped
-from .stats import PoolStats
 from .text_batches import TextBatches, split
 
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]

@@ -36,10 +36,10 @@ from .._data.stats import ExecutorStats
 from .._executors.executor_protocol import Executor
 from .._system.logs import SafeLog
 from .admission import Admission
+from .counters import Counters, PoolStats
 from .deadlines import Deadlines
 from .pool_log import log_ended
 from .request_checker import Checker
-from .stats import Counters, PoolStats
 from .ticket import Outcome, Ticket
 from .wakers import Wake
 

@@ -31,9 +31,9 @@ from .._system.forks import check_process, was_forked
 from .._system.logs import SafeLog
 from .._system.threads import OwnThread
 from .callbacks import Callbacks
+from .counters import PoolStats
 from .dispatcher import Dispatcher
 from .pool_log import log_closed, log_started
-from .stats import PoolStats
 from .ticket import Ticket
 
 _log = SafeLog()

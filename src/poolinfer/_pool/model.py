@@ -19,7 +19,7 @@ from .._data.specs import ModelSpec
 from .._gguf.model_file import ModelFile, read_model_file
 from .call import Call
 from .call_methods import Calls
-from .stats import PoolStats
+from .counters import PoolStats
 
 if TYPE_CHECKING:
     from .pool import Pool

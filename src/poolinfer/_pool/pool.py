@@ -25,13 +25,13 @@ from .._data.requests import Chat, Embed, Raw
 from .._executors.executor_protocol import Executor
 from .call import Call
 from .call_methods import Calls
+from .counters import PoolStats
 from .lane_sizing import lane_spec
 from .lifecycle import PoolLifecycle
 from .model import Model
 from .placement import ExecutorName, Placement, Share, check_executor, check_lane, refuse_options
 from .pool_log import describe
 from .request_checker import finish_check
-from .stats import PoolStats
 from .wakers import runs_event_loop, warn_in_event_loop
 
 _SLOTS = 16

@@ -11,8 +11,8 @@ from .._data.errors import PoolinferError
 from .._data.results import Embedding, Response
 from .._data.specs import LaneSpec
 from .._system.logs import POOLS, printable, say
+from .counters import PoolStats
 from .placement import Placement
-from .stats import PoolStats
 from .ticket import Outcome, Ticket
 
 _STARTED = "the pool has started in %.2f s: %s"
