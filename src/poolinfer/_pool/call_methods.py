@@ -16,8 +16,8 @@ from .._checks.normalize import normalize_at_once
 from .._data.errors import InvalidRequest
 from .._data.requests import Chat, ChatInput, ChatOptions, Embed, EmbedOptions, Raw, RawOptions
 from .._data.results import Embedding, Response
+from .._data.stats import PoolStats
 from .call import Call
-from .counters import PoolStats
 from .mapping import Mapped, as_request, give, mapped
 from .text_batches import TextBatches, split
 

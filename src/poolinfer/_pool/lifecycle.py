@@ -26,12 +26,12 @@ from .._data.errors import (
     fresh,
 )
 from .._data.requests import Chat, Embed, Raw
+from .._data.stats import PoolStats
 from .._executors.executor_protocol import Executor
 from .._system.forks import check_process, was_forked
 from .._system.logs import SafeLog
 from .._system.threads import OwnThread
 from .callbacks import Callbacks
-from .counters import PoolStats
 from .dispatcher import Dispatcher
 from .pool_log import log_closed, log_started
 from .ticket import Ticket

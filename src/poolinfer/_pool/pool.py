@@ -22,10 +22,10 @@ from .._checks.normalize import normalize_at_once
 from .._data.errors import InvalidRequest, PoolinferError
 from .._data.option_names import options_of
 from .._data.requests import Chat, Embed, Raw
+from .._data.stats import PoolStats
 from .._executors.executor_protocol import Executor
 from .call import Call
 from .call_methods import Calls
-from .counters import PoolStats
 from .lane_sizing import lane_spec
 from .lifecycle import PoolLifecycle
 from .model import Model

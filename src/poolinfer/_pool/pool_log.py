@@ -10,8 +10,8 @@ import logging
 from .._data.errors import PoolinferError
 from .._data.results import Embedding, Response
 from .._data.specs import LaneSpec
+from .._data.stats import PoolStats
 from .._system.logs import POOLS, printable, say
-from .counters import PoolStats
 from .placement import Placement
 from .ticket import Outcome, Ticket
 
