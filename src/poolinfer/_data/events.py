@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -72,3 +72,5 @@ class Failed:
 
 #: What an executor says of a job: ``Started? Chunk* (Done | Failed)``.
 Event: TypeAlias = Started | Chunk | Done | Failed
+#: Takes one event of one job. It is called on the executor's threads and must not block.
+Emit: TypeAlias = Callable[[Event], None]

@@ -22,6 +22,7 @@ from .._checks.normalize import normalize_at_once
 from .._data.errors import InvalidRequest, PoolinferError
 from .._data.option_names import options_of
 from .._data.requests import Chat, Embed, Raw
+from .._data.stats import PoolStats
 from .._executors.executor_protocol import Executor
 from .call import Call
 from .call_methods import Calls
@@ -31,7 +32,6 @@ from .model import Model
 from .placement import ExecutorName, Placement, Share, check_executor, check_lane, refuse_options
 from .pool_log import describe
 from .request_checker import finish_check
-from .stats import PoolStats
 from .wakers import runs_event_loop, warn_in_event_loop
 
 _SLOTS = 16

@@ -12,11 +12,11 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from .._data.errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
-from .._data.events import Done, Event, Failed, Job, Started
+from .._data.events import Done, Emit, Event, Failed, Job, Started
 from .._data.prompt_builder import Prompt
 from .._data.requests import Chat, Embed, Raw
 from .._data.results import Chunk, Embedding, FinishReason, Response, Usage
-from .._executors.executor_protocol import Emit, ExecutorStats
+from .._data.stats import ExecutorStats
 from .._system.threads import OwnThread
 
 #: What answers a request: a text, or for one text to embed a vector.

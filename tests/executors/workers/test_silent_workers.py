@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from fake_worker import FakeWorker
 
-from poolinfer._executors.executor_protocol import ExecutorStats
+from poolinfer._data.stats import ExecutorStats
 from poolinfer._executors.workers import worker as worker_module
 from poolinfer._executors.workers.child_process import Exit
 from poolinfer._executors.workers.restarts import RestartPolicy

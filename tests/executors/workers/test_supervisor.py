@@ -10,7 +10,7 @@ from corrupt_frames import CORRUPT
 
 from poolinfer import ModelError, PoolClosed
 from poolinfer._data.events import Failed, Started
-from poolinfer._executors.executor_protocol import ExecutorStats
+from poolinfer._data.stats import ExecutorStats
 from poolinfer._executors.workers.child_process import Exit
 from poolinfer._executors.workers.restarts import RestartPolicy
 from poolinfer._executors.workers.worker import Death, Patience
