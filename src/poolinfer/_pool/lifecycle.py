@@ -26,7 +26,7 @@ from .._data.errors import (
     PoolinferError,
     fresh,
 )
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Request
 from .._executors.executor_protocol import Executor
 from .._system.logs import SafeLog
 from .._system.threads import OwnThread
@@ -139,7 +139,7 @@ class PoolLifecycle:
         stats = self.stats()
         return f"{stats.state}, {stats.busy}/{stats.slots} slots busy, {stats.waiting} waiting"
 
-    def ticket(self, request: Chat | Raw | Embed) -> Ticket:
+    def ticket(self, request: Request) -> Ticket:
         """A ticket for a checked request, not yet accepted."""
         return self._dispatcher.ticket(request)
 

@@ -21,7 +21,7 @@ from .._checks.limits import check_option
 from .._checks.normalize import normalize_at_once
 from .._data.errors import InvalidRequest, PoolinferError
 from .._data.option_names import options_of
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Request
 from .._executors.executor_protocol import Executor
 from .call import Call
 from .call_methods import Calls
@@ -191,7 +191,7 @@ class Pool(Calls):
             warn_in_event_loop("`async with`")
         self._lifecycle.start()
 
-    def _submit(self, request: Chat | Raw | Embed) -> Call[Any]:
+    def _submit(self, request: Request) -> Call[Any]:
         """See `Calls.submit`."""
         checked, whole = normalize_at_once(request)
         check = partial(finish_check, checked, whole, self._model)
