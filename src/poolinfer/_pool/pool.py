@@ -22,13 +22,20 @@ from .._checks.normalize import normalize_at_once
 from .._data.errors import InvalidRequest, PoolinferError
 from .._data.option_names import options_of
 from .._data.requests import Request
+from .._executors.descriptions import (
+    ExecutorName,
+    Placement,
+    Share,
+    check_executor,
+    check_lane,
+    refuse_options,
+)
 from .._executors.executor_protocol import Executor
 from .call import Call
 from .call_methods import Calls
 from .lane_sizing import lane_spec
 from .lifecycle import PoolLifecycle
 from .model import Model
-from .placement import ExecutorName, Placement, Share, check_executor, check_lane, refuse_options
 from .pool_log import describe
 from .request_checker import finish_check
 from .stats import PoolStats
