@@ -199,7 +199,7 @@ class ProcessExecutor:
             self._supervisor.post(seat.worker, frame(Cancel(assignment.job.id)))
 
     def boot_message(self) -> Boot:
-        """See `poolinfer._executors.workers.owner.Owner`, as for the five that follow."""
+        """See `poolinfer._executors.workers.link.Owner`, as for the five that follow."""
         return replace(self._boot, levels=wanted())
 
     def on_up(self, worker: Worker) -> None:

@@ -21,7 +21,7 @@ from ..._wire.codec import WireError
 from ..._wire.frames import BootFailed, Logged, Ping, Pong, Stop, Up, frame, read_from_worker
 from .child_process import Exit
 from .connection import Connection
-from .owner import Owner
+from .link import Owner
 from .poller import Poller
 from .restarts import Restarts
 from .spawner import Spawner
