@@ -25,9 +25,11 @@ from .quarantine import Quarantine
 from .routing import path
 from .seats import Assignment, Seat, Seats
 from .sizing import Sizing
+from .workers.death import Death
+from .workers.patience import Patience
 from .workers.spawner import ExecSpawner, Spawner
 from .workers.supervisor import Supervisor
-from .workers.worker import Death, Patience, Worker
+from .workers.worker import Worker
 from .workers.zygote import ZygoteSpawner
 
 _ENGINE = "poolinfer._engine.llama.library:load"

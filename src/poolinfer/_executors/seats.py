@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from .._data.events import Event, Job, Started
 from .._data.results import Chunk
@@ -198,10 +195,3 @@ def _total(parts: Sequence[ExecutorStats]) -> ExecutorStats:
         preempted=sum(part.preempted for part in parts),
         step_seconds=sum(part.step_seconds for part in parts),
     )
-
-
-def rss(pid: int) -> int:
-    """Resident bytes of a process; 0 where the system does not say."""
-    with suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0

@@ -18,11 +18,12 @@ from poolinfer._data.events import Failed, Started
 from poolinfer._data.requests import Chat
 from poolinfer._executors.executor_protocol import ExecutorStats
 from poolinfer._executors.quarantine import Quarantine
-from poolinfer._executors.workers import worker as worker_module
-from poolinfer._executors.workers.child_process import Child, Exit
-from poolinfer._executors.workers.restarts import RestartPolicy, Restarts
+from poolinfer._executors.workers import patience as patience_module
+from poolinfer._executors.workers.child_process import Child
+from poolinfer._executors.workers.death import Death, Exit
+from poolinfer._executors.workers.patience import Patience, PatientClock
+from poolinfer._executors.workers.restarts import RestartLimit, Restarts
 from poolinfer._executors.workers.supervisor import Supervisor
-from poolinfer._executors.workers.worker import Death, Patience, PatientClock
 from poolinfer._system.environment import scrub
 from poolinfer._wire.frames import BootFailed, Burst, Ping, Pong, Stop, Up
 from poolinfer._worker import worker_main
@@ -239,7 +240,7 @@ def test_calls_end_even_when_the_supervisor_s_thread_does(stage):
 
 
 def test_F02_a_worker_without_progress_is_killed(stages):
-    stage = stages(patience=Patience(stuck=0.3, stop=0.2, term=0.1, tick=0.05, restarts=RestartPolicy(0)))
+    stage = stages(patience=Patience(stuck=0.3, stop=0.2, term=0.1, tick=0.05, restarts=RestartLimit(0)))
     stage.supervisor.start()
     stuck = stage.workers[0]
     stuck.mortal = False
@@ -324,7 +325,7 @@ def test_a_worker_answers_before_its_engine_is_loaded():
 
 
 def test_F52_workers_outlive_a_pause_of_the_whole_host(stages, monkeypatch):
-    monkeypatch.setattr(worker_module, "_LONGEST_STEP", 0.1)
+    monkeypatch.setattr(patience_module, "_LONGEST_STEP", 0.1)
     stage = stages(2, Patience(silent=0.8, tick=0.05))
     stage.supervisor.start()
     with answering(*stage.workers):
@@ -351,7 +352,7 @@ def test_a_process_that_cannot_be_killed_is_left_behind(stages):
 
 
 def test_F05_retiring_is_no_crash(stages):
-    stage = stages(patience=Patience(stop=0.5, tick=0.05, restarts=RestartPolicy(most=0)))
+    stage = stages(patience=Patience(stop=0.5, tick=0.05, restarts=RestartLimit(most=0)))
 
     def boot(worker):
         worker.say(Up())
@@ -396,14 +397,14 @@ def test_close_without_a_start(stage):
 
 
 def test_restarts_wait_longer_and_longer_until_it_is_too_much():
-    restarts = Restarts(RestartPolicy(most=3, period=30, first=1, longest=3), jitter=lambda: 0.5)
+    restarts = Restarts(RestartLimit(most=3, period=30, first=1, longest=3), jitter=lambda: 0.5)
     assert [restarts.died(n, busy=False) for n in range(3)] == [0, 1, 2]
     assert restarts.died(3, busy=False) is None
     assert restarts.died(60, busy=False) == 0
 
 
 def test_F09_a_death_at_work_is_made_good_and_never_too_many():
-    policy = RestartPolicy(most=1, period=30, first=0.1, longest_busy=1)
+    policy = RestartLimit(most=1, period=30, first=0.1, longest_busy=1)
     restarts = Restarts(policy, jitter=lambda: 0.5)
     assert [restarts.died(n / 10, busy=True) for n in range(7)] == [0, 0.1, 0.2, 0.4, 0.8, 1, 1]
     assert restarts.died(1, busy=False) == 1
@@ -411,7 +412,7 @@ def test_F09_a_death_at_work_is_made_good_and_never_too_many():
 
 
 def test_slow_failures_to_boot_do_not_go_on_for_ever():
-    restarts = Restarts(RestartPolicy(most=3, period=30))
+    restarts = Restarts(RestartLimit(most=3, period=30))
     delays = [restarts.failed_to_boot(100.0 * n) for n in range(4)]
     assert None not in delays[:3]
     assert delays[3] is None
