@@ -13,7 +13,7 @@ from poolinfer import (
     Raw,
     WorkerLost,
 )
-from poolinfer._executors.workers.worker import Patience
+from poolinfer._executors.workers.patience import Patience
 from poolinfer.testing import wait_until
 
 pytestmark = pytest.mark.usefixtures("both_kinds")
