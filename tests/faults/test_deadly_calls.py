@@ -9,7 +9,7 @@ import pytest
 from crash_pools import WAIT, crash_pool, wait_up
 
 from poolinfer import DeadlineExceeded, Raw, WorkerLost
-from poolinfer._executors.workers.worker import Patience
+from poolinfer._executors.workers.patience import Patience
 from poolinfer.testing import wait_until
 
 pytestmark = pytest.mark.usefixtures("both_kinds")

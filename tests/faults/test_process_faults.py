@@ -24,10 +24,10 @@ from poolinfer import (
 )
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.seats import rss
 from poolinfer._executors.sizing import Sizing
-from poolinfer._executors.workers.restarts import RestartPolicy
-from poolinfer._executors.workers.worker import Patience
+from poolinfer._executors.workers.patience import Patience
+from poolinfer._executors.workers.restarts import RestartLimit
+from poolinfer._system.machine import rss
 from poolinfer._wire import frames
 from poolinfer.testing import wait_until
 
@@ -165,7 +165,7 @@ def test_F58_a_worker_refuses_a_model_file_that_was_replaced(tmp_path):
     path = tmp_path / "model.gguf"
     shutil.copyfile(demo_model(), path)
     spec = Model.load(path).spec
-    policy = Patience(restarts=RestartPolicy(most=2, first=0.01))
+    policy = Patience(restarts=RestartLimit(most=2, first=0.01))
     with Pool(executor=ProcessExecutor(spec, LaneSpec(n_ctx=256), patience=policy)) as pool:
         assert pool.raw("a", max_tokens=1).usage.completion_tokens == 1
         shutil.copyfile(demo_model(), tmp_path / "new.gguf")
@@ -184,7 +184,7 @@ def test_F08_an_engine_from_elsewhere_is_refused():
 
 
 def test_F09_a_crash_loop_breaks_the_pool():
-    with crash_pool(patience=Patience(restarts=RestartPolicy(first=0.01))) as (pool, executor):
+    with crash_pool(patience=Patience(restarts=RestartLimit(first=0.01))) as (pool, executor):
         for n in range(4):
             wait_up(executor)
             os.kill(executor.pids[0], signal.SIGSEGV)
@@ -197,7 +197,7 @@ def test_F09_a_crash_loop_breaks_the_pool():
 
 def test_F09_workers_that_no_longer_boot_break_the_pool(tmp_path, prefork):
     knobs = {"fail_load": "ERROR", "once": str(tmp_path / "once")}
-    policy = Patience(restarts=RestartPolicy(most=2, first=0.01))
+    policy = Patience(restarts=RestartLimit(most=2, first=0.01))
     with crash_pool(knobs=knobs, patience=policy) as (pool, executor):
         if prefork:
             os.kill(executor.zygote, signal.SIGKILL)

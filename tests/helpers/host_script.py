@@ -6,13 +6,13 @@ from __future__ import annotations
 MAKE = """
 import os, signal, sys, threading, time
 from poolinfer import *
-from poolinfer._executors.workers.worker import Patience
+from poolinfer._executors.workers.patience import Patience
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.workers.restarts import RestartPolicy
+from poolinfer._executors.workers.restarts import RestartLimit
 from poolinfer._data.specs import LaneSpec, ModelSpec
 
 #: Workers that cannot be started are tried again at once, and for as long as it takes.
-SOON_AGAIN = Patience(tick=0.05, restarts=RestartPolicy(most=1000, first=0.05, longest=0.1))
+SOON_AGAIN = Patience(tick=0.05, restarts=RestartLimit(most=1000, first=0.05, longest=0.1))
 PREFORK = "--prefork" in sys.argv
 
 def make(**options):

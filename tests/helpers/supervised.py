@@ -7,8 +7,9 @@ from collections.abc import Callable
 from fake_worker import QUICK, FakeWorker
 
 from poolinfer._executors.workers.child_process import Child
+from poolinfer._executors.workers.death import Death
+from poolinfer._executors.workers.patience import Patience
 from poolinfer._executors.workers.supervisor import Supervisor
-from poolinfer._executors.workers.worker import Death, Patience
 from poolinfer._wire.frames import Stop, Up
 
 

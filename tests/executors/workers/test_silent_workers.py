@@ -10,18 +10,18 @@ from contextlib import contextmanager, suppress
 
 from fake_worker import FakeWorker
 
-from poolinfer._executors.executor_protocol import ExecutorStats
-from poolinfer._executors.workers import worker as worker_module
-from poolinfer._executors.workers.child_process import Exit
-from poolinfer._executors.workers.restarts import RestartPolicy
-from poolinfer._executors.workers.worker import Patience
+from poolinfer._data.stats import ExecutorStats
+from poolinfer._executors.workers import patience as patience_module
+from poolinfer._executors.workers.death import Exit
+from poolinfer._executors.workers.patience import Patience
+from poolinfer._executors.workers.restarts import RestartLimit
 from poolinfer._wire.frames import Ping, Pong, Stop, Up
 from poolinfer._worker import worker_main
 from poolinfer.testing import wait_until
 
 
 def test_F02_a_worker_without_progress_is_killed(stages):
-    stage = stages(patience=Patience(stuck=0.3, stop=0.2, term=0.1, tick=0.05, restarts=RestartPolicy(0)))
+    stage = stages(patience=Patience(stuck=0.3, stop=0.2, term=0.1, tick=0.05, restarts=RestartLimit(0)))
     stage.supervisor.start()
     stuck = stage.workers[0]
     stuck.mortal = False
@@ -106,7 +106,7 @@ def test_a_worker_answers_before_its_engine_is_loaded():
 
 
 def test_F52_workers_outlive_a_pause_of_the_whole_host(stages, monkeypatch):
-    monkeypatch.setattr(worker_module, "_LONGEST_STEP", 0.1)
+    monkeypatch.setattr(patience_module, "_LONGEST_STEP", 0.1)
     stage = stages(2, Patience(silent=0.8, tick=0.05))
     stage.supervisor.start()
     with answering(*stage.workers):

@@ -10,10 +10,10 @@ from corrupt_frames import CORRUPT
 
 from poolinfer import ModelError, PoolClosed
 from poolinfer._data.events import Failed, Started
-from poolinfer._executors.executor_protocol import ExecutorStats
-from poolinfer._executors.workers.child_process import Exit
-from poolinfer._executors.workers.restarts import RestartPolicy
-from poolinfer._executors.workers.worker import Death, Patience
+from poolinfer._data.stats import ExecutorStats
+from poolinfer._executors.workers.death import Death, Exit
+from poolinfer._executors.workers.patience import Patience
+from poolinfer._executors.workers.restarts import RestartLimit
 from poolinfer._wire.frames import BootFailed, Burst, Pong, Stop, Up
 from poolinfer.testing import wait_until
 
@@ -179,7 +179,7 @@ def test_a_process_that_cannot_be_killed_is_left_behind(stages):
 
 
 def test_F05_retiring_is_no_crash(stages):
-    stage = stages(patience=Patience(stop=0.5, tick=0.05, restarts=RestartPolicy(most=0)))
+    stage = stages(patience=Patience(stop=0.5, tick=0.05, restarts=RestartLimit(most=0)))
 
     def boot(worker):
         worker.say(Up())
