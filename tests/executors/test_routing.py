@@ -92,7 +92,7 @@ def test_calls_of_one_beginning_meet_in_one_lane(executor):
         bench.submit(Raw("a" * 2000))
         for text in ("b", "a", "b", "a"):
             bench.submit(Raw(text * 600, max_tokens=2))[1].wait(20)
-        lanes = made._berths if isinstance(made, ThreadExecutor) else list(made._seats.values())
+        lanes = made._seats if isinstance(made, ThreadExecutor) else list(made._seats.values())
         assert len(lanes) == 2
         for text in "ab":
             assert sum(lane.trail.match(of(text * 600)) == 2 for lane in lanes) == 1
