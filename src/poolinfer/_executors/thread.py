@@ -18,7 +18,7 @@ from typing import TypeAlias
 from .._data.errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
 from .._data.events import Done, Event, Failed, Job
 from .._data.specs import LaneSpec
-from .._engine.engine_protocol import Engine
+from .._engine.lane.engine_protocol import Engine
 from .._engine.lane.lane import Lane
 from .._engine.lane.preparation import prepare
 from .._engine.lane.slot import Task

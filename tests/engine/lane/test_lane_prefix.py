@@ -20,7 +20,7 @@ from poolinfer import Chat, InvalidRequest, Model, Pool, Raw
 from poolinfer._data.events import Failed
 from poolinfer._data.results import Usage
 from poolinfer._data.specs import LaneSpec
-from poolinfer._engine.engine_protocol import Batch, EngineAborted
+from poolinfer._engine.lane.engine_protocol import Batch, EngineAborted
 from poolinfer._engine.llama.library import load
 from poolinfer.testing import FakeEngine, fake_pool
 

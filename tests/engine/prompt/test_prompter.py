@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolinfer._data.errors import CallCancelled, InvalidRequest
-from poolinfer._engine.engine_protocol import EngineInfo
+from poolinfer._engine.lane.engine_protocol import EngineInfo
 from poolinfer._engine.prompt import token_spellings as spelling_module
 from poolinfer._engine.prompt.chat_template import ChatTemplate
 from poolinfer._engine.prompt.prompter import Prompter

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from ..._data.errors import EngineError, PoolinferError
 from ..._data.specs import LaneSpec
 from ..._system.logs import SafeLog
-from ..engine_protocol import Engine, EngineAborted, EngineFault
 from .embedder import Embedder, EmbedTask
+from .engine_protocol import Engine, EngineAborted, EngineFault
 from .generator import Generator, LaneCounters
 from .pace import EvenPace, Pace
 from .slot import Slot, Task

@@ -11,9 +11,9 @@ from ..._data.errors import CallCancelled, PoolinferError
 from ..._data.events import Done, Event, Failed, Started
 from ..._data.requests import Chat, Generation
 from ..._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
-from ..engine_protocol import Context, Engine
 from ..prompt.prompter import Prepared
 from ..text.text_stream import TextStream
+from .engine_protocol import Context, Engine
 from .prefix_cache import KVSequence, Wait, pack
 
 #: Takes one event of one job (see `poolinfer._executors.executor_protocol.Emit`).

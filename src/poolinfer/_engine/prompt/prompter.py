@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..._data.errors import CallCancelled, InvalidRequest
-from ..engine_protocol import Engine
+from ..lane.engine_protocol import Engine
 from .chat_template import ChatTemplate
 from .sandbox.authored_text import FOREIGN, cut, origin
 from .text_size import check_size

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from .._data.requests import Generation, Pooling
+from ..._data.requests import Generation, Pooling
 
 if TYPE_CHECKING:
     import numpy
