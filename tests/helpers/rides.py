@@ -8,7 +8,7 @@ from poolinfer import Raw, Request
 from poolinfer._data.events import Done, Event, Job
 from poolinfer._data.results import Response, Usage
 from poolinfer._data.specs import LaneSpec
-from poolinfer._engine.engine_protocol import Batch, EngineAborted
+from poolinfer._engine.lane.engine_protocol import Batch, EngineAborted
 from poolinfer._engine.lane.lane import Lane
 from poolinfer._engine.lane.preparation import prepare
 from poolinfer._engine.lane.slot import Task
@@ -99,7 +99,7 @@ class Ride:
 
     def join(self, job_id: int, request: Request) -> None:
         self.said[job_id] = []
-        task = prepare(Job(job_id, request), self.said[job_id].append, self.prompter, self.n_ctx)
+        task = prepare(Job(job_id, request), self.said[job_id].append, self.engine, self.prompter, self.n_ctx)
         self.tasks[job_id] = task
         self.lane.expect()
         self.lane.add(task)

@@ -17,7 +17,7 @@ from .._system.environment import patched_by
 from .executor_protocol import Executor
 
 if TYPE_CHECKING:
-    from .._engine.engine_protocol import Engine
+    from .._engine.lane.engine_protocol import Engine
 
 #: The executors by name.
 ExecutorName: TypeAlias = Literal["thread", "process", "prefork"]
