@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from engines import Unavailable, is_known
+from engine_registry import Unavailable, is_known
 from machine import RESULTS, machine, save, usable_cores, versions
 from report import Outcome, as_json, targets, targets_table, workload_table
 from workloads import QUICK, WORKLOADS, Scale, Workload, make_workloads
@@ -133,10 +133,10 @@ def run_workload(work: Workload, engines: list[str], repeats: int, timeout: floa
 def fetch_peer(engines: set[str]) -> None:
     """Have the bundled server's file ready if it is to run; without it, it is left out and the table says so."""
     if "bundled" in engines:
-        import engine_bundled
+        from engines import bundled_server
 
         try:
-            engine_bundled.fetch()
+            bundled_server.fetch()
         except Unavailable as why:
             print(f"bundled: {why}")
 
@@ -144,7 +144,7 @@ def fetch_peer(engines: set[str]) -> None:
 def write_docs(outcomes: dict[str, Outcome], facts: dict[str, Any]) -> None:
     """Draw the charts and paste the tables."""
     from charts import draw
-    from page import ASSETS, paste
+    from output import ASSETS, paste
 
     versions_line = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     machine_line = ", ".join(f"{name} {value}" for name, value in facts["machine"].items())

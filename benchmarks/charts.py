@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib as mpl
-from engines import is_pool, label
+from engine_registry import is_pool, label
 from machine import shown
 from report import Outcome
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from engines import Answer, Engine
+from engine_registry import Answer, Engine
 from workloads import Prompt, Workload, renderer, template_of
 
 Figures = dict[str, float]

@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any
 
 from machine import options, save, table
-from page import paste
+from output import paste
 from processes import pss, tree
 
 HERE = Path(__file__).resolve().parent

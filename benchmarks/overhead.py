@@ -19,9 +19,9 @@ from statistics import median
 from typing import Any
 
 import llama_cpp.llama_cpp as native
-from lowlevel import end_tokens, open_model
+from c_api import end_tokens, open_model
 from machine import options, table
-from page import publish
+from output import publish
 
 import poolinfer
 

@@ -19,10 +19,10 @@ from statistics import median
 from typing import Any
 
 import llama_cpp.llama_cpp as native
-from lowlevel import end_tokens, open_model
+from c_api import end_tokens, open_model
 from machine import options, table
 from models import benchmark_model
-from page import publish
+from output import publish
 
 import poolinfer
 from poolinfer._engine.lane.lane import Lane

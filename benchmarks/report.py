@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from drive import Figures
-from engines import PEERS, is_pool, label
+from engine_registry import PEERS, is_pool, label
 from machine import shown, table
 from workloads import Workload
 

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from machine import RESULTS, table
-from page import paste
+from output import paste
 from report import asked, met, reached
 
 _SAME = ("machine", "versions", "model")

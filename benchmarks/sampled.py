@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 from machine import options, table
 from models import benchmark_model
-from page import publish
+from output import publish
 
 import poolinfer
 from poolinfer._engine.llama.llama_context import LlamaContext

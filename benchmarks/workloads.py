@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as native
+from c_api import chat_template, end_tokens, open_model, tokenize
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from lowlevel import chat_template, end_tokens, open_model, tokenize
 
 CONSONANTS = "bcdfghjklmnprstvwxyz"
 VOWELS = "aeiou"

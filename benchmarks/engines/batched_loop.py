@@ -12,8 +12,8 @@ from typing import Any
 
 import llama_cpp
 import llama_cpp.llama_cpp as native
-from engines import Answer
-from lowlevel import open_batch, open_context, open_greedy, open_model
+from c_api import open_batch, open_context, open_greedy, open_model
+from engine_registry import Answer
 from workloads import Prompt, Workload
 
 N_BATCH = 512

@@ -103,24 +103,24 @@ def pool_layout(name: str) -> tuple[str, int, int, int, bool]:
 def make_engine(name: str, work: Workload) -> Engine:
     """Return an engine that is not started yet; raises `Unavailable`."""
     if name in ("locked", "fresh", "bare"):
-        import engine_native
+        from engines import batched_loop
 
         kinds: dict[str, Callable[[Workload], Engine]] = {
-            "locked": engine_native.Locked,
-            "fresh": engine_native.Fresh,
-            "bare": engine_native.Bare,
+            "locked": batched_loop.Locked,
+            "fresh": batched_loop.Fresh,
+            "bare": batched_loop.Bare,
         }
         return kinds[name](work)
     if name == "xllamacpp":
         if importlib.util.find_spec("xllamacpp") is None:
             raise Unavailable("xllamacpp is not installed")
-        from engine_xllamacpp import Xllamacpp
+        from engines.xllamacpp_server import Xllamacpp
 
         return Xllamacpp(work)
     if name == "bundled":
-        from engine_bundled import Bundled
+        from engines.bundled_server import Bundled
 
         return Bundled(work)
-    from engine_pool import PoolEngine
+    from engines.pool_engine import PoolEngine
 
     return PoolEngine(work, *pool_layout(name))

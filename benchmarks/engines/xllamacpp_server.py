@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import xllamacpp
-from engines import Answer
+from engine_registry import Answer
 from workloads import Prompt, Workload
 
 

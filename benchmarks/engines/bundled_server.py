@@ -19,10 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from engines import Answer, Unavailable
+from engine_registry import Answer, Unavailable
 from workloads import Prompt, Workload
 
-FOLDER = Path(__file__).resolve().parent / "peers"
+FOLDER = Path(__file__).resolve().parents[1] / "peers"
 PATIENCE = 120.0
 MEAN_POOLING = 1
 
