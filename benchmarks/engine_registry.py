@@ -1,71 +1,43 @@
-"""What is measured: every engine is an object with the same few methods, found by its name."""
+"""Engines by name: `locked`, `bundled` and other peers, and poolinfer's own such as `thread-2x8x1`."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from importlib import import_module
 
-from workloads import Prompt, Workload
-
-#: Engines that are not poolinfer's, with what they are.
-PEERS = {
-    "locked": "one llama_cpp.Llama behind a lock",
-    "fresh": "a fresh context per call, one thread each",
-    "xllamacpp": "xllamacpp's Server",
-    "bundled": "llama-cpp-python's examples/server, over HTTP",
-    "bare": "a bare batched loop over the C API",
-}
-_POOL = re.compile(r"(thread|process|prefork)(?:-(\d+)x(\d+)x(\d+))?(-whole)?")
-
-
-class Unavailable(Exception):
-    """The engine cannot be measured here; the message says why, and the report repeats it."""
+from engine import Engine, Unavailable
+from workloads import Workload
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came of a call.
+class Peer:
+    """An engine that is not poolinfer's.
 
     Attributes:
-        text: all that was generated, where the engine gives text.
-        completion_tokens: tokens generated.
-        prompt_tokens: tokens of the prompt as the engine counts them, where it says.
-        cached_tokens: of these, how many were not computed, where it says.
+        title: the engine in words, for the report.
+        module: the module that holds its class; imported only if the engine is to run.
+        class_name: the class, which is called with the workload.
     """
 
-    text: str
-    completion_tokens: int
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
+    title: str
+    module: str
+    class_name: str
 
 
-class Engine(Protocol):
-    """Something that answers prompts, greedily, for any number of threads at a time.
-
-    Attributes:
-        settings: what it was set to, for the report.
-    """
-
-    settings: dict[str, Any]
-
-    def start(self) -> None:
-        """Load and get ready; raises `Unavailable`."""
-        ...
-
-    def generate(self, prompt: Prompt, max_tokens: int, heard: Callable[[], None]) -> Answer:
-        """Answer one prompt and wait for it; `heard` is called with every piece, as soon as a reader has it."""
-        ...
-
-    def embed(self, texts: list[str]) -> list[int]:
-        """Turn texts into vectors; the length of each."""
-        ...
-
-    def close(self) -> None:
-        """Give everything back."""
-        ...
+PEERS = {
+    "locked": Peer("one llama_cpp.Llama behind a lock", "engines.locked_llama", "LockedLlama"),
+    "fresh": Peer("a fresh context per call, one thread each", "engines.batched_loop", "Fresh"),
+    "xllamacpp": Peer("xllamacpp's Server", "engines.xllamacpp_server", "XllamacppServer"),
+    "bundled": Peer(
+        "llama-cpp-python's examples/server, over HTTP", "engines.bundled_server", "BundledServer"
+    ),
+    "bare": Peer("a bare batched loop over the C API", "engines.batched_loop", "Bare"),
+}
+#: Packages that an engine needs and that may be missing.
+_OPTIONAL = {"xllamacpp"}
+_POOL = re.compile(r"(thread|process|prefork)(?:-(\d+)x(\d+)x(\d+))?(-whole)?")
 
 
 def is_pool(name: str) -> bool:
@@ -74,14 +46,14 @@ def is_pool(name: str) -> bool:
 
 
 def is_known(name: str) -> bool:
-    """Tell whether there is such an engine."""
+    """Tell whether there is an engine of that name."""
     return name in PEERS or _POOL.fullmatch(name) is not None
 
 
 def label(name: str) -> str:
     """Return how the report names an engine."""
     if name in PEERS:
-        return PEERS[name]
+        return PEERS[name].title
     executor, workers, slots, threads, whole = pool_layout(name)
     lanes = f", {workers} x {slots} slots x {threads} thread{'s' if threads > 1 else ''}" if workers else ""
     return f"poolinfer {executor}{lanes}{', whole batches' if whole else ''}"
@@ -90,8 +62,8 @@ def label(name: str) -> str:
 def pool_layout(name: str) -> tuple[str, int, int, int, bool]:
     """Return executor, workers, slots, threads (0 where the pool chooses), and whether batches are whole.
 
-    ``"thread"`` leaves all to the pool; ``"thread-2x8x1"`` has two workers of eight slots and one thread each;
-    with ``"-whole"`` steps may last as long as they get, so that batches are filled as the bare loop fills them.
+    ``"thread"`` leaves all to the pool; ``"thread-2x8x1"`` has two workers of eight slots and one thread each.
+    With ``"-whole"`` a step has no time limit, so that batches are filled as the bare loop fills them.
     """
     found = _POOL.fullmatch(name)
     if found is None:
@@ -101,26 +73,16 @@ def pool_layout(name: str) -> tuple[str, int, int, int, bool]:
 
 
 def make_engine(name: str, work: Workload) -> Engine:
-    """Return an engine that is not started yet; raises `Unavailable`."""
-    if name in ("locked", "fresh", "bare"):
-        from engines import batched_loop
+    """Return an engine that is not started yet; raises `Unavailable` if its package is missing."""
+    if is_pool(name):
+        from engines.pool_engine import PoolEngine
 
-        kinds: dict[str, Callable[[Workload], Engine]] = {
-            "locked": batched_loop.Locked,
-            "fresh": batched_loop.Fresh,
-            "bare": batched_loop.Bare,
-        }
-        return kinds[name](work)
-    if name == "xllamacpp":
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise Unavailable("xllamacpp is not installed")
-        from engines.xllamacpp_server import Xllamacpp
-
-        return Xllamacpp(work)
-    if name == "bundled":
-        from engines.bundled_server import Bundled
-
-        return Bundled(work)
-    from engines.pool_engine import PoolEngine
-
-    return PoolEngine(work, *pool_layout(name))
+        return PoolEngine(work, *pool_layout(name))
+    peer = PEERS[name]
+    try:
+        make: Callable[[Workload], Engine] = getattr(import_module(peer.module), peer.class_name)
+    except ModuleNotFoundError as error:
+        if error.name not in _OPTIONAL:
+            raise
+        raise Unavailable(f"{error.name} is not installed") from error
+    return make(work)

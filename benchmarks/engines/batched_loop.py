@@ -1,4 +1,4 @@
-"""Engines over llama-cpp-python: one locked ``Llama``, a fresh context per call, a bare batched loop."""
+"""Engines over llama.cpp's C API: a fresh context per call, and a bare loop of batches."""
 
 from __future__ import annotations
 
@@ -10,76 +10,31 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import llama_cpp
 import llama_cpp.llama_cpp as native
 from c_api import open_batch, open_context, open_greedy, open_model
-from engine_registry import Answer
+from engine import Answer
 from workloads import Prompt, Workload
 
 N_BATCH = 512
 
 
-class Locked:
-    """One ``Llama`` behind a lock, as applications do without a pool."""
-
-    def __init__(self, work: Workload) -> None:
-        self.settings: dict[str, Any] = {
-            "n_ctx": work.n_ctx,
-            "n_batch": N_BATCH,
-            "n_threads": work.threads,
-            "n_threads_batch": work.threads,
-        }
-        # Its own default is off, which is better only where most of the work is decoding.
-        self.settings["flash_attn"] = any(
-            len(prompt.tokens or ()) > 2 * work.max_tokens for prompt in work.prompts
-        )
-        if work.kind == "embed":
-            self.settings |= {"embedding": True, "pooling_type": native.LLAMA_POOLING_TYPE_MEAN}
-        self._model = work.model
-        self._bias = dict.fromkeys(work.banned, -100.0) or None
-        self._lock = threading.Lock()
-
-    def start(self) -> None:
-        """Load the model."""
-        self._llama = llama_cpp.Llama(self._model, verbose=False, **self.settings)
-
-    def generate(self, prompt: Prompt, max_tokens: int, heard: Callable[[], None]) -> Answer:
-        """Answer one prompt when it is its turn."""
-        texts, reason = [], None
-        with self._lock:
-            pieces: Any = self._llama.create_completion(
-                prompt.tokens or prompt.text,
-                max_tokens=max_tokens,
-                temperature=0.0,
-                logit_bias=self._bias,
-                stream=True,
-            )
-            for piece in pieces:
-                choice = piece["choices"][0]
-                if choice["text"]:
-                    heard()
-                    texts.append(choice["text"])
-                reason = choice["finish_reason"] or reason
-        # It streams no counts; an answer that ended for its length has exactly what was asked for.
-        return Answer("".join(texts), max_tokens if reason == "length" else -1)
-
-    def embed(self, texts: list[str]) -> list[int]:
-        """Turn texts into vectors."""
-        with self._lock:
-            found: Any = self._llama.embed(texts)
-        return [len(vector) for vector in found]
-
-    def close(self) -> None:
-        """Free the model."""
-        self._llama.close()
-
-
 @dataclass
-class Seat:
-    """One sequence of a batched loop and the prompt that it is answering."""
+class Stream:
+    """One prompt, its answer so far, and its sequence in a batched loop.
+
+    Attributes:
+        prompt: the prompt's tokens.
+        max_tokens: number of tokens to generate.
+        heard: called after each generated token.
+        done: set when the answer is whole.
+        sequence: number of its KV sequence; -1 until one is free.
+        fed: number of tokens that were decoded or are in the batch.
+        answer: the generated tokens.
+        row: the row of the batch that gives its next token; -1 if the batch gives none.
+    """
 
     prompt: list[int]
-    most: int
+    max_tokens: int
     heard: Callable[[], None]
     done: threading.Event = field(default_factory=threading.Event)
     sequence: int = -1
@@ -93,72 +48,72 @@ class Seat:
 
 
 class BatchedLoop:
-    """Continuous batching in the fewest lines: no cancelling, no text, no second thought.
+    """Continuous batching in as few lines as possible: it cannot cancel, and makes tokens but no text.
 
-    A seat joins as soon as a sequence is free. Answers go first into a batch, prompts fill it up.
+    A stream joins as soon as a sequence is free. Each batch takes the answers' tokens first; prompts fill it up.
     """
 
     def __init__(self, context: Any, batch: Any, sampler: Any, slots: int) -> None:
         self._context, self._batch, self._sampler = context, batch, sampler
         self._memory = native.llama_get_memory(context)
         self._free = list(range(slots))[::-1]
-        self._seats: list[Seat] = []
-        self.inbox: SimpleQueue[Seat | None] = SimpleQueue()
+        self._streams: list[Stream] = []
+        self.inbox: SimpleQueue[Stream | None] = SimpleQueue()
 
     def run(self) -> None:
-        """Answer seats until None comes in and all are done."""
-        going = True
-        while going or self._seats:
-            while going and self._free and (not self._seats or not self.inbox.empty()):
-                seat = self.inbox.get()
-                going = seat is not None
-                if seat is not None:
-                    seat.sequence = self._free.pop()
-                    self._seats.append(seat)
-            if self._seats:
+        """Answer the streams of the inbox until it gives None, and finish those that were begun."""
+        accepting = True
+        while accepting or self._streams:
+            while accepting and self._free and (not self._streams or not self.inbox.empty()):
+                stream = self.inbox.get()
+                accepting = stream is not None
+                if stream is not None:
+                    stream.sequence = self._free.pop()
+                    self._streams.append(stream)
+            if self._streams:
                 self._step()
 
     def _step(self) -> None:
         """Decode one batch and sample where a token is due."""
         size = 0
-        for seat in sorted(self._seats, key=lambda seat: not seat.answer):
-            size = self._add(seat, size)
+        for stream in sorted(self._streams, key=lambda stream: not stream.answer):
+            size = self._add(stream, size)
         self._batch.n_tokens = size
         code = native.llama_decode(self._context, self._batch)
         if code != 0:
             raise RuntimeError(f"llama_decode failed with code {code}")
-        for seat in [seat for seat in self._seats if seat.row >= 0]:
-            seat.answer.append(native.llama_sampler_sample(self._sampler, self._context, seat.row))
-            seat.heard()
-            if len(seat.answer) >= seat.most:
-                self._leave(seat)
+        for stream in [stream for stream in self._streams if stream.row >= 0]:
+            stream.answer.append(native.llama_sampler_sample(self._sampler, self._context, stream.row))
+            stream.heard()
+            if len(stream.answer) >= stream.max_tokens:
+                self._leave(stream)
 
-    def _add(self, seat: Seat, size: int) -> int:
-        """Append a seat's next tokens to the batch of `size` tokens and return its new size."""
+    def _add(self, stream: Stream, size: int) -> int:
+        """Append a stream's next tokens to the batch of `size` tokens and return its new size."""
         batch = self._batch
-        tokens = seat.next_tokens(N_BATCH - size)
-        for place, token in enumerate(tokens, size):
-            batch.token[place] = token
-            batch.pos[place] = seat.fed
-            batch.seq_id[place][0] = seat.sequence
-            batch.logits[place] = 0
-            seat.fed += 1
+        tokens = stream.next_tokens(N_BATCH - size)
+        for row, token in enumerate(tokens, size):
+            batch.token[row] = token
+            batch.pos[row] = stream.fed
+            batch.seq_id[row][0] = stream.sequence
+            batch.logits[row] = 0
+            stream.fed += 1
         size += len(tokens)
-        seat.row = size - 1 if tokens and seat.fed >= len(seat.prompt) else -1
-        if seat.row >= 0:
-            batch.logits[seat.row] = 1
+        stream.row = size - 1 if tokens and stream.fed >= len(stream.prompt) else -1
+        if stream.row >= 0:
+            batch.logits[stream.row] = 1
         return size
 
-    def _leave(self, seat: Seat) -> None:
-        native.llama_memory_seq_rm(self._memory, seat.sequence, -1, -1)
-        self._seats.remove(seat)
-        self._free.append(seat.sequence)
+    def _leave(self, stream: Stream) -> None:
+        native.llama_memory_seq_rm(self._memory, stream.sequence, -1, -1)
+        self._streams.remove(stream)
+        self._free.append(stream.sequence)
         self._free.sort(reverse=True)
-        seat.done.set()
+        stream.done.set()
 
 
-class _Native:
-    """What the two engines over the C API share: one loaded model, and no embeddings."""
+class _ModelOwner:
+    """Loads a model and makes batched loops over it: the base of both engines."""
 
     def __init__(self, work: Workload) -> None:
         self._work = work
@@ -188,7 +143,7 @@ class _Native:
             yield BatchedLoop(context, batch, sampler, slots)
 
     def embed(self, texts: Sequence[str]) -> list[int]:
-        """Not measured."""
+        """Embeddings are not measured with these engines."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -196,8 +151,8 @@ class _Native:
         self._stack.close()
 
 
-class Fresh(_Native):
-    """A context made for each call and thrown away after it, in one thread per core."""
+class Fresh(_ModelOwner):
+    """A new context for each call, freed after it; as many calls at a time as there are cores, one thread each."""
 
     def __init__(self, work: Workload) -> None:
         super().__init__(work)
@@ -206,16 +161,16 @@ class Fresh(_Native):
 
     def generate(self, prompt: Prompt, max_tokens: int, heard: Callable[[], None]) -> Answer:
         """Answer one prompt when a core is free."""
-        seat = Seat(prompt.tokens or [], max_tokens, heard)
+        stream = Stream(prompt.tokens or [], max_tokens, heard)
         with self._room, self.loop(1, 1, self.settings["flash_attn"]) as loop:
-            loop.inbox.put(seat)
+            loop.inbox.put(stream)
             loop.inbox.put(None)
             loop.run()
-        return Answer("", len(seat.answer), len(seat.prompt))
+        return Answer("", len(stream.answer), len(stream.prompt))
 
 
-class Bare(_Native):
-    """One batched loop in a thread of its own: the limit for one lane."""
+class Bare(_ModelOwner):
+    """One batched loop in a thread of its own: the most that one lane could reach."""
 
     def __init__(self, work: Workload) -> None:
         super().__init__(work)
@@ -235,7 +190,7 @@ class Bare(_Native):
 
     def generate(self, prompt: Prompt, max_tokens: int, heard: Callable[[], None]) -> Answer:
         """Answer one prompt."""
-        seat = Seat(prompt.tokens or [], max_tokens, heard)
-        self._loop.inbox.put(seat)
-        seat.done.wait()
-        return Answer("", len(seat.answer), len(seat.prompt))
+        stream = Stream(prompt.tokens or [], max_tokens, heard)
+        self._loop.inbox.put(stream)
+        stream.done.wait()
+        return Answer("", len(stream.answer), len(stream.prompt))
