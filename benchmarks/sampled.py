@@ -81,10 +81,11 @@ def _place(frames: list[str], decode_line: int) -> str:
 
 
 def _is_within(frames: list[str], function: Callable[..., Any]) -> bool:
-    """Whether a function is among the frames; py-spy writes a frame as ``name (path:line)``."""
+    """Whether a function is among the frames; py-spy writes a frame as ``Class.name (path:line)``."""
     file = Path(function.__code__.co_filename)
     end = "/".join(file.parts[file.parts.index("poolinfer") :])
-    return any(frame.startswith(f"{function.__name__} (") and f"{end}:" in frame for frame in frames)
+    pattern = re.compile(rf"(.*\.)?{re.escape(function.__name__)} \(.*{re.escape(end)}:\d+\)")
+    return any(map(pattern.fullmatch, frames))
 
 
 def main() -> int:
