@@ -15,6 +15,8 @@ from poolinfer._checks.limits import LIMITS
 from poolinfer._checks.normalize import normalize
 from poolinfer.testing import FakeExecutor
 
+pytestmark = pytest.mark.alone
+
 STREAMS = 16
 TICK = 0.005
 LATEST = 0.05
@@ -54,14 +56,14 @@ def test_P10_a_ticker_is_never_late_beside_16_streams(tiny: Model) -> None:
             return await _measure(pool)
 
     gc.collect()
-    # A shared machine can take the core away from any process for longer than this: the best of three rounds
-    # shows what is ours, and a stall of ours would show in all of them.
-    rounds = [asyncio.run(main()) for _ in range(3)]
-    worst = [max(late) for late, _ in rounds]
-    print(
-        f"16 streams, {rounds[0][1]} pieces; latest tick of each round, ms: {[round(w * 1e3, 1) for w in worst]}"
-    )
-    assert all(len(late) > 10 for late, _ in rounds)
+    # A shared machine can take the core away from any process for longer than this. A stall of ours would show
+    # in every round, so one good round is enough.
+    worst: list[float] = []
+    while len(worst) < 3 and min(worst, default=1.0) >= LATEST:
+        late, pieces = asyncio.run(main())
+        assert len(late) > 10
+        worst.append(max(late))
+    print(f"16 streams, {pieces} pieces; latest tick of each round, ms: {[round(w * 1e3, 1) for w in worst]}")
     assert min(worst) < LATEST
 
 
@@ -138,8 +140,10 @@ def test_P10_a_ticker_is_never_late_beside_the_largest_requests(kind: str) -> No
     gc.collect()
     # The heap of the test run is the host's: walking over it is no stall of ours.
     gc.freeze()
+    worst: list[float] = []
     try:
-        worst = [asyncio.run(_submit_beside_a_ticker(request)) for _ in range(3)]
+        while len(worst) < 3 and min(worst, default=1.0) >= LATEST:
+            worst.append(asyncio.run(_submit_beside_a_ticker(request)))
     finally:
         gc.unfreeze()
     print(
