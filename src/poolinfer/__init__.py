@@ -28,7 +28,7 @@ from ._data.errors import (
     WorkerLost,
 )
 from ._data.prompt_builder import Prompt
-from ._data.requests import Chat, Embed, Raw
+from ._data.requests import Chat, Embed, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
 from ._data.stats import PoolStats, Quantiles
 from ._pool.call import Call
@@ -67,6 +67,7 @@ __all__ = [
     "Prompt",
     "Quantiles",
     "Raw",
+    "Request",
     "Response",
     "Timings",
     "TokenLogprob",

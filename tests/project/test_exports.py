@@ -51,7 +51,7 @@ def test_everything_public_has_a_docstring():
         (requests.RawOptions, poolinfer.Raw, {"prompt"}),
         (requests.EmbedOptions, poolinfer.Embed, {"input"}),
         (requests.SamplingOptions, requests.Generation, set()),
-        (requests.RequestOptions, requests.Request, set()),
+        (requests.RequestOptions, requests.RequestFields, set()),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

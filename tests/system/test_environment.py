@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from poolinfer import Model, ModelError, Pool, demo_model
-from poolinfer._pool import placement
+from poolinfer._executors import descriptions
 
 SRC = Path(__file__).parents[2] / "src"
 PERU = "What is the capital of Peru?", "The capital of Peru is Lima."
@@ -45,7 +45,7 @@ def test_F70_lanes_of_a_patched_host_give_others_a_turn(monkeypatch):
     turns = _patch("gevent", monkeypatch)
     with Pool(demo_model(), slots=1) as pool:
         assert pool.chat(PERU[0], temperature=0).text == PERU[1]
-        assert turns.count(placement._TURN_SECONDS) >= 5
+        assert turns.count(descriptions._TURN_SECONDS) >= 5
 
 
 #: Eight calls beside a greenlet that counts its turns, and a deadline in the middle of another call.
@@ -152,7 +152,7 @@ def test_whatever_keeps_a_worker_from_starting_ends_the_start_and_is_said(tiny: 
 
 @linux
 def test_prefork_without_proc_says_so(tiny: Model, monkeypatch, tmp_path):
-    monkeypatch.setattr(placement, "_TASKS", str(tmp_path / "task"))
+    monkeypatch.setattr(descriptions, "_TASKS", str(tmp_path / "task"))
     with pytest.raises(ModelError, match=r"needs .*task.*'process'"):
         Pool(tiny, executor="prefork")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from .errors import PoolinferError, error_from_data, error_to_data
-from .requests import Chat, Embed, Raw
+from .requests import Request
 from .results import Chunk, Embedding, Response
 
 
@@ -21,7 +21,7 @@ class Job:
     """
 
     id: int
-    request: Chat | Raw | Embed
+    request: Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from .._data.errors import (
     fresh,
 )
 from .._data.events import Event, Job, Started
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Request
 from .._data.results import Chunk, Response
 from .._data.stats import ExecutorStats, PoolStats
 from .._executors.executor_protocol import Executor
@@ -75,7 +75,7 @@ class Dispatcher:
         self._room = 0
         self._refused = -1
 
-    def ticket(self, request: Chat | Raw | Embed) -> Ticket:
+    def ticket(self, request: Request) -> Ticket:
         """A ticket for a checked request, not yet accepted."""
         now = self._clock()
         deadline = _NEVER if request.timeout is None else now + request.timeout

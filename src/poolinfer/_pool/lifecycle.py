@@ -25,7 +25,7 @@ from .._data.errors import (
     PoolinferError,
     fresh,
 )
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Request
 from .._data.stats import PoolStats
 from .._executors.executor_protocol import Executor
 from .._system.forks import check_process, was_forked
@@ -130,7 +130,7 @@ class PoolLifecycle:
         stats = self.stats()
         return f"{stats.state}, {stats.busy}/{stats.slots} slots busy, {stats.waiting} waiting"
 
-    def ticket(self, request: Chat | Raw | Embed) -> Ticket:
+    def ticket(self, request: Request) -> Ticket:
         """A ticket for a checked request, not yet accepted."""
         return self._dispatcher.ticket(request)
 
