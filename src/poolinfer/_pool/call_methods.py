@@ -17,6 +17,7 @@ from .._data.errors import InvalidRequest
 from .._data.requests import Chat, ChatInput, ChatOptions, Embed, EmbedOptions, Raw, RawOptions, Request
 from .._data.results import Embedding, Response
 from .._data.stats import PoolStats
+from .bulk import Bulk
 from .call import Call
 from .mapping import Mapped, as_request, give, mapped
 from .text_batches import TextBatches, split
@@ -248,7 +249,7 @@ class Calls(ABC):
             Exception: what a call raised, at its place; the others are cancelled. Its ``index`` and ``prompt``
                 say which one it was.
         """
-        bulk = mapped(self, prompts, options, window, progress, ordered)
+        bulk = self._mapped(prompts, options, window, progress, ordered)
         return bulk.run(partial(give, return_exceptions, with_prompts))
 
     @overload
@@ -303,5 +304,23 @@ class Calls(ABC):
         **options: Unpack[ChatOptions],
     ) -> AsyncIterator[Any]:
         """`map` for async code (asyncio and trio)."""
-        bulk = mapped(self, prompts, options, window, progress, ordered)
+        bulk = self._mapped(prompts, options, window, progress, ordered)
         return bulk.arun(partial(give, return_exceptions, with_prompts))
+
+    def _mapped(
+        self,
+        prompts: Iterable[Mapped],
+        options: ChatOptions,
+        window: int | None,
+        progress: bool,
+        ordered: bool,
+    ) -> Bulk:
+        return mapped(
+            prompts,
+            options,
+            submit=self.submit,
+            room=lambda: (self._slots(), self.max_queue),
+            window=window,
+            progress=progress,
+            ordered=ordered,
+        )

@@ -6,7 +6,7 @@ from .._data.errors import InvalidRequest
 from .._data.specs import LaneSpec
 from .._engine.lane.capacity import padded
 from .._system.machine import available_memory, cores
-from .model import Model
+from .model_info import ModelInfo
 
 _BATCH = 512
 # With one slot every piece of a prompt is so long, however slow the model: its worker must not seem to hang.
@@ -19,7 +19,7 @@ _BYTES_PER_THREAD = 64 * 2**20
 
 
 def lane_spec(
-    model: Model,
+    model: ModelInfo,
     lanes: int,
     *,
     slots: int,
@@ -51,7 +51,7 @@ def lane_spec(
     )
 
 
-def _kv_tokens(model: Model, n_ctx: int, memory: int | None, lanes: int) -> int | None:
+def _kv_tokens(model: ModelInfo, n_ctx: int, memory: int | None, lanes: int) -> int | None:
     """Tokens that the calls of a lane may use together; one call always fits."""
     each, least = max(1, model.kv_bytes_per_token), padded(n_ctx)
     if memory is None:
@@ -66,10 +66,10 @@ def _kv_tokens(model: Model, n_ctx: int, memory: int | None, lanes: int) -> int 
     return memory // each
 
 
-def _default_batch(model: Model, slots: int) -> int:
+def _default_batch(model: ModelInfo, slots: int) -> int:
     return _EXACT_BATCH if slots == 1 and not model.spec.n_gpu_layers else _BATCH
 
 
-def _default_threads(model: Model, lanes: int) -> int:
+def _default_threads(model: ModelInfo, lanes: int) -> int:
     useful = 1 + model.size // _BYTES_PER_THREAD
     return max(1, min(cores() // lanes, useful))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sized
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from .._checks.limits import refuse
 from .._checks.normalize import normalize_at_once
@@ -13,9 +13,7 @@ from .._data.errors import CallError, InvalidRequest, PoolinferError, UnknownOpt
 from .._data.prompt_builder import Prompt
 from .._data.requests import Chat, ChatInput, ChatOptions, Request
 from .bulk import Bulk, Item
-
-if TYPE_CHECKING:
-    from .call_methods import Calls
+from .call import Call
 
 #: What a map takes: prompts, and requests.
 Mapped: TypeAlias = ChatInput | Request
@@ -24,14 +22,25 @@ _OF_MAP = ("prompts", "window", "progress", "ordered", "return_exceptions", "wit
 
 
 def mapped(
-    calls: Calls,
     prompts: Iterable[Mapped],
     options: ChatOptions,
+    *,
+    submit: Callable[[Request], Call[Any]],
+    room: Callable[[], tuple[int, int]],
     window: int | None,
     progress: bool,
     ordered: bool,
 ) -> Bulk:
     """The calls of a map over a pool or a model.
+
+    Args:
+        prompts: prompts and requests.
+        options: the options of `Chat`, for each prompt that is not a request.
+        submit: makes a call of a request.
+        room: says how many calls can run at once, and how many may wait.
+        window: most calls submitted and not yet yielded; None for a few more than can run at once.
+        progress: whether to show a progress bar.
+        ordered: whether results come in the order of the prompts.
 
     Raises:
         InvalidRequest: an argument of the map is not acceptable.
@@ -45,13 +54,18 @@ def mapped(
         refuse("window", window, "use None or an int from 1, a number of calls")
     return Bulk(
         prompts,
-        submit=lambda prompt: calls.submit(as_request(prompt, options)),
-        window=lambda: max(1, min(window or 2 * max(8, calls._slots()), calls.max_queue)),
+        submit=lambda prompt: submit(as_request(prompt, options)),
+        window=lambda: _window(window, *room()),
         ordered=ordered,
         patient=True,
         instead="`async for` over `amap(..)`",
         bar=_progress_bar(prompts) if progress else None,
     )
+
+
+def _window(given: int | None, slots: int, max_queue: int) -> int:
+    """How many calls of a map are open at a time: twice as many as can run, unless the caller says how many."""
+    return max(1, min(given or 2 * max(8, slots), max_queue))
 
 
 def give(return_exceptions: bool, with_prompts: bool, item: Item) -> Any:

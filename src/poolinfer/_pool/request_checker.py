@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._checks.normalize import normalize
 from .._data.errors import InvalidRequest, PoolinferError
 from .._data.requests import Request
 from .._system.threads import OwnThread
 from .admission import Admission
+from .model_info import ModelInfo
 from .ticket import Ticket
 
-if TYPE_CHECKING:
-    from .model import Model
 
-
-def finish_check(request: Request, whole: bool, model: Model | None) -> Request:
+def finish_check(request: Request, whole: bool, model: ModelInfo | None) -> Request:
     """Check what is left of a request after `normalize_at_once` (nothing if that was the `whole`), and its model.
 
     Raises:

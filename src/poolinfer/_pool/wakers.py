@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
 import anyio.lowlevel
+
+from .._system.host_frames import level_of_host
 
 #: Wakes one waiter; may be called from any thread. Raises RuntimeError when the waiter's event loop is gone.
 Wake: TypeAlias = Callable[[], None]
@@ -43,7 +43,6 @@ def loop_waker() -> tuple[anyio.Event, Wake]:
     return event, wake
 
 
-_HERE = os.fspath(Path(__file__).parents[1])
 _warned: set[str] = set()
 
 
@@ -58,7 +57,7 @@ def warn_in_event_loop(instead: str) -> None:
     warnings.warn(
         f"this waits inside a running event loop and stops everything else in it; use {instead}",
         RuntimeWarning,
-        stacklevel=_level_of_caller(),
+        stacklevel=level_of_host(),
     )
 
 
@@ -66,11 +65,3 @@ def _is_kernel() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
-
-
-def _level_of_caller() -> int:
-    """The stack level, seen from where a warning is made, of the first frame that is not ours."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
-        frame, level = frame.f_back, level + 1
-    return level
