@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from pathlib import Path
-
 from .._data.events import Emit, Event, Job, Started
 from .._data.results import Chunk
 from .._data.stats import ExecutorStats, summed
@@ -184,10 +180,3 @@ class Seats(dict[int, Seat]):
             slots=len(self) * self._slots,
             memory=tuple(memory for seat in self.values() for memory in seat.stats.memory),
         )
-
-
-def rss(pid: int) -> int:
-    """Resident bytes of a process; 0 where the system does not say."""
-    with suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0

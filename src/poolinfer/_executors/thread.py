@@ -110,7 +110,7 @@ class ThreadExecutor:
     def _launch(self, engine: Engine, lanes: list[Lane]) -> None:
         prompter = Prompter(engine, n_ctx=self._spec.n_ctx)
         threads = [OwnThread(lane.run, f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)]
-        threads += self._preparers.threads(partial(self._prepare, prompter), self._turn_away)
+        threads += self._preparers.threads(partial(self._prepare, engine, prompter), self._turn_away)
         with self._lock:
             if self._closing:
                 raise PoolClosed("the pool was closed while it was starting")
@@ -190,11 +190,11 @@ class ThreadExecutor:
         if os.getpid() != self._pid:
             raise ForkedPool("this pool belongs to the parent process; make a new pool after forking")
 
-    def _prepare(self, prompter: Prompter, running: LaneAssignment) -> None:
+    def _prepare(self, engine: Engine, prompter: Prompter, running: LaneAssignment) -> None:
         """On a preparer's thread: turn a job into a task, and hand it to its lane."""
         emit, n_ctx = self._finisher(running), self._spec.n_ctx
         try:
-            task = prepare(running.job, emit, prompter, n_ctx, lambda: running.cancelled)
+            task = prepare(running.job, emit, engine, prompter, n_ctx, lambda: running.cancelled)
         except PoolinferError as error:
             self._refuse(running, error)
             return
