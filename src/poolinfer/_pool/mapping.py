@@ -38,7 +38,7 @@ def mapped(
         options: the options of `Chat`, for each prompt that is not a request.
         submit: makes a call of a request.
         room: says how many calls can run at once, and how many may wait.
-        window: most calls submitted and not yet yielded; None for a few more than can run at once.
+        window: most calls submitted and not yet yielded; None for two per slot, and at least 16.
         progress: whether to show a progress bar.
         ordered: whether results come in the order of the prompts.
 
