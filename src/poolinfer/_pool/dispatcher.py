@@ -22,6 +22,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from .._data.errors import (
+    CALL_WAS_CANCELLED,
     CallCancelled,
     EngineError,
     PoolError,
@@ -97,7 +98,7 @@ class Dispatcher:
             self._arrivals.append(ticket)
         self.wake()
 
-    def cancel(self, ticket: Ticket, why: str = "the call was cancelled") -> None:
+    def cancel(self, ticket: Ticket, why: str = CALL_WAS_CANCELLED) -> None:
         """End a call as cancelled, unless it has ended. Takes no lock: any finaliser or signal handler may."""
         if not ticket.ended:
             self._cancels.append((ticket, why))

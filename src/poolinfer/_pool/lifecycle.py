@@ -16,6 +16,8 @@ from functools import partial
 from typing import TypeAlias
 
 from .._data.errors import (
+    CALL_WAS_CANCELLED,
+    POOL_WAS_CLOSED,
     CallCancelled,
     ModelError,
     PoolBroken,
@@ -158,7 +160,7 @@ class PoolLifecycle:
             self._dispatcher.cancel(ticket)
             raise
 
-    def cancel(self, ticket: Ticket, why: str = "the call was cancelled") -> None:
+    def cancel(self, ticket: Ticket, why: str = CALL_WAS_CANCELLED) -> None:
         """End a call as cancelled, unless it has ended; any finaliser or signal handler may call this."""
         if not was_forked(self._pid):
             self._dispatcher.cancel(ticket, why)
@@ -205,7 +207,7 @@ class PoolLifecycle:
             closed = self._changed.wait_for(lambda: self.state == "closed", patience)
         if never_begun:
             # The conductor of a call accepted just now will find the pool closed, and go.
-            self._dispatcher.fail_all(_closed)
+            self._dispatcher.fail_all(lambda: CallCancelled(POOL_WAS_CLOSED))
             self._close_callbacks()
         return closed
 
@@ -295,7 +297,7 @@ class PoolLifecycle:
 
     def _finish(self) -> None:
         self._dispatcher.shut(PoolClosed(_CLOSED))
-        self._dispatcher.fail_all(_closed)
+        self._dispatcher.fail_all(lambda: CallCancelled(POOL_WAS_CLOSED))
         self._dispatcher.checker.join()
         try:
             if self._executor is not None:
@@ -314,10 +316,6 @@ class PoolLifecycle:
 
     def _grace(self) -> float:
         return max(0.0, (self._close_by or 0.0) - time.monotonic())
-
-
-def _closed() -> CallCancelled:
-    return CallCancelled("the pool was closed before the call ended")
 
 
 _running: weakref.WeakSet[PoolLifecycle] = weakref.WeakSet()
