@@ -1,4 +1,4 @@
-"""What a map is made of: the checks of its prompts and options, its calls, its progress bar."""
+"""What `map` and `amap` share: the checks of prompts and options, the calls, the results, the progress bar."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def mapped(
     progress: bool,
     ordered: bool,
 ) -> Bulk:
-    """The calls of a map over a pool or a model.
+    """The calls of a map, to be run with `give`.
 
     Args:
         prompts: prompts and requests.
@@ -69,7 +69,11 @@ def _window(given: int | None, slots: int, max_queue: int) -> int:
 
 
 def give(return_exceptions: bool, with_prompts: bool, item: Item) -> Any:
-    """What a map yields for an item that has ended."""
+    """What a map yields for an item that has ended: its result, or its error if that is wanted.
+
+    Raises:
+        PoolinferError: the item's error, which ends the map. One of its own says which prompt it was.
+    """
     outcome = item.outcome()
     if isinstance(outcome, InvalidRequest | CallError):
         outcome.index, outcome.prompt = item.index, item.given
@@ -82,7 +86,7 @@ def give(return_exceptions: bool, with_prompts: bool, item: Item) -> Any:
 
 
 def _check_options(options: ChatOptions) -> None:
-    """Refuse options of a map that no prompt could have.
+    """Refuse options that no prompt of a map could have.
 
     Raises:
         InvalidRequest: an option is unknown, or out of bounds.
@@ -98,7 +102,11 @@ def _check_options(options: ChatOptions) -> None:
 
 
 def as_request(prompt: Mapped, options: ChatOptions) -> Request:
-    """A prompt as a request; one that is a request already has its own options."""
+    """A prompt as a request; a request as it is.
+
+    Raises:
+        InvalidRequest: there are options beside a request, which has its own.
+    """
     if not isinstance(prompt, Request):
         return Chat(prompt, **options)
     if options:
@@ -110,7 +118,11 @@ def as_request(prompt: Mapped, options: ChatOptions) -> Request:
 
 
 def _progress_bar(prompts: Iterable[Mapped]) -> Callable[[], Any]:
-    """What makes a bar of as many results as there are prompts, where that is known."""
+    """What makes a progress bar, which is as long as there are prompts, if their number is known.
+
+    Raises:
+        InvalidRequest: tqdm is not installed.
+    """
     try:
         from tqdm.auto import tqdm
     except ImportError as error:

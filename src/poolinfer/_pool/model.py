@@ -23,17 +23,17 @@ from .pool import Pool
 def demo_model() -> str:
     """Path of the tiny chat model that ships with poolinfer.
 
-    It is a demonstration and a test oracle of one megabyte: it knows capitals, small sums, counting and a few
-    tricks, and is of no other use.
+    The model has one megabyte, and is there for demonstrations and tests: it knows capitals, small sums, counting
+    and a few tricks, and is of no other use.
     """
     return str(files("poolinfer") / "data" / "tiny.gguf")
 
 
 class Model(Calls):
-    """A model file that was checked and whose metadata was read; weights are mapped when first needed.
+    """A model file that was checked and whose metadata was read; its weights are loaded when first needed.
 
-    Has the same calls as `Pool`, on an implicit in-process pool with default settings. Safe to use from any
-    number of threads and event loops; a context manager, sync and async.
+    Has the same calls as `Pool`. They run on a pool with default settings, which the model makes at the first call.
+    May be used from any number of threads and event loops; a context manager, sync and async.
     """
 
     def __init__(self, info: ModelInfo) -> None:
@@ -88,7 +88,7 @@ class Model(Calls):
 
     @property
     def info(self) -> ModelInfo:
-        """All that is known of the model, as plain data; what follows are parts of it."""
+        """All that is known of the model, as plain data."""
         return self._info
 
     @property
@@ -113,17 +113,17 @@ class Model(Calls):
 
     @property
     def n_ctx_train(self) -> int:
-        """Context length that the model was trained for."""
+        """Tokens of context that the model was trained for; 0 when the file does not say."""
         return self._info.n_ctx_train
 
     @property
     def n_ctx(self) -> int:
-        """Tokens that one call may use by default: at most 4 096, and no more than the model was trained for."""
+        """Tokens that one call may use by default, prompt and output together."""
         return self._info.n_ctx
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Memory that one token of context takes."""
+        """Bytes of memory that one token of context takes."""
         return self._info.kv_bytes_per_token
 
     @property
@@ -133,32 +133,32 @@ class Model(Calls):
 
     @property
     def max_queue(self) -> int:
-        """Most calls that may wait in the implicit pool."""
-        return self._implicit().max_queue
+        """Most calls that may wait in the model's own pool."""
+        return self._own_pool().max_queue
 
     def _submit(self, request: Request) -> Call[Any]:
         """See `Calls.submit`; also raises PoolClosed after `close`."""
-        return self._implicit()._submit(request)
+        return self._own_pool()._submit(request)
 
     def _slots(self) -> int:
-        return self._implicit()._slots()
+        return self._own_pool()._slots()
 
     def stats(self) -> PoolStats:
-        """A snapshot of the implicit pool."""
-        return self._implicit().stats()
+        """A snapshot of the model's own pool."""
+        return self._own_pool().stats()
 
-    def _implicit(self) -> Pool:
+    def _own_pool(self) -> Pool:
         pool = self._made.get("pool")
         if pool is None and not self._closed:
-            # Of several that race, one pool stays; the others have not started, and go quietly.
+            # If several threads make one, the first stays; the others have not started, and need no close.
             pool = self._made.setdefault("pool", Pool(self._info))
-        # After the pool was noted: `close` has seen it, or is seen here.
+        # Looked at after the pool was noted: either `close` sees the pool, or this sees that it was closed.
         if pool is None or self._closed:
             raise PoolClosed("the model is closed; load it again")
         return pool
 
     def close(self, grace: float = 30.0) -> None:
-        """Close the implicit pool, as `Pool.close` does; idempotent. Pools made of this model go on."""
+        """Close the model's own pool, as `Pool.close` does; idempotent. Pools made of this model go on."""
         self._closed = True
         pool = self._made.get("pool")
         if pool is not None:

@@ -18,14 +18,14 @@ Wake: TypeAlias = Callable[[], None]
 
 
 def runs_event_loop() -> bool:
-    """Whether asyncio or trio runs in this thread; a library that was never imported does not."""
+    """Whether asyncio or trio runs in this thread; one that was never imported does not, and is not imported."""
     asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
     in_asyncio = asyncio is not None and asyncio._get_running_loop() is not None
     return in_asyncio or (trio is not None and bool(trio.lowlevel.in_trio_run()))
 
 
 def thread_waker() -> tuple[threading.Event, Wake]:
-    """An event to wait for in a thread, and what sets it."""
+    """An event that a thread waits for, and what sets it from any thread."""
     event = threading.Event()
     return event, event.set
 
@@ -47,9 +47,12 @@ _warned: set[str] = set()
 
 
 def warn_in_event_loop(instead: str) -> None:
-    """Warn, once for each remedy, that a sync call is about to stop the event loop that runs in this thread.
+    """Warn that a sync call is about to stop the event loop of this thread; once for each remedy.
 
-    Not under an IPython kernel, which runs every cell inside a loop of its own.
+    Does not warn in an IPython kernel, which runs every cell inside a loop of its own.
+
+    Args:
+        instead: the remedy, such as ``"`async for`"``.
     """
     if instead in _warned or not runs_event_loop() or _is_kernel():
         return
