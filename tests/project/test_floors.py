@@ -24,8 +24,6 @@ MOST_FLOORS = 7
 KNOWN_CIRCLES = (
     {"library", "trial", "trial_child"},
     {"value_methods", "runtime"},
-    {"bulk", "call", "call_methods", "completion", "dispatcher", "lane_sizing", "lifecycle"}
-    | {"mapping", "model", "pool", "request_checker", "text_batches"},
     {"_fake_context", "_fake_engine"},
 )
 KNOWN_LONG_FILES = {"_executors.process", "_executors.workers.supervisor"}

@@ -7,7 +7,6 @@ This file is the public face; `poolinfer._pool.lifecycle` is the machinery.
 
 from __future__ import annotations
 
-import os
 import warnings
 from functools import partial
 from types import TracebackType
@@ -36,7 +35,7 @@ from .call import Call
 from .call_methods import Calls
 from .lane_sizing import lane_spec
 from .lifecycle import PoolLifecycle
-from .model import Model
+from .model_info import ModelInfo, ModelSource, model_info_of
 from .pool_log import describe
 from .request_checker import finish_check
 from .wakers import runs_event_loop, warn_in_event_loop
@@ -105,7 +104,7 @@ class Pool(Calls):
     @options_of("Pool")
     def __init__(
         self,
-        model: Model | str | os.PathLike[str] | None = None,
+        model: ModelSource | None = None,
         *,
         executor: ExecutorName | Executor = "thread",
         workers: int | None = None,
@@ -150,18 +149,18 @@ class Pool(Calls):
         }
         check_option("max_queue", max_queue)
         self._max_queue = max_queue
-        self._model: Model | None = None
+        self._model: ModelInfo | None = None
         check_executor(executor)
         if not isinstance(executor, str):
             refuse_options({**where, **how}, Pool)
-            self._model = None if model is None else _as_model(model)
+            self._model = None if model is None else model_info_of(model)
             self._executor = type(executor).__name__
             self._lifecycle = PoolLifecycle(lambda: executor, max_queue, title=self._executor)
             return
         check_lane(how)
         place = Placement(executor, **where)
         self._executor = place.name
-        self._model = used = _as_model(model)
+        self._model = used = model_info_of(model)
         place.check(used.spec)
         if n_ctx is not None:
             used.check_n_ctx(n_ctx)
@@ -171,8 +170,8 @@ class Pool(Calls):
         )
 
     @property
-    def model(self) -> Model:
-        """The pool's model.
+    def model(self) -> ModelInfo:
+        """The pool's model, as plain data.
 
         Raises:
             InvalidRequest: the pool was made of an executor object without one.
@@ -299,9 +298,3 @@ class Pool(Calls):
 
     def _repr_html_(self) -> str:
         return self.stats()._repr_html_()
-
-
-def _as_model(model: Model | str | os.PathLike[str] | None) -> Model:
-    if model is None:
-        raise InvalidRequest("model: give a Model or the path of a GGUF file", field="model")
-    return model if isinstance(model, Model) else Model.load(model)

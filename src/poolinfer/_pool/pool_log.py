@@ -1,6 +1,6 @@
 """The log of a pool: a line when it has started, one when it has closed, and at DEBUG one for each ended call.
 
-A line says what something was and what it took, and never what was asked or answered.
+A line says what happened and how long it took, and never what was asked or answered.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def log_ended(ticket: Ticket, outcome: Outcome, now: float) -> None:
 
 
 def _outcome(outcome: Outcome) -> str:
-    # Of an error its class alone: its message may quote what was asked.
+    # Only the class of an error is logged: its message may quote what was asked.
     if isinstance(outcome, Response):
         return outcome.finish_reason
     return type(outcome).__name__ if isinstance(outcome, PoolinferError) else "embedded"
