@@ -30,11 +30,11 @@ from ._data.errors import (
 from ._data.prompt_builder import Prompt
 from ._data.requests import Chat, Embed, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
+from ._data.stats import PoolStats, Quantiles
 from ._pool.call import Call
 from ._pool.completion import AsCompleted, DoneAndNotDone, as_completed, wait
 from ._pool.model import Model, demo_model
 from ._pool.pool import Pool
-from ._pool.stats import PoolStats, Quantiles
 
 __version__ = "0.1.0"
 

@@ -99,7 +99,7 @@ class Ride:
 
     def join(self, job_id: int, request: Request) -> None:
         self.said[job_id] = []
-        task = prepare(Job(job_id, request), self.said[job_id].append, self.prompter, self.n_ctx)
+        task = prepare(Job(job_id, request), self.said[job_id].append, self.engine, self.prompter, self.n_ctx)
         self.tasks[job_id] = task
         self.lane.expect()
         self.lane.add(task)

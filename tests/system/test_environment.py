@@ -12,6 +12,7 @@ import pytest
 
 from poolinfer import Model, ModelError, Pool, demo_model
 from poolinfer._executors import descriptions
+from poolinfer._system.environment import scrub
 
 SRC = Path(__file__).parents[2] / "src"
 PERU = "What is the capital of Peru?", "The capital of Peru is Lima."
@@ -171,3 +172,12 @@ with Pool(demo_model(), executor="prefork", slots=1) as pool:
 """
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, PERU[1] + "\n", "")
+
+
+def test_the_environment_of_a_worker_has_no_secrets():
+    kept = scrub(
+        {"PATH": "/bin", "AWS_SECRET": "x", "LC_ALL": "C", "OMP_NUM_THREADS": "2", "LD_PRELOAD": "x"}
+    )
+    assert kept.pop("PYTHONPATH")
+    assert kept.pop("PYTHONSAFEPATH") == "1"
+    assert kept == {"PATH": "/bin", "LC_ALL": "C", "OMP_NUM_THREADS": "2", "GGML_NO_BACKTRACE": "1"}

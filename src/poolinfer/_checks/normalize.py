@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from .._data.errors import InvalidRequest
 from .._data.option_names import scalar
 from .._data.requests import Chat, Embed, Raw, Request
-from .check_budget import Budget, Later, Work
+from .budgets import Budget, Later, Work
 from .limits import LIMITS, check_pooling, count, flag, number, refuse, show
 from .messages import check_messages
 from .plain_data import items, mapping, one_of, some

@@ -25,9 +25,11 @@ from .quarantine import Quarantine
 from .routing import path
 from .seats import Assignment, Seat, Seats
 from .sizing import Sizing
+from .workers.death import Death
+from .workers.patience import Patience
 from .workers.spawner import ExecSpawner, Spawner
 from .workers.supervisor import Supervisor
-from .workers.worker import Death, Patience, Worker
+from .workers.worker import Worker
 from .workers.zygote import ZygoteSpawner
 
 _ENGINE = "poolinfer._engine.llama.library:load"
@@ -199,7 +201,7 @@ class ProcessExecutor:
             self._supervisor.post(seat.worker, frame(Cancel(assignment.job.id)))
 
     def boot_message(self) -> Boot:
-        """See `poolinfer._executors.workers.owner.Owner`, as for the five that follow."""
+        """See `poolinfer._executors.workers.link.Owner`, as for the five that follow."""
         return replace(self._boot, levels=wanted())
 
     def on_up(self, worker: Worker) -> None:

@@ -16,9 +16,9 @@ from .._checks.normalize import normalize_at_once
 from .._data.errors import InvalidRequest
 from .._data.requests import Chat, ChatInput, ChatOptions, Embed, EmbedOptions, Raw, RawOptions, Request
 from .._data.results import Embedding, Response
+from .._data.stats import PoolStats
 from .call import Call
 from .mapping import Mapped, as_request, give, mapped
-from .stats import PoolStats
 from .text_batches import TextBatches, split
 
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]

@@ -16,10 +16,10 @@ from .._data.errors import InvalidRequest, ModelError, PoolClosed
 from .._data.option_names import options_of
 from .._data.requests import Chat, Embed, Pooling, Request
 from .._data.specs import ModelSpec
+from .._data.stats import PoolStats
 from .._gguf.model_file import ModelFile, read_model_file
 from .call import Call
 from .call_methods import Calls
-from .stats import PoolStats
 
 if TYPE_CHECKING:
     from .pool import Pool

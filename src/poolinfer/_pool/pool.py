@@ -23,6 +23,7 @@ from .._data.errors import InvalidRequest, PoolinferError
 from .._data.option_names import options_of
 from .._data.requests import Request
 from .._data.specs import ModelSpec
+from .._data.stats import PoolStats
 from .._executors.descriptions import Share
 from .._executors.executor_protocol import Description, Executor
 from .._executors.registry import ExecutorName
@@ -34,7 +35,6 @@ from .model import Model
 from .pool_log import describe
 from .pool_options import check_lane, choose_executor, plain_lane, refuse_options
 from .request_checker import finish_check
-from .stats import PoolStats
 from .wakers import runs_event_loop, warn_in_event_loop
 
 _SLOTS = 16

@@ -25,10 +25,10 @@ from .._data.results import Chunk, Response
 from .._executors.executor_protocol import Executor
 from .._pool.pool import Pool
 from .._wire.codec import decode, encode
-from ._contract_bench import Bench, Witness, check_order
+from ._executor_under_test import Bench, Witness, check_order
 from ._expect import check, wait_until
 from ._forked_child import check_in_child
-from ._held import Held
+from ._held_resources import Held
 
 
 class ExecutorContract:
