@@ -813,13 +813,14 @@ def test_f34_stats_from_a_signal_handler(run_script, executor):
         from poolinfer._executors.process import ProcessExecutor
         from poolinfer._data.specs import LaneSpec, ModelSpec
         from poolinfer.testing import FakeEngine, fake_pool
+        from poolinfer.testing._crash import crash_program
 
         faulthandler.dump_traceback_later(40, exit=True)
         if {executor!r} == "thread":
             pool = fake_pool(FakeEngine())
         else:
             spec = ModelSpec("", (0, 0, 0, 0)), LaneSpec(n_ctx=4096, slots=4)
-            pool = Pool(executor=ProcessExecutor(*spec, factory="poolinfer.testing._crash:load"))
+            pool = Pool(executor=ProcessExecutor(*spec, program=crash_program()))
         pool.start()
         left = 3
 

@@ -27,14 +27,15 @@ from poolinfer._executors.workers.patience import Patience
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.workers.restarts import RestartLimit
 from poolinfer._data.specs import LaneSpec, ModelSpec
+from poolinfer.testing._crash import crash_program
 
 #: Workers that cannot be started are tried again at once, and for as long as it takes.
 SOON_AGAIN = Patience(tick=0.05, restarts=RestartLimit(most=1000, first=0.05, longest=0.1))
 PREFORK = "--prefork" in sys.argv
 
-def make(**options):
+def make(*, knobs=None, **options):
     return ProcessExecutor(ModelSpec("", (0, 0, 0, 0)), LaneSpec(n_ctx=4096), workers=2,
-                           prefork=PREFORK, factory="poolinfer.testing._crash:load", **options)
+                           prefork=PREFORK, program=crash_program(**(knobs or {})), **options)
 
 """
 
@@ -148,7 +149,7 @@ def test_F14_no_worker_outlives_a_killed_host(source, prefork):
     host, pids, _ = _start(source, prefork)
     assert all(map(_alive, pids))
     _kill(host)
-    wait_until(lambda: not any(map(_alive, pids)), "the workers have ended", 2)
+    wait_until(lambda: not any(map(_alive, pids)), "the workers have ended", 10)
 
 
 def test_F14_a_lifeline_where_the_signal_cannot_be_chosen(run_script):
@@ -193,7 +194,7 @@ def test_F14_workers_end_though_a_forked_child_of_the_host_lives(prefork):
     host, pids, child = _start(FORKED, prefork)
     try:
         _kill(host)
-        wait_until(lambda: not any(map(_alive, pids - {child})), "the workers have ended", 2)
+        wait_until(lambda: not any(map(_alive, pids - {child})), "the workers have ended", 10)
         assert _alive(child)
     finally:
         os.kill(child, signal.SIGKILL)
