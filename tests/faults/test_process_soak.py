@@ -31,6 +31,7 @@ from poolinfer import (
     Raw,
     WorkerLost,
 )
+from poolinfer._data.requests import Request
 from poolinfer._data.specs import LaneSpec
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.sizing import Sizing
@@ -76,14 +77,14 @@ class _Client(threading.Thread):
             except Exception as error:
                 self.wrong.append(repr(error))
 
-    def _submit(self, request: Chat | Raw | Embed) -> Call[Any]:
+    def _submit(self, request: Request) -> Call[Any]:
         """Submit a request with a seed of its own: else the quarantine takes all of a kind for one request."""
         if not isinstance(request, Embed):
             request = replace(request, seed=self.random.getrandbits(31))
         self.counts["submitted"] += 1
         return self.pool.submit(request)
 
-    def _result(self, request: Chat | Raw | Embed) -> Any:
+    def _result(self, request: Request) -> Any:
         """The result, on time."""
         due = time.monotonic() + (request.timeout or 0.0)
         try:

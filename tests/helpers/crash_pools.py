@@ -12,7 +12,7 @@ from poolinfer.testing import wait_until
 from poolinfer.testing._crash import crash_program
 
 WAIT = 40.0
-#: Whether workers are forked where a test does not say; `test_process_faults` runs each test both ways.
+#: Whether workers are forked where a test does not say; the fixture `both_kinds` runs a test both ways.
 PREFORK = False
 
 

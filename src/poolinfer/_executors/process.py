@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import Literal
 
 from .._data.errors import CallCancelled, ForkedPool, InvalidRequest, PoolBroken, PoolinferError, WorkerLost
-from .._data.events import Done, Event, Failed, Job
+from .._data.events import Done, Emit, Event, Failed, Job
 from .._data.specs import LaneSpec, ModelSpec
+from .._data.stats import ExecutorStats
 from .._system.logs import wanted
 from .._wire.codec import WireError
 from .._wire.frames import Boot, Burst, Cancel, FromWorker, Pong, Submit, frame
-from .executor_protocol import Emit, ExecutorStats
 from .quarantine import Quarantine
 from .routing import path
 from .seats import Assignment, Seat, Seats
