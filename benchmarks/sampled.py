@@ -69,7 +69,7 @@ def sort(lines: list[str]) -> Counter[str]:
 
 def _place(frames: list[str], call: int) -> str:
     """Where a stack of a lane's step is; `call` is the line that calls llama.cpp's decode."""
-    if frames[-1].endswith(f"_engine/llama_context.py:{call})"):
+    if frames[-1].endswith(f"_engine/llama/llama_context.py:{call})"):
         return "engine"
     if _within(frames, "sample", "llama_context.py"):
         return "choice"
