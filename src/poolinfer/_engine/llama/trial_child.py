@@ -19,7 +19,7 @@ from ..._data.errors import ModelError
 from ..._data.specs import LaneSpec, ModelSpec
 from ..._gguf.model_file import read_model_file
 from ..._system.logs import LLAMA
-from ..lane.engine_protocol import Batch, EngineFault
+from ..engine_protocol import Batch, EngineFault
 from .bindings import Bindings
 from .llama_engine import LlamaEngine
 from .trial import AMX, AMX_WORKS, FILE, FILE_SOUND, decode_spec

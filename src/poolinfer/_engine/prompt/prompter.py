@@ -14,13 +14,12 @@ from itertools import pairwise
 from typing import Any
 
 from ..._data.errors import CallCancelled, InvalidRequest
+from ..text.reasoning import THINK_OPEN
+from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate
 from .sandbox.authored_text import FOREIGN, cut, origin
 from .text_size import check_size
 from .token_spellings import Spellings
-from .tokenizer import Tokenizer
-
-_THINK = "<think>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Prepared:
 
     Attributes:
         tokens: its token ids.
-        reasoning_open: whether it ends inside an open ``<think>`` block.
+        reasoning_open: whether it ends inside an open block of reasoning.
     """
 
     tokens: list[int]
@@ -167,5 +166,5 @@ def _never() -> bool:
 
 def _opens_reasoning(rendered: str) -> bool:
     end = len(rendered.rstrip())
-    start = max(0, end - len(_THINK))
-    return rendered[start:end] == _THINK and FOREIGN not in origin(rendered)[start:end]
+    start = max(0, end - len(THINK_OPEN))
+    return rendered[start:end] == THINK_OPEN and FOREIGN not in origin(rendered)[start:end]
