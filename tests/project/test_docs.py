@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import logging
 import os
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,17 @@ from poolinfer._checks.limits import LIMITS, Limit
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ALL_PAGES = [
+    *PAGES,
+    *sorted(path for path in ROOT.glob("*.md") if path not in PAGES),
+    ROOT / "benchmarks/README.md",
+]
+# Files of this repository, and names of the package, as pages write them.
+PATH = re.compile(r"(?:_\w+|src|tests|tools|benchmarks|examples|docs)/[\w./-]*")
+PRIVATE = re.compile(r"(?:poolinfer\.)?_\w+(?:\.\w+)+")
+PUBLIC = re.compile(r"poolinfer(?:\.\w+)+")
+# A file of llama-cpp-python, a folder that a benchmark fills, and a logger.
+ELSEWHERE = ("examples/server/server.py", "benchmarks/peers/", "benchmarks/models/", "poolinfer.llama")
 NOT_RUN = "<!-- not run -->"
 # Pages whose blocks are read on their own, so each imports what it uses; elsewhere a block goes on from the last.
 OF_THEIR_OWN = ("concepts.md", "executors.md", "limits.md")
@@ -98,6 +110,45 @@ def test_links(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith("https://"):
             assert (page.parent / target).exists(), target
+
+
+def names_in(text: str) -> Iterator[str]:
+    """What a page has in backticks, outside of its blocks."""
+    yield from re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+
+
+def is_there(path: str) -> bool:
+    """Whether there is such a file or folder; one that begins with an underscore lies in the package."""
+    root = ROOT / "src" / "poolinfer" if path.startswith("_") else ROOT
+    return (root / path).exists()
+
+
+def is_defined(name: str) -> bool:
+    """Whether a dotted name leads to a module, or to something in one."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=page_id)
+def test_files_and_names_that_a_page_speaks_of_exist(page: Path) -> None:
+    for name in names_in(page.read_text()):
+        if PATH.fullmatch(name) and name not in ELSEWHERE:
+            assert is_there(name), name
+        elif PRIVATE.fullmatch(name):
+            assert is_defined(f"poolinfer.{name.removeprefix('poolinfer.')}"), name
+        elif PUBLIC.fullmatch(name) and name not in ELSEWHERE:
+            assert is_defined(name), name
+
+
+def test_a_name_that_is_gone_is_found() -> None:
+    assert is_defined("poolinfer._pool.pool.Pool.submit")
+    assert is_there("_pool/pool.py")
+    assert not is_defined("poolinfer._pool.pool.Pool.sumbit")
+    assert not is_defined("poolinfer._pools.pool")
+    assert not is_there("_pool/pools.py")
 
 
 def test_snippets() -> None:

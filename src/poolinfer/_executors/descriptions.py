@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from .._checks.limits import number, refuse
 from .._data.errors import InvalidRequest, ModelError
 from .._data.specs import LaneSpec, ModelSpec
-from .._executors.executor_protocol import Executor
 from .._system.environment import patched_by
+from .executor_protocol import Executor
 
 if TYPE_CHECKING:
-    from .._engine.engine_protocol import Engine
+    from .._engine.lane.engine_protocol import Engine
 
 #: The executors by name.
 ExecutorName: TypeAlias = Literal["thread", "process", "prefork"]
