@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from refusals import label, refusal
 
-from poolinfer._checks.limits import show
 from poolinfer._checks.normalize import normalize
+from poolinfer._checks.refusals import show
 from poolinfer._data.requests import Chat
 from poolinfer._wire.codec import decode, encode
 

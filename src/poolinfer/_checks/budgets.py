@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from .._data.errors import InvalidRequest
-from .limits import LIMITS, refuse
+from .limits import LIMITS
+from .refusals import refuse
 
 #: What is checked at once, in units of about 2 µs: an item, 512 bytes of text, or 32 bytes of JSON text.
 _AT_ONCE = 500

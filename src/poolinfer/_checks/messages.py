@@ -9,8 +9,9 @@ from typing import Any
 from .._data.errors import InvalidRequest
 from .._data.prompt_builder import Prompt
 from .budgets import Budget, Work
-from .limits import count, refuse, show
+from .limits import count
 from .plain_data import items, json_object, mapping, one_of, only, plain_object, some
+from .refusals import refuse, show
 from .tools import check_function, tool_name
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")

@@ -11,9 +11,10 @@ from .._data.errors import InvalidRequest
 from .._data.option_names import scalar
 from .._data.requests import Chat, Embed, Raw, Request
 from .budgets import Budget, Later, Work
-from .limits import LIMITS, check_pooling, count, flag, number, refuse, show
+from .limits import LIMITS, count, number
 from .messages import check_messages
-from .plain_data import items, mapping, one_of, some
+from .plain_data import check_pooling, flag, items, mapping, one_of, some
+from .refusals import refuse, show
 from .tools import check_tools
 
 _DIGITS = 10

@@ -11,7 +11,8 @@ from typing import Any, TypeGuard
 from .._data.errors import InvalidRequest
 from .._data.option_names import scalar
 from .budgets import Budget, Work
-from .limits import LIMITS, count, refuse, show
+from .limits import LIMITS, count
+from .refusals import refuse, show
 
 _DEPTH = int(LIMITS["depth"].high)
 _PUNCTUATION = 2
@@ -55,6 +56,21 @@ def only(field: str, found: Mapping[Any, Any], known: set[str], work: Work, reme
 
 def _is_nothing(value: object) -> bool:
     return value is None or (isinstance(value, str | list | tuple | dict) and not value)
+
+
+def flag(field: str, value: object) -> bool:
+    """The value, if it is a bool."""
+    if not isinstance(value, bool):
+        refuse(field, value, "use True or False")
+    return value
+
+
+def check_pooling(value: object) -> None:
+    """Refuse what is no way to pool token vectors; None leaves it to the model."""
+    if value is not None and not (
+        isinstance(value, str) and any(str.__eq__(way, value) for way in ("mean", "cls", "last"))
+    ):
+        refuse("pooling", value, "use None, 'mean', 'cls' or 'last'")
 
 
 def some(field: str, text: str) -> str:

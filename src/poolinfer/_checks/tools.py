@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .budgets import Budget, Work
-from .limits import count, flag, refuse
-from .plain_data import items, mapping, one_of, only, plain_object
+from .limits import count
+from .plain_data import flag, items, mapping, one_of, only, plain_object
+from .refusals import refuse
 
 _AROUND = "use {'type': 'function', 'function': {...}}"
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
