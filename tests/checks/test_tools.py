@@ -124,7 +124,8 @@ class Sloth:
     def __repr__(self) -> str:
         raise AssertionError("nobody asks for it")
 
-    __str__ = __len__ = __getitem__ = __iter__ = __format__ = __repr__
+    __str__ = __len__ = __getitem__ = __iter__ = __repr__
+    __format__: Any = __repr__
 
 
 def lazy(base: type) -> Any:
