@@ -21,8 +21,8 @@ async def main() -> None:
         for prompt, reply in zip(prompts, replies, strict=True):
             print(f"{prompt:36} {reply.answer}")
 
-        async for piece in pool.stream("Count from 1 to 20.", temperature=0, max_tokens=80):
-            print(piece.text, end="", flush=True)
+        async for chunk in pool.stream("Count from 1 to 20.", temperature=0, max_tokens=80):
+            print(chunk.text, end="", flush=True)
         print()
 
         # Whatever cancels the awaiting task cancels the call, at once: here a scope with a time limit.

@@ -58,7 +58,7 @@ def lines(call: poolinfer.Call[poolinfer.Response]) -> Iterator[str]:
     # A client that leaves makes the server close this generator, and `with call` cancels the work.
     with call:
         try:
-            for piece in call:
-                yield json.dumps({"text": piece.answer}) + "\n"
+            for chunk in call:
+                yield json.dumps({"text": chunk.answer}) + "\n"
         except poolinfer.PoolinferError as error:
             yield json.dumps({"error": type(error).__name__, "detail": error.message}) + "\n"

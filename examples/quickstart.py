@@ -20,8 +20,8 @@ def main() -> None:
         films, boats = pool.embed(["I love this film.", "The boat is slow."])
         print(f"similarity {films.cosine_similarity(boats):.2f}, {len(bytes(films))} bytes to store")
 
-        for piece in pool.stream("Count from 1 to 20.", temperature=0, max_tokens=80):
-            print(piece.text, end="", flush=True)
+        for chunk in pool.stream("Count from 1 to 20.", temperature=0, max_tokens=80):
+            print(chunk.text, end="", flush=True)
         print()
 
         prompts = (f"Count from 1 to {n}." for n in range(2, 12))

@@ -63,8 +63,8 @@ async def stream(request: HttpRequest) -> JsonResponse | StreamingHttpResponse:
 async def lines(call: poolinfer.Call[poolinfer.Response]) -> AsyncIterator[str]:
     async with call:
         try:
-            async for piece in call:
-                yield json.dumps({"text": piece.answer}) + "\n"
+            async for chunk in call:
+                yield json.dumps({"text": chunk.answer}) + "\n"
         except poolinfer.PoolinferError as error:
             yield json.dumps({"error": type(error).__name__, "detail": error.message}) + "\n"
 
