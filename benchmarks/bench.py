@@ -1,6 +1,7 @@
 """poolinfer and its peers on eight workloads: ``python benchmarks/bench.py [--quick] [--only W1,W3]``.
 
-Each measurement is a process of its own; engines take turns within each repeat, in rotated order. See README.md.
+Each measurement runs in a process of its own. Within a repeat the engines take turns; each repeat begins with
+another engine. See README.md.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from engines import Unavailable, is_known
-from machine import RESULTS, machine, save, usable_cores, versions
+from engine import Unavailable
+from engine_registry import is_known
+from machine import machine_facts, usable_cores, versions
+from output import ASSETS, RESULTS, paste, save
 from report import Outcome, as_json, targets, targets_table, workload_table
 from workloads import QUICK, WORKLOADS, Scale, Workload, make_workloads
 
@@ -30,16 +33,16 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a tiny model, few engines: does it all run?")
+    parser.add_argument("--quick", action="store_true", help="a tiny model and few engines: does it all run?")
     parser.add_argument("--only", default=",".join(WORKLOADS), help="workloads (default: %(default)s)")
-    parser.add_argument("--engines", "--peers", help="engines, instead of each workload's own, such as"
+    parser.add_argument("--engines", "--peers", help="engines to run instead of each workload's own, such as"
                         " locked,bundled,thread,process,thread-2x8x1")  # fmt: skip
     parser.add_argument("--repeats", type=int, default=3, help="repeats to take medians over (default: 3)")
     parser.add_argument(
         "--threads", type=int, default=usable_cores(), help="CPU threads (default: all cores)"
     )
     parser.add_argument(
-        "--model", type=Path, help="a GGUF file instead of the 0.6 B-shaped one; ends are forbidden"
+        "--model", type=Path, help="a GGUF file instead of the 0.6 B-shaped one; its end tokens are forbidden"
     )
     parser.add_argument("--json", type=Path, help="where to write the results (default: benchmarks/results/)")
     parser.add_argument(
@@ -78,13 +81,13 @@ def engines_of(work: Workload, arguments: argparse.Namespace) -> list[str]:
 
 
 def _cannot(work: Workload) -> set[str]:
-    """Return the engines that give no text to go on with, no vectors, or too few streams at a time."""
+    """Return the engines that cannot run a workload: no text, no vectors, or too few streams."""
     cannot = {"conversation": {"fresh", "bare"}, "embed": {"fresh", "bare"}, "long": {"fresh", "locked"}}
     return cannot.get(work.kind, set())
 
 
 def failure(code: int, stderr: str) -> str:
-    """Return in a few words how a child process failed."""
+    """Return, in a few words, how a child process failed."""
     if code < 0:
         return f"crashed: {signal.Signals(-code).name}"
     lines = stderr.strip().splitlines()
@@ -112,7 +115,7 @@ def measure(engine: str, workload: Path, result: Path, timeout: float) -> dict[s
 
 
 def run_workload(work: Workload, engines: list[str], repeats: int, timeout: float) -> Outcome:
-    """Run every engine in turn, repeat after repeat, beginning with another one each time."""
+    """Run all engines in turn, once per repeat; each repeat begins with another engine."""
     outcome = Outcome(work)
     with tempfile.TemporaryDirectory(prefix="poolinfer-benchmark-") as folder:
         workload, result = Path(folder, "workload.json"), Path(folder, "result.json")
@@ -131,12 +134,12 @@ def run_workload(work: Workload, engines: list[str], repeats: int, timeout: floa
 
 
 def fetch_peer(engines: set[str]) -> None:
-    """Have the bundled server's file ready if it is to run; without it, it is left out and the table says so."""
+    """Download the bundled server's file if that server is to run; prints why if that fails."""
     if "bundled" in engines:
-        import engine_bundled
+        from engines import bundled_server
 
         try:
-            engine_bundled.fetch()
+            bundled_server.fetch()
         except Unavailable as why:
             print(f"bundled: {why}")
 
@@ -144,7 +147,6 @@ def fetch_peer(engines: set[str]) -> None:
 def write_docs(outcomes: dict[str, Outcome], facts: dict[str, Any]) -> None:
     """Draw the charts and paste the tables."""
     from charts import draw
-    from page import ASSETS, paste
 
     versions_line = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     machine_line = ", ".join(f"{name} {value}" for name, value in facts["machine"].items())
@@ -163,7 +165,7 @@ def write_docs(outcomes: dict[str, Outcome], facts: dict[str, Any]) -> None:
 def keep(
     outcomes: dict[str, Outcome], facts: dict[str, Any], *, quick: bool, path: Path | None
 ) -> dict[str, Any]:
-    """Write the results so far, beside those of other workloads from an earlier run of the same kind."""
+    """Write the results so far; results of other workloads stay if an earlier run had the same facts."""
     target = path or RESULTS / f"bench{'-quick' if quick else ''}.json"
     before = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
     if any(before.get(name) != value for name, value in facts.items()):
@@ -178,13 +180,17 @@ def keep(
 
 
 def main() -> int:
-    """Run the benchmark; return 1 if any measurement failed or was not whole."""
+    """Run the benchmark; return 1 if a measurement failed or an answer was not whole."""
     arguments = parse_arguments()
     works = make(arguments)
     plan = {work.name: engines_of(work, arguments) for work in works}
     if not arguments.quick:
         fetch_peer({name for engines in plan.values() for name in engines})
-    facts: dict[str, Any] = {"machine": machine(), "versions": versions(), "model": Path(works[0].model).name}
+    facts: dict[str, Any] = {
+        "machine": machine_facts(),
+        "versions": versions(),
+        "model": Path(works[0].model).name,
+    }
     facts["repeats"] = arguments.repeats
     outcomes: dict[str, Outcome] = {}
     for work in works:

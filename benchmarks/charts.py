@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib as mpl
-from engines import is_pool, label
-from machine import shown
+from engine_registry import is_pool, label
+from output import shown
 from report import Outcome
 
 mpl.use("Agg")
@@ -31,7 +31,7 @@ def draw(outcome: Outcome, folder: Path, caption: str) -> Path:
 
 
 def _bars(outcome: Outcome, axes: Axes) -> None:
-    """One bar per engine, the best on top."""
+    """Draw one bar per engine, the best on top."""
     headline, lower = outcome.work.headline, outcome.work.lower
     values = {
         name: value for name in outcome.measured if (value := outcome.figure(name, headline)) is not None
@@ -49,7 +49,7 @@ def _bars(outcome: Outcome, axes: Axes) -> None:
 
 
 def _lines(outcome: Outcome, axes: Axes) -> None:
-    """One line per engine over the number of callers."""
+    """Draw one line per engine over the number of callers."""
     levels = outcome.work.levels
     for name in outcome.measured:
         rates = [outcome.figure(name, f"tokens_per_second_{level}") or 0.0 for level in levels]

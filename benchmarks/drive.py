@@ -1,4 +1,4 @@
-"""Runs a workload on an engine, as its callers would, and says how long everything took for them."""
+"""Runs a workload on an engine with as many callers as it has, and measures times as those callers see them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,25 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from engines import Answer, Engine
-from workloads import Prompt, Workload, renderer, template_of
+from engine import Answer, Engine
+from workloads import LIST_SIZE, Prompt, Workload, renderer, template_of
 
 Figures = dict[str, float]
 NO_ANSWER = Answer("", 0)
-_STARTED = 4  # pieces after which a stream counts as running
+_RUNNING_PIECES = 4  # a stream counts as running after so many pieces
 
 
 @dataclass
-class Heard:
-    """One call as its caller saw it; all times are seconds of the process's performance counter."""
+class TimedCall:
+    """One call as its caller saw it; all times are seconds of the process's performance counter.
+
+    Attributes:
+        prompt: the prompt of the call.
+        began: when the caller asked.
+        times: when each piece of the answer came.
+        ended: when the call returned.
+        answer: what the engine answered.
+    """
 
     prompt: Prompt
     began: float
@@ -41,41 +49,41 @@ class Heard:
 
 @dataclass
 class Run:
-    """What a workload came to.
+    """The calls and the figures of a workload that was run on an engine.
 
     Attributes:
-        calls: every call that counts.
-        seconds: from the first call to the last answer.
+        calls: the calls that the figures are computed from.
+        seconds: time from the first call to the last answer.
         extra: figures that only this workload has.
-        problems: what was not as it should be.
+        problems: what went wrong, in words; empty if nothing did.
     """
 
-    calls: list[Heard]
+    calls: list[TimedCall]
     seconds: float
     extra: Figures = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
 def ask(
-    engine: Engine, prompt: Prompt, max_tokens: int, also: Callable[[Heard], None] = lambda _: None
-) -> Heard:
-    """Make one call and note when its pieces came; `also` is told of each."""
-    heard = Heard(prompt, time.perf_counter())
+    engine: Engine, prompt: Prompt, max_tokens: int, after_piece: Callable[[TimedCall], None] = lambda _: None
+) -> TimedCall:
+    """Make one call and note when its pieces come; `after_piece` is called after each of them."""
+    call = TimedCall(prompt, time.perf_counter())
 
     def note() -> None:
-        heard.times.append(time.perf_counter())
-        also(heard)
+        call.times.append(time.perf_counter())
+        after_piece(call)
 
-    heard.answer = engine.generate(prompt, max_tokens, note)
-    heard.ended = time.perf_counter()
-    heard.times = heard.times or [heard.ended]  # an answer may be bytes that no text can be made of
-    return heard
+    call.answer = engine.generate(prompt, max_tokens, note)
+    call.ended = time.perf_counter()
+    call.times = call.times or [call.ended]  # there is no piece where the tokens make no whole character
+    return call
 
 
 def ask_all(
     engine: Engine, prompts: list[Prompt], max_tokens: int, callers: int
-) -> tuple[list[Heard], float]:
-    """Ask all prompts from so many threads; the calls and the seconds for all of them."""
+) -> tuple[list[TimedCall], float]:
+    """Ask all prompts from `callers` threads; returns the calls and the seconds that all of them took."""
     with ThreadPoolExecutor(callers) as threads:
         began = time.perf_counter()
         calls = list(threads.map(lambda prompt: ask(engine, prompt, max_tokens), prompts))
@@ -83,13 +91,13 @@ def ask_all(
 
 
 def burst(engine: Engine, work: Workload) -> Run:
-    """All callers begin at once, and each asks the next prompt as soon as it has its answer."""
+    """All callers begin at once; each asks the next prompt as soon as it has the answer to its last one."""
     return Run(*ask_all(engine, work.prompts, work.max_tokens, work.callers))
 
 
 def scaling(engine: Engine, work: Workload) -> Run:
-    """The same, with more and more callers, and prompts that were never asked before."""
-    every: list[Heard] = []
+    """A burst at each of several numbers of callers, each time with new prompts."""
+    every: list[TimedCall] = []
     rates: Figures = {}
     total = 0.0
     share = len(work.prompts) // len(work.levels)
@@ -105,20 +113,20 @@ def scaling(engine: Engine, work: Workload) -> Run:
 
 
 def long(engine: Engine, work: Workload) -> Run:
-    """A long prompt alone; then streams, and another long prompt once all of them are running."""
+    """A long prompt alone; then streams, and another long prompt once all streams are running."""
     alone, entering, *prompts = work.prompts
     solo = ask(engine, alone, 4)
     running = threading.Semaphore(0)
 
-    def note(heard: Heard) -> None:
-        if len(heard.times) == _STARTED:
+    def note(call: TimedCall) -> None:
+        if len(call.times) == _RUNNING_PIECES:
             running.release()
 
-    def stream(prompt: Prompt) -> Heard:
-        heard = ask(engine, prompt, work.max_tokens, note)
-        if len(heard.times) < _STARTED:  # it came in fewer, longer pieces
+    def stream(prompt: Prompt) -> TimedCall:
+        call = ask(engine, prompt, work.max_tokens, note)
+        if len(call.times) < _RUNNING_PIECES:  # the answer came in fewer, longer pieces
             running.release()
-        return heard
+        return call
 
     with ThreadPoolExecutor(len(prompts)) as threads:
         began = time.perf_counter()
@@ -131,8 +139,8 @@ def long(engine: Engine, work: Workload) -> Run:
     return Run(streams, seconds, *_entered(streams, newcomer, solo))
 
 
-def _entered(streams: list[Heard], newcomer: Heard, solo: Heard) -> tuple[Figures, list[str]]:
-    """What streams and a long prompt meant to each other."""
+def _entered(streams: list[TimedCall], newcomer: TimedCall, solo: TimedCall) -> tuple[Figures, list[str]]:
+    """Return the figures and problems of streams that a long prompt entered; `solo` is a long prompt alone."""
     first = newcomer.times[0]
     gaps = [gap for stream in streams for gap in stream.gaps]
     during = [gap for at, gap in gaps if at > newcomer.began and at - gap < first]
@@ -151,38 +159,38 @@ def _entered(streams: list[Heard], newcomer: Heard, solo: Heard) -> tuple[Figure
 
 
 def conversation(engine: Engine, work: Workload) -> Run:
-    """Conversations whose turns begin together; then the text of the last turn, begun differently."""
+    """Conversations whose turns begin together; then each last turn again, after another first message."""
     render = renderer(template_of(work.model))
     turns = len(work.texts) // work.callers - 1
     gate = threading.Barrier(work.callers)
 
-    def talk(index: int) -> tuple[list[Heard], Heard]:
+    def talk(index: int) -> tuple[list[TimedCall], TimedCall]:
         first, *more = work.texts[index * (turns + 1) : (index + 1) * (turns + 1)]
         messages: list[dict[str, str]] = []
-        heard = []
+        calls = []
         for text in more:
             messages.append({"role": "user", "content": text})
             gate.wait()
-            heard.append(ask(engine, Prompt(render(messages)), work.max_tokens))
-            messages.append({"role": "assistant", "content": heard[-1].answer.text})
+            calls.append(ask(engine, Prompt(render(messages)), work.max_tokens))
+            messages.append({"role": "assistant", "content": calls[-1].answer.text})
         messages[0]["content"] = first
         gate.wait()
-        return heard, ask(engine, Prompt(render(messages[:-1])), work.max_tokens)
+        return calls, ask(engine, Prompt(render(messages[:-1])), work.max_tokens)
 
     with ThreadPoolExecutor(work.callers) as threads:
         began = time.perf_counter()
         talks = list(threads.map(talk, range(work.callers)))
         seconds = time.perf_counter() - began
-    last = median(heard[-1].ttft for heard, _ in talks)
-    cold = median(heard.ttft for _, heard in talks)
+    last = median(calls[-1].ttft for calls, _ in talks)
+    cold = median(again.ttft for _, again in talks)
     extra = {"last_turn_ttft": last, "cold_ttft": cold, "last_turn_over_cold": last / cold}
-    return Run([call for heard, _ in talks for call in heard], seconds, extra)
+    return Run([call for calls, _ in talks for call in calls], seconds, extra)
 
 
 def embed(engine: Engine, work: Workload) -> Run:
-    """Lists of texts from a few callers."""
-    size = 50
-    lists = [work.texts[start : start + size] for start in range(0, len(work.texts), size)]
+    """Embed lists of texts, from a few callers."""
+    starts = range(0, len(work.texts), LIST_SIZE)
+    lists = [work.texts[start : start + LIST_SIZE] for start in starts]
     with ThreadPoolExecutor(work.callers) as threads:
         began = time.perf_counter()
         lengths = [length for found in threads.map(engine.embed, lists) for length in found]

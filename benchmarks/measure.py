@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from drive import DRIVES, Figures, Run, quantile
-from engines import Engine, Unavailable, make_engine
+from engine import Engine, Unavailable
+from engine_registry import make_engine
 from processes import cpu_seconds, peak_memory, tree
 from workloads import Prompt, Workload
 

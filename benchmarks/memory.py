@@ -2,9 +2,9 @@
 
 ``python benchmarks/memory.py [--quick] [--repeats 3] [--only prefork,process-mmap] [--json PATH]``
 
-Every variant runs in a process of its own, with one slot of 512 tokens per worker, and is looked at after each
-worker has served a call. Memory is the PSS of the host and of everything below it. Nothing else may have the
-model's file mapped meanwhile, or its pages count for less.
+Every variant runs in a process of its own, with one slot of 512 tokens per worker, and is measured after each
+worker has answered a call. Memory is the PSS of the host and of all its descendants. No other process may map the
+model's file meanwhile: its pages would be counted there in part.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from machine import options, save, table
-from page import paste
-from processes import pss, tree
+from output import options, paste, save, table
+from processes import leaves, pss, tree
+
+import poolinfer
 
 HERE = Path(__file__).resolve().parent
 TINY_MODEL = HERE.parent / "src" / "poolinfer" / "data" / "tiny.gguf"
 WORKERS, N_CTX, PROMPT, MAX_TOKENS = 4, 512, "The capital of France is", 32
 VARIANTS = ("prefork", "process-mmap", "process-repack", "thread", "llama")
-#: The bound for `prefork`: so many times the model's file, and so many bytes for each worker.
-FILE_SHARE, BYTES_PER_WORKER = 1.75, 110e6
-PATIENCE = 120.0
+#: The bound for `prefork`: the size of the model's file times `FILES`, and some bytes for each worker.
+FILES, BYTES_PER_WORKER = 1.75, 110e6
+TIMEOUT = 120.0
 LLAMA_WORKER = """
 import sys, llama_cpp
 llama = llama_cpp.Llama(sys.argv[1], n_ctx=int(sys.argv[2]), n_threads=1, n_threads_batch=1, verbose=False)
@@ -46,26 +47,23 @@ def wait_for(condition: Callable[[], bool]) -> float:
     """Return the seconds until a condition holds."""
     began = time.perf_counter()
     while not condition():
-        if time.perf_counter() - began > PATIENCE:
-            raise TimeoutError(f"not within {PATIENCE} s")
+        if time.perf_counter() - began > TIMEOUT:
+            raise TimeoutError(f"not within {TIMEOUT} s")
         time.sleep(0.001)
     return time.perf_counter() - began
 
 
-def kill_one(pool: Any) -> dict[str, float]:
-    """Kill a worker; the milliseconds until its death is known, and until its replacement is ready."""
-    executor = pool._core._executor  # a pool does not tell its workers' ids
-    victim, crashed = executor.pids[0], executor.stats().crashed
-    os.kill(victim, signal.SIGKILL)
-    noticed = wait_for(lambda: executor.stats().crashed > crashed)
-    ready = noticed + wait_for(lambda: executor.stats().workers == WORKERS)
+def kill_one(pool: poolinfer.Pool) -> dict[str, float]:
+    """Kill a worker; returns the milliseconds until its death is known, and until its replacement is ready."""
+    crashed = pool.stats().crashed
+    os.kill(leaves()[0], signal.SIGKILL)  # a worker has no children; a zygote has
+    noticed = wait_for(lambda: pool.stats().crashed > crashed)
+    ready = noticed + wait_for(lambda: pool.stats().workers == WORKERS)
     return {"noticed_ms": noticed * 1e3, "replaced_ms": ready * 1e3}
 
 
 def measure_pool(variant: str, model: str) -> dict[str, float]:
-    """Measure a pool of four workers: memory, start, replacement."""
-    import poolinfer
-
+    """Measure a pool of four workers: its start, its memory, and how soon a killed worker is replaced."""
     executor, _, share = variant.partition("-")
     options: dict[str, Any] = {"executor": executor, **({"share": share} if share else {})}
     began = time.perf_counter()
@@ -81,7 +79,7 @@ def measure_pool(variant: str, model: str) -> dict[str, float]:
 
 @contextlib.contextmanager
 def llama_process(model: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a process with a plain ``Llama`` that answers one call."""
+    """A process with a plain ``Llama`` that has answered one call."""
     command = [sys.executable, "-c", LLAMA_WORKER, model, str(N_CTX), PROMPT, str(MAX_TOKENS)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         yield child
@@ -89,7 +87,7 @@ def llama_process(model: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def measure_llama(model: str) -> dict[str, float]:
-    """Measure four plain ``Llama`` processes, without the process that started them."""
+    """Measure four processes with a plain ``Llama`` each; the process that started them does not count."""
     began = time.perf_counter()
     with contextlib.ExitStack() as stack:
         children = [stack.enter_context(llama_process(model)) for _ in range(WORKERS)]
@@ -102,7 +100,7 @@ def measure_llama(model: str) -> dict[str, float]:
 def run_variant(variant: str, model: str) -> dict[str, Any]:
     """Measure one variant once, in a process of its own."""
     command = [sys.executable, __file__, "--variant", variant, "--model", model]
-    child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10 * PATIENCE)
+    child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10 * TIMEOUT)
     if child.returncode:
         return {"error": (child.stderr.strip().splitlines() or [str(child.returncode)])[-1]}
     return dict(json.loads(child.stdout.splitlines()[-1]))
@@ -142,13 +140,13 @@ def find_model(arguments: argparse.Namespace) -> str:
     """Return the model's path, building the model first if need be."""
     if arguments.model or arguments.quick:
         return str(arguments.model or TINY_MODEL)
-    from models import benchmark_model  # here, because nothing else needs the gguf package
+    from models import benchmark_model  # a local import, since no other path needs the gguf package
 
     return str(benchmark_model())
 
 
 def main() -> int:
-    """Measure and print; 1 if a variant failed."""
+    """Measure and print; returns 1 if a variant failed."""
     arguments = parse_arguments()
     model = find_model(arguments)
     if arguments.variant:
@@ -164,7 +162,7 @@ def main() -> int:
             runs[variant].append(run_variant(variant, model))
             print(variant, runs[variant][-1], flush=True)
     size = Path(model).stat().st_size
-    bound = FILE_SHARE * size + WORKERS * BYTES_PER_WORKER
+    bound = FILES * size + WORKERS * BYTES_PER_WORKER
     print(f"{Path(model).name}: {size / 1e6:.0f} MB; bound for {WORKERS} workers: {bound / 1e6:.0f} MB")
     head = ["executor", "memory MB", "of bound", "start s", "death noticed ms", "replaced ms", "error"]
     text = table([head, *(row(variant, runs[variant], bound) for variant in variants)])
@@ -172,7 +170,7 @@ def main() -> int:
     if arguments.docs:
         paste(
             "memory",
-            f"{text}\n\n`of bound` is against {FILE_SHARE} times the file and 110 MB for each worker.",
+            f"{text}\n\n`of bound` is against {FILES} times the file and 110 MB for each worker.",
         )
     kept = {"model_bytes": size, "bound": bound, "runs": runs}
     save(kept, "memory", quick=arguments.quick, path=arguments.json)

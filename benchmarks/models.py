@@ -59,7 +59,7 @@ class Vocabulary:
     merges: list[str]
 
     @property
-    def types(self) -> list[int]:
+    def types(self) -> list[gguf.TokenType]:
         """Return the type of every token."""
         plain = len(self.tokens) - len(CONTROL)
         return [gguf.TokenType.NORMAL] * plain + [gguf.TokenType.CONTROL] * len(CONTROL)

@@ -1,10 +1,10 @@
-"""What it costs to cross a process border: the same calls on the tiny model, on every executor in turn.
+"""What it costs to cross a process border: the same calls with the tiny model, on each executor in turn.
 
 ``python benchmarks/overhead.py [--quick] [--rounds 9] [--json PATH]``
 
-The tiny model's own work is so small that the rest shows: one call of one token after the other, and eight streams
-of 200 tokens each, read by a thread per stream. All pools are open at once and take turns within every round;
-differences and ratios are medians of the rounds' own.
+The tiny model computes so little that other costs show. Measured are calls of one token, one after the other, and
+eight streams of 200 tokens, each read by a thread. All pools are open at once and take turns within each round.
+Differences and ratios are computed per round; the table shows their medians.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from statistics import median
 from typing import Any
 
 import llama_cpp.llama_cpp as native
-from lowlevel import end_tokens, open_model
-from machine import options, table
-from page import publish
+from c_api import end_tokens, open_model
+from output import options, publish, table
 
 import poolinfer
 
@@ -31,7 +30,7 @@ STREAMS, STREAM_TOKENS, N_CTX = 8, 200, 256
 
 
 def open_pools(stack: contextlib.ExitStack, executors: list[str]) -> dict[str, poolinfer.Pool]:
-    """Open a pool of each kind that this version has."""
+    """Open a pool on each executor; an executor that is refused is left out."""
     pools = {}
     for executor in executors:
         try:
@@ -44,7 +43,7 @@ def open_pools(stack: contextlib.ExitStack, executors: list[str]) -> dict[str, p
 
 
 def seconds_per_call(pool: poolinfer.Pool, calls: int) -> float:
-    """Return the median seconds of a call of one token, one after the other."""
+    """Return the median seconds of a call of one token; calls follow one another."""
     taken = []
     for _ in range(calls):
         began = time.perf_counter()

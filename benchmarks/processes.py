@@ -1,4 +1,4 @@
-"""What a process and all its descendants take, read from ``/proc`` (Linux)."""
+"""Memory and processor time of a process and all its descendants, read from ``/proc`` (Linux)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ PROC = Path("/proc")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def tree(root: int | None = None) -> list[int]:
-    """Return the ids of a process (this one by default) and of all its living descendants."""
-    parents = {}
-    for entry in PROC.iterdir():
-        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
-            parents[int(entry.name)] = int(fields[1])
-    found = [root or os.getpid()]
+def tree() -> list[int]:
+    """Return the ids of this process and of all its living descendants."""
+    parents = _parents()
+    found = [os.getpid()]
     for pid in found:
         found.extend(child for child, parent in parents.items() if parent == pid)
     return found
+
+
+def leaves() -> list[int]:
+    """Return the ids of this process's living descendants that have no children."""
+    parents = set(_parents().values())
+    return [pid for pid in tree()[1:] if pid not in parents]
+
+
+def _parents() -> dict[int, int]:
+    """Return the id of each living process and that of its parent."""
+    pids = [int(folder.name) for folder in PROC.iterdir() if folder.name.isdigit()]
+    return {pid: int(fields[1]) for pid in pids if (fields := _stat(pid))}
 
 
 def pss(pids: list[int]) -> int:
@@ -27,7 +36,7 @@ def pss(pids: list[int]) -> int:
 
 
 def peak_memory(pids: list[int]) -> int:
-    """Return about the most bytes that processes have had: their PSS, and what each gave back since its peak."""
+    """Return about the most bytes that processes have had: their PSS, plus what each has freed since its peak."""
     freed = 0
     for pid in pids:
         status = _kilobytes(pid, "status")
@@ -49,7 +58,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def _kilobytes(pid: int, name: str) -> dict[str, int]:
-    """Return the lines of a file in /proc/PID that are in kilobytes; none once the process has ended."""
+    """Return the values in kilobytes of a file in /proc/PID; none once the process has ended."""
     try:
         lines = (PROC / str(pid) / name).read_text().splitlines()
     except OSError:

@@ -1,11 +1,12 @@
-"""What Python costs beside the engine: how long a lane's steps take, less what llama.cpp does of it.
+"""What Python costs beside the engine: the time of a lane's steps, less the time inside llama.cpp.
 
 ``python benchmarks/python_cost.py [--quick] [--tokens 200] [--json PATH] [--docs]``
 
-One thread asks for 1 and for 16 answers at a time. Of each step that only decodes, the time from its beginning to
-that of the next one is taken, less the time inside llama.cpp's decode and inside the choice of tokens. What 16
-tokens take beyond one, divided by 15, is the cost of a token; the rest is the cost of a step. Medians over all
-steps, so that a neighbour on the machine does not count. ``sampled.py`` looks from outside.
+One thread asks for 1 and then for 16 answers at a time. Only steps without prompt tokens are measured: the time
+from the beginning of a step to that of the next one, less the time inside llama.cpp's decode and inside the choice
+of tokens. The difference between steps of 16 tokens and of one, divided by 15, is the cost of a token; the
+rest is the cost of a step. Figures are medians over all steps, so that other processes on the machine hardly show.
+``sampled.py`` measures the same from outside.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ from statistics import median
 from typing import Any
 
 import llama_cpp.llama_cpp as native
-from lowlevel import end_tokens, open_model
-from machine import options, table
+from c_api import end_tokens, open_model
 from models import benchmark_model
-from page import publish
+from output import options, publish, table
 
 import poolinfer
 from poolinfer._engine.lane.lane import Lane
@@ -33,16 +33,17 @@ MANY = 16
 
 @dataclass
 class Meter:
-    """Times a lane from outside.
+    """Measures the steps of lanes.
 
     Attributes:
-        steps: of each step that only decoded: its tokens, its seconds, those in llama.cpp, those to choose tokens.
+        steps: for each step without prompt tokens: number of tokens, seconds in all, seconds in llama.cpp's decode,
+            seconds to choose tokens.
     """
 
     steps: list[tuple[int, float, float, float]] = field(default_factory=list)
 
     def install(self) -> Callable[[], None]:
-        """Measure every lane from now on; returns what ends that."""
+        """Measure every lane from now on; returns a function that ends the measurement."""
         kept: Any = Lane._step, LlamaContext.decode, LlamaContext.sample
         began = engine = chosen = 0.0
         tokens = prompt = 0
@@ -58,7 +59,7 @@ class Meter:
         def decode(context: Any, batch: Any) -> None:
             nonlocal engine
             api = context._api
-            context._api = timed = _Timed(api)
+            context._api = timed = _TimedBindings(api)
             try:
                 kept[1](context, batch)
             finally:
@@ -84,7 +85,7 @@ class Meter:
         return undo
 
     def beside(self, tokens: int) -> tuple[float, float, float]:
-        """Medians of steps of so many tokens: seconds of a step, beside the engine, and to choose tokens."""
+        """Return medians of steps of so many tokens: seconds in all, in Python, and to choose tokens."""
         found = [
             (all_, all_ - engine - chosen, chosen) for n, all_, engine, chosen in self.steps if n == tokens
         ]
@@ -94,15 +95,15 @@ class Meter:
         return step, beside, chosen
 
 
-class _Timed:
-    """The bindings, with the seconds inside ``llama_decode``."""
+class _TimedBindings:
+    """Stands for the llama.cpp bindings and measures the seconds inside ``llama_decode``."""
 
     def __init__(self, api: Any) -> None:
         self._api = api
         self.seconds = 0.0
 
     def llama_decode(self, context: Any, batch: Any) -> Any:
-        """Decode, and count the time."""
+        """Call ``llama_decode`` and add up its time."""
         before = time.perf_counter()
         code = self._api.llama_decode(context, batch)
         self.seconds += time.perf_counter() - before
@@ -112,7 +113,7 @@ class _Timed:
 def measure(model: Path, tokens: int) -> dict[str, float]:
     """Return what Python costs per step and per token, in microseconds, and its share of a step."""
     bias = None
-    if model == Path(poolinfer.demo_model()):  # the other one never ends by itself
+    if model == Path(poolinfer.demo_model()):  # the benchmark's model never ends by itself
         with open_model(model, vocab_only=True) as opened:
             bias = dict.fromkeys(end_tokens(native.llama_model_get_vocab(opened)), -100.0)
     found = {}

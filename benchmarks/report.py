@@ -1,4 +1,4 @@
-"""What the benchmark says: medians, ratios, targets, tables, and the results file."""
+"""The report of a benchmark: medians, ratios, targets, tables, and what goes into the results file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from statistics import median
 from typing import Any
 
 from drive import Figures
-from engines import PEERS, is_pool, label
-from machine import shown, table
+from engine_registry import PEERS, is_pool, label
+from output import shown, table
 from workloads import Workload
 
-#: What poolinfer is to reach: workload, figure, the peer it is divided by (None: the figure itself), bound.
-#: At least that much of rates, at most that much of times.
+#: What poolinfer is to reach: workload, figure, the peer whose figure it is divided by (None: not divided), bound.
+#: A rate must be at least the bound, a time at most.
 TARGETS: tuple[tuple[str, str, str | None, float], ...] = (
     ("W1", "tokens_per_second", "locked", 2.0),
     ("W1", "tokens_per_second", "fresh", 1.85),
@@ -54,11 +54,12 @@ _MORE = {
 
 @dataclass
 class Outcome:
-    """What the engines did on one workload.
+    """All measurements of one workload.
 
     Attributes:
         work: the workload.
-        rounds: per repeat, what `measure` wrote for each engine: figures, problems, settings, or why not.
+        rounds: for each repeat, what `measure` wrote for each engine: figures, problems and settings, or why the
+            engine was skipped.
     """
 
     work: Workload
@@ -79,7 +80,7 @@ class Outcome:
         return _median(value for one in self.rounds if (value := _figures(one, engine).get(name)) is not None)
 
     def ratio(self, engine: str, base: str, name: str) -> float | None:
-        """Return the median over the repeats of an engine's figure by another's in the same repeat."""
+        """Return the median over the repeats of an engine's figure divided by that of `base` in the same repeat."""
         pairs = [(_figures(one, engine).get(name), _figures(one, base).get(name)) for one in self.rounds]
         return _median(mine / other for mine, other in pairs if mine is not None and other)
 
@@ -104,7 +105,7 @@ def _median(values: Iterable[float]) -> float | None:
 
 
 def workload_table(outcome: Outcome) -> str:
-    """Return a workload's table: the figure that it is about, its ratios, other figures, and remarks if any."""
+    """Return a workload's table: its headline figure, the ratios to peers, other figures, and remarks if any."""
     work = outcome.work
     bases = [name for name in outcome.measured if name in PEERS]
     others = [column for column in (*_MORE.get(work.name, ()), *_COLUMNS) if column[0] != work.headline]
@@ -185,7 +186,7 @@ def met(item: dict[str, Any]) -> str:
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """Return all that is kept of a workload."""
+    """Return what the results file holds of a workload."""
     names = sorted({name for one in outcome.rounds for engine in one for name in _figures(one, engine)})
     return {
         "title": outcome.work.title,

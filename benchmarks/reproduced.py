@@ -1,7 +1,7 @@
-"""What two runs reached, side by side: ``python benchmarks/reproduced.py [--docs]``.
+"""The targets of two runs side by side: ``python benchmarks/reproduced.py [--docs]``.
 
-The runs are ``results/bench.json`` and ``results/bench-second.json`` (``bench.py --json``), of one machine, one
-model and the same versions.
+The runs are ``results/bench.json`` and ``results/bench-second.json`` (written with ``bench.py --json``). Machine,
+model and versions must be the same.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import json
 import sys
 from typing import Any
 
-from machine import RESULTS, table
-from page import paste
+from output import RESULTS, paste, table
 from report import asked, met, reached
 
 _SAME = ("machine", "versions", "model")

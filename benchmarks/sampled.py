@@ -1,9 +1,9 @@
 """Where a lane's thread is, as py-spy sees it: ``python benchmarks/sampled.py [--quick] [--json PATH] [--docs]``.
 
-A process answers sixteen prompts at a time while py-spy (extra ``[bench]``) looks at its stack a thousand times a
-second. Of the samples inside a lane's steps, the table says how many were in llama.cpp, how many chose a token,
-and how many were in any other Python. py-spy needs the right to trace a child; without it, as in some containers,
-nothing is measured.
+A process answers sixteen prompts at a time while py-spy (dependency group `bench`) reads its stack a thousand times
+a second. Of the samples inside a lane's steps, the table says how many were in llama.cpp, how many chose a token,
+and how many were in any other Python. py-spy needs the right to trace a child process; without it, as in some
+containers, nothing is measured.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from machine import options, table
 from models import benchmark_model
-from page import publish
+from output import options, publish, table
 
 import poolinfer
+from poolinfer._engine.lane.lane import Lane
+from poolinfer._engine.lane.sequences import Sequences
 from poolinfer._engine.llama.llama_context import LlamaContext
 
 _CALLS, _TOKENS = 16, 200
@@ -31,7 +34,7 @@ _LINE = re.compile(r"(?P<stack>.*) (?P<count>\d+)")
 
 
 def ask(model: str, rounds: int) -> None:
-    """Answer prompts, for somebody who watches."""
+    """Answer prompts; this is the process that py-spy watches."""
     prompts = [poolinfer.Raw(f"text {n}", max_tokens=_TOKENS, temperature=0) for n in range(_CALLS)]
     with poolinfer.Pool(model, n_ctx=512) as pool:
         for _ in range(rounds):
@@ -39,7 +42,7 @@ def ask(model: str, rounds: int) -> None:
 
 
 def watch(model: Path, rounds: int) -> Counter[str]:
-    """Return how many samples of a lane's steps were where."""
+    """Return for each place in a lane's steps how many samples were there."""
     with TemporaryDirectory() as folder:
         out = Path(folder) / "stacks"
         spy = ["py-spy", "record", "--rate", "1000", "--format", "raw", "--output", str(out), "--"]
@@ -58,28 +61,31 @@ def watch(model: Path, rounds: int) -> Counter[str]:
 def sort(lines: list[str]) -> Counter[str]:
     """Count the samples of a lane's steps, given stacks from the outside in, each with its number of samples."""
     source, first = inspect.getsourcelines(LlamaContext.decode)
-    call = first + next(n for n, line in enumerate(source) if ".llama_decode(" in line)
+    decode_line = first + next(n for n, line in enumerate(source) if ".llama_decode(" in line)
     places: Counter[str] = Counter()
     for match in filter(None, map(_LINE.fullmatch, lines)):
         frames = match["stack"].split(";")
-        if _within(frames, "_step", "lane.py"):
-            places[_place(frames, call)] += int(match["count"])
+        if _is_within(frames, Lane._step):
+            places[_place(frames, decode_line)] += int(match["count"])
     return places
 
 
-def _place(frames: list[str], call: int) -> str:
-    """Where a stack of a lane's step is; `call` is the line that calls llama.cpp's decode."""
-    if frames[-1].endswith(f"_engine/llama_context.py:{call})"):
+def _place(frames: list[str], decode_line: int) -> str:
+    """The place of a stack of a lane's step; `decode_line` is the line that calls llama.cpp's decode."""
+    if _is_within(frames[-1:], LlamaContext.decode) and frames[-1].endswith(f":{decode_line})"):
         return "engine"
-    if _within(frames, "sample", "llama_context.py"):
+    if _is_within(frames, LlamaContext.sample):
         return "choice"
-    # A context that is made or moved is llama.cpp's work, once for each size.
-    return "moving" if _within(frames, "_become", "sequences.py") else "python"
+    # Making a context, or moving to a larger one, is llama.cpp's work; it happens once for each size.
+    return "moving" if _is_within(frames, Sequences._become) else "python"
 
 
-def _within(frames: list[str], function: str, file: str) -> bool:
-    """Whether a function of the engine is among the frames."""
-    return any(f"{function} " in frame and f"_engine/{file}" in frame for frame in frames)
+def _is_within(frames: list[str], function: Callable[..., Any]) -> bool:
+    """Whether a function is among the frames; py-spy writes a frame as ``Class.name (path:line)``."""
+    file = Path(function.__code__.co_filename)
+    end = "/".join(file.parts[file.parts.index("poolinfer") :])
+    pattern = re.compile(rf"(.*\.)?{re.escape(function.__name__)} \(.*{re.escape(end)}:\d+\)")
+    return any(map(pattern.fullmatch, frames))
 
 
 def main() -> int:
@@ -100,7 +106,7 @@ def main() -> int:
         try:
             places = watch(model, rounds)
         except PermissionError as error:
-            print(f"left out, since py-spy may not look at a child here: {error}")
+            print(f"left out, since py-spy may not trace a child process here: {error}")
             return 0
         total = places.total()
         shares = {place: places[place] / total for place in ("engine", "choice", "moving", "python")}

@@ -1,6 +1,6 @@
-"""The eight workloads, W1 to W8, as data: who asks what, and how much of it at a time.
+"""The eight workloads, W1 to W8, as data: what is asked, by how many callers at a time.
 
-A workload is written once to a JSON file, so that every engine is given the very same tokens.
+A workload is written to a JSON file once, so that every engine gets the same tokens.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as native
+from c_api import chat_template, end_tokens, open_model, tokenize
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from lowlevel import chat_template, end_tokens, open_model, tokenize
 
 CONSONANTS = "bcdfghjklmnprstvwxyz"
 VOWELS = "aeiou"
 POOLS = ("thread", "process", "prefork")
 LANES = ("thread-2x8x1",)
+LIST_SIZE = 50
 Messages = list[dict[str, str]]
 
 
@@ -37,21 +38,21 @@ class Workload:
 
     Attributes:
         name: ``"W1"`` to ``"W8"``.
-        title: it in words.
-        kind: how it is driven: a function of `drive`.
-        engines: who takes part, if nothing else is asked for.
+        title: the workload in words.
+        kind: the function of `drive` that runs it.
+        engines: names of the engines to run by default.
         headline: the figure that engines are compared by.
-        lower: whether less of it is better.
+        lower: whether a lower headline figure is better.
         model: path of the GGUF file.
-        callers: threads that call at a time.
-        slots: calls that an engine is asked to run at a time.
+        callers: number of threads that make calls.
+        slots: number of calls that an engine is to run at a time.
         n_ctx: context of one call, in tokens.
         threads: CPU threads that an engine may use.
         max_tokens: tokens to generate for each prompt.
-        prompts: what is asked, in order.
+        prompts: the prompts, in order.
         texts: user turns of conversations, or texts to embed.
         levels: numbers of callers, in a workload that tries several.
-        tell_slots: whether a pool is told `slots`, or chooses itself.
+        tell_slots: whether a pool is given `slots`; if not, the pool chooses.
         banned: tokens that must not be generated (the end tokens of a model that might stop early).
     """
 
@@ -105,7 +106,7 @@ class Writer:
         self._render = renderer(chat_template(model))
 
     def text(self, seed: str, target: int) -> str:
-        """Return a text of its own for every seed that counts at least `target` tokens, and hardly more."""
+        """Return a text of at least `target` tokens, and hardly more; each seed gives another text."""
         rng = random.Random(seed)
         text = _word(rng)
         while (missing := target - len(tokenize(self._vocab, text))) > 0:
@@ -119,7 +120,7 @@ class Writer:
         return Prompt(text, tokenize(self._vocab, text))
 
     def plain(self, seed: str, tokens: int) -> Prompt:
-        """Return a text of so many tokens to continue as it is."""
+        """Return a prompt without a chat template: a text of about so many tokens, to be continued."""
         text = self.text(seed, tokens)
         return Prompt(text, tokenize(self._vocab, text))
 
@@ -131,12 +132,12 @@ class Writer:
 def _word(rng: random.Random) -> str:
     """Return a word of two or three syllables; the random model spells its beginning with one token."""
     length = rng.choice((4, 4, 4, 5))
-    return "".join(rng.choice(VOWELS if place % 2 else CONSONANTS) for place in range(length))
+    return "".join(rng.choice(VOWELS if index % 2 else CONSONANTS) for index in range(length))
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes of the workloads: the real ones, or those that only show that everything runs."""
+    """Sizes of the workloads; the defaults are those of a real run."""
 
     chats: int = 32
     system: int = 150
@@ -167,7 +168,7 @@ QUICK = Scale(
 def make_workloads(
     model_path: Path, scale: Scale, threads: int, only: set[str], *, ban_end: bool = False
 ) -> list[Workload]:
-    """Return the wanted workloads for a model; `ban_end` is for a trained one, which would end its answers."""
+    """Return the workloads named in `only`; `ban_end` forbids the model's end tokens."""
     with open_model(model_path, vocab_only=True) as model:
         writer = Writer(model)
         banned = end_tokens(native.llama_model_get_vocab(model)) if ban_end else []
@@ -248,7 +249,7 @@ def _short(writer: Writer, scale: Scale, common: dict[str, Any]) -> Workload:
 
 
 def _conversation(writer: Writer, scale: Scale, common: dict[str, Any]) -> Workload:
-    turns = scale.turns + 1  # one more to begin the same conversation differently
+    turns = scale.turns + 1  # and one more text: the other first message
     return Workload(
         name="W5",
         title=f"{scale.conversations} conversations of {scale.turns} turns ({scale.turn} tokens in,"
@@ -269,7 +270,7 @@ def _conversation(writer: Writer, scale: Scale, common: dict[str, Any]) -> Workl
 def _embed(writer: Writer, scale: Scale, common: dict[str, Any]) -> Workload:
     return Workload(
         name="W6",
-        title=f"embeddings of {scale.embeds} texts of 16 tokens, in lists of {_LIST}",
+        title=f"embeddings of {scale.embeds} texts of 16 tokens, in lists of {LIST_SIZE}",
         kind="embed",
         engines=("locked", "xllamacpp", "bundled", *POOLS),
         headline="texts_per_second",
@@ -306,7 +307,7 @@ def _scaling(writer: Writer, scale: Scale, common: dict[str, Any]) -> Workload:
         name="W8",
         title=f"scaling: {', '.join(map(str, scale.levels))} callers (32 tokens in, 24 out)",
         kind="scaling",
-        # Without "locked": one call at a time, however many come, would take longer than all others together.
+        # Without "locked": it runs one call at a time, so it would take longer than all other engines together.
         engines=("xllamacpp", "bundled", *POOLS, "thread-2x8x1"),
         headline=f"tokens_per_second_{most}",
         lower=False,
@@ -320,7 +321,6 @@ def _scaling(writer: Writer, scale: Scale, common: dict[str, Any]) -> Workload:
     )
 
 
-_LIST = 50
 WORKLOADS: dict[str, Callable[[Writer, Scale, dict[str, Any]], Workload]] = {
     "W1": _burst,
     "W2": _unshared,

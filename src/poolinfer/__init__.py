@@ -28,13 +28,13 @@ from ._data.errors import (
     WorkerLost,
 )
 from ._data.prompt_builder import Prompt
-from ._data.requests import Chat, Embed, Raw
+from ._data.requests import Chat, Embed, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
+from ._data.stats import PoolStats, Quantiles
 from ._pool.call import Call
 from ._pool.completion import AsCompleted, DoneAndNotDone, as_completed, wait
 from ._pool.model import Model, demo_model
 from ._pool.pool import Pool
-from ._pool.stats import PoolStats, Quantiles
 
 __version__ = "0.1.0"
 
@@ -67,6 +67,7 @@ __all__ = [
     "Prompt",
     "Quantiles",
     "Raw",
+    "Request",
     "Response",
     "Timings",
     "TokenLogprob",

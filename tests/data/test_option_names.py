@@ -13,7 +13,7 @@ import pytest
 
 import poolinfer
 from poolinfer import Chat, Embed, InvalidRequest, Model, Pool, Raw, UnknownOption, demo_model
-from poolinfer._checks.check_budget import Work
+from poolinfer._checks.budgets import Work
 from poolinfer._checks.normalize import _contents, _options, normalize
 from poolinfer._data.option_names import _ELSEWHERE, _NO_CHANGE, _OWNERS, scalar
 from poolinfer.testing import FakeExecutor
@@ -280,7 +280,7 @@ def test_tracebacks_say_the_public_name() -> None:
             assert last == f"poolinfer.{name}: odd\n"
             assert type(pickle.loads(pickle.dumps(cls("odd")))) is cls
     # One that was pickled before they were called so is found, too.
-    assert type(pickle.loads(b"cpoolinfer._errors\nPoolFull\n(V odd\ntR.")) is poolinfer.PoolFull
+    assert type(pickle.loads(b"cpoolinfer._data.errors\nPoolFull\n(V odd\ntR.")) is poolinfer.PoolFull
     # Data keeps its own module, where the names of its annotations are.
     for cls in (Chat, Raw, Embed, poolinfer.Response, poolinfer.PoolStats):
         assert typing.get_type_hints(cls)

@@ -19,8 +19,8 @@ from poolinfer._engine.llama import library
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.sizing import Sizing
 from poolinfer._executors.workers import zygote
-from poolinfer._executors.workers.restarts import RestartPolicy
-from poolinfer._executors.workers.worker import Patience
+from poolinfer._executors.workers.patience import Patience
+from poolinfer._executors.workers.restarts import RestartLimit
 from poolinfer.testing import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prefork needs Linux")
@@ -78,7 +78,7 @@ def test_F13_orphans_that_hang_are_killed_too():
 
 def test_F13_without_a_zygote_to_be_had_the_pool_breaks(tmp_path):
     knobs = {"fail_load": "SEGV", "once": str(tmp_path / "once")}
-    patience = Patience(tick=0.1, restarts=RestartPolicy(most=2, first=0.01))
+    patience = Patience(tick=0.1, restarts=RestartLimit(most=2, first=0.01))
     with crash_pool(prefork=True, knobs=knobs, patience=patience) as (pool, executor):
         _kill_zygote(executor)
         assert pool.raw("hello").text == "hello"

@@ -16,9 +16,9 @@ from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.preparers import Preparers, is_large
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.thread import ThreadExecutor
-from poolinfer._executors.workers.worker import Patience
+from poolinfer._executors.workers.patience import Patience
 from poolinfer.testing import FakeEngine, wait_until
-from poolinfer.testing._contract_bench import Bench
+from poolinfer.testing._executor_under_test import Bench
 
 WAIT = 20.0
 HUGE = "!" + "word " * 10_000

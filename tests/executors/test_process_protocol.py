@@ -9,13 +9,13 @@ from poolinfer import Chunk, Embed, Raw, Response, WorkerLost
 from poolinfer._checks.normalize import normalize
 from poolinfer._data.events import Done, Failed, Job, Started
 from poolinfer._data.specs import LaneSpec, ModelSpec
+from poolinfer._data.stats import ExecutorStats
 from poolinfer._executors import seats
-from poolinfer._executors.executor_protocol import ExecutorStats
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.workers.child_process import Exit
+from poolinfer._executors.workers.death import Exit
 from poolinfer._wire.frames import Boot, Burst, Cancel, Ping, Pong, Submit, Up
 from poolinfer.testing import wait_until
-from poolinfer.testing._contract_bench import Bench, check_order
+from poolinfer.testing._executor_under_test import Bench, check_order
 
 DONE = Done(Response("text"))
 

@@ -11,7 +11,7 @@ from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.routing import Trail, choose, path
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer.testing import FakeEngine
-from poolinfer.testing._contract_bench import Bench
+from poolinfer.testing._executor_under_test import Bench
 
 SYSTEM = "You are a helpful assistant of few words. " * 20
 

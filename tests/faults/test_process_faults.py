@@ -8,7 +8,6 @@ import shutil
 import signal
 import time
 
-import crash_pools
 import pytest
 from crash_pools import WAIT, crash_pool, make_executor, wait_up
 
@@ -25,17 +24,14 @@ from poolinfer import (
 )
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.seats import rss
 from poolinfer._executors.sizing import Sizing
-from poolinfer._executors.workers.restarts import RestartPolicy
-from poolinfer._executors.workers.worker import Patience
+from poolinfer._executors.workers.patience import Patience
+from poolinfer._executors.workers.restarts import RestartLimit
+from poolinfer._system.machine import rss
 from poolinfer._wire import frames
 from poolinfer.testing import wait_until
 
-
-@pytest.fixture(autouse=True, params=[False, True], ids=["process", "prefork"])
-def _places(request, monkeypatch):
-    monkeypatch.setattr(crash_pools, "PREFORK", request.param)
+pytestmark = pytest.mark.usefixtures("both_kinds")
 
 
 def test_F01_a_kill_in_mid_stream_costs_one_call():
@@ -169,7 +165,7 @@ def test_F58_a_worker_refuses_a_model_file_that_was_replaced(tmp_path):
     path = tmp_path / "model.gguf"
     shutil.copyfile(demo_model(), path)
     spec = Model.load(path).spec
-    policy = Patience(restarts=RestartPolicy(most=2, first=0.01))
+    policy = Patience(restarts=RestartLimit(most=2, first=0.01))
     with Pool(executor=ProcessExecutor(spec, LaneSpec(n_ctx=256), patience=policy)) as pool:
         assert pool.raw("a", max_tokens=1).usage.completion_tokens == 1
         shutil.copyfile(demo_model(), tmp_path / "new.gguf")
@@ -188,7 +184,7 @@ def test_F08_an_engine_from_elsewhere_is_refused():
 
 
 def test_F09_a_crash_loop_breaks_the_pool():
-    with crash_pool(patience=Patience(restarts=RestartPolicy(first=0.01))) as (pool, executor):
+    with crash_pool(patience=Patience(restarts=RestartLimit(first=0.01))) as (pool, executor):
         for n in range(4):
             wait_up(executor)
             os.kill(executor.pids[0], signal.SIGSEGV)
@@ -199,11 +195,11 @@ def test_F09_a_crash_loop_breaks_the_pool():
         assert pool.stats().busy == 0
 
 
-def test_F09_workers_that_no_longer_boot_break_the_pool(tmp_path):
+def test_F09_workers_that_no_longer_boot_break_the_pool(tmp_path, prefork):
     knobs = {"fail_load": "ERROR", "once": str(tmp_path / "once")}
-    policy = Patience(restarts=RestartPolicy(most=2, first=0.01))
+    policy = Patience(restarts=RestartLimit(most=2, first=0.01))
     with crash_pool(knobs=knobs, patience=policy) as (pool, executor):
-        if crash_pools.PREFORK:
+        if prefork:
             os.kill(executor.zygote, signal.SIGKILL)
             wait_until(lambda: executor.zygote is None)
         with pytest.raises(PoolBroken, match="not to load"):
@@ -228,119 +224,6 @@ def test_F10_a_frame_half_read_by_a_worker():
             call.result(WAIT)
 
 
-def test_F11_a_poison_call_kills_two_workers_and_no_more():
-    with crash_pool(slots=4, knobs={"step_delay": 0.05}) as (pool, executor):
-        poison = pool.submit(Raw("!SEGV@0"))
-        innocent = [pool.submit(Raw(f"innocent {n}")) for n in range(3)]
-        with pytest.raises(WorkerLost) as lost:
-            poison.result(WAIT)
-        assert lost.value.suspect
-        for n, call in enumerate(innocent):
-            assert call.result(WAIT).text == f"innocent {n}"
-        assert executor.stats().crashed == 2
-        with pytest.raises(WorkerLost, match="refused") as lost:
-            pool.raw("!SEGV@0", timeout=WAIT)
-        assert lost.value.suspect
-        assert pool.raw("hello").text == "hello"
-        assert executor.stats().crashed == 2
-
-
-def test_F09_bad_requests_do_not_break_the_pool():
-    with crash_pool(workers=2, slots=1) as (pool, executor):
-        bad = [pool.submit(Raw(f"{n}!SEGV@0")) for n in range(2)]
-        for call in bad:
-            with pytest.raises(WorkerLost) as lost:
-                call.result(WAIT)
-            assert lost.value.suspect
-        assert pool.raw("hello", timeout=WAIT).text == "hello"
-        assert executor.stats().crashed == 4
-        assert not executor.stats().broken
-
-
-@pytest.mark.parametrize(("at", "retries"), [(3, 1), (0, 0)], ids=["seen", "not run again"])
-def test_F09_bad_requests_that_do_not_run_again_do_not_break_the_pool_either(at, retries):
-    with crash_pool(workers=2, retries=retries, knobs={"step_delay": 0.01}) as (pool, executor):
-        for n in range(5):
-            with pytest.raises(WorkerLost):
-                pool.raw(f"number {n} !SEGV@{at}", timeout=WAIT)
-        assert pool.raw("hello", timeout=WAIT).text == "hello"
-        assert executor.stats().crashed == 5
-        assert not executor.stats().broken
-
-
-def test_F11_a_call_that_kills_in_mid_stream_is_refused_after_two_workers():
-    with crash_pool(knobs={"step_delay": 0.03}) as (pool, executor):
-        for text in ("the first !SEGV@9", "the second !SEGV@9"):
-            suspects = []
-            for _ in range(3):
-                with pytest.raises(WorkerLost) as lost:
-                    pool.raw(text, timeout=WAIT)
-                suspects.append(lost.value.suspect)
-            assert suspects == [False, True, True]
-        assert executor.stats().crashed == 4
-        assert pool.raw("hello", timeout=WAIT).text == "hello"
-
-
-def test_F11_a_call_that_hangs_until_its_deadline_is_refused_after_two_workers():
-    with crash_pool(cancel_grace=0.2, patience=Patience(tick=0.1, term=0.2)) as (pool, executor):
-        for n in (1, 2):
-            with pytest.raises(DeadlineExceeded):
-                pool.raw("hello !HANG@3", timeout=0.5)
-            wait_until(lambda n=n: executor.stats().crashed == n, timeout=WAIT)
-            wait_up(executor)
-        with pytest.raises(WorkerLost, match="refused"):
-            pool.raw("hello !HANG@3", timeout=WAIT)
-        assert pool.raw("hello", timeout=WAIT).text == "hello"
-
-
-def test_F11_an_equal_call_that_ends_well_is_suspected_no_more():
-    with crash_pool(slots=2, knobs={"step_delay": 0.05}) as (pool, executor):
-        for _ in range(3):
-            call = pool.submit(Raw("hello"))
-            reader = iter(call)
-            assert next(reader).text
-            os.kill(executor.pids[0], signal.SIGSEGV)
-            with pytest.raises(WorkerLost) as lost:
-                call.result(WAIT)
-            assert not lost.value.suspect
-            assert pool.raw("hello", timeout=WAIT).text == "hello"
-
-
-def test_F11_a_kill_from_outside_makes_no_call_a_suspect():
-    with crash_pool(slots=2, knobs={"step_delay": 0.05}) as (pool, executor):
-        for n in range(2):
-            call = pool.submit(Raw("a popular prompt"))
-            reader = iter(call)
-            assert next(reader).text
-            os.kill(executor.pids[0], signal.SIGKILL)
-            with pytest.raises(WorkerLost):
-                call.result(WAIT)
-            wait_until(lambda n=n: executor.stats().crashed == n + 1, timeout=WAIT)
-            wait_up(executor)
-        assert pool.raw("a popular prompt", timeout=WAIT).text == "a popular prompt"
-
-
-def test_P4_a_call_of_which_nothing_was_seen_runs_again():
-    with crash_pool(workers=2, slots=2, knobs={"step_delay": 0.2}) as (pool, executor):
-        calls = [pool.submit(Raw(f"call {n}", max_tokens=2)) for n in range(8)]
-        wait_until(lambda: executor.stats().busy == 4)
-        os.kill(executor.pids[0], signal.SIGKILL)
-        assert [call.result(WAIT).text for call in calls] == ["ca"] * 8
-        assert executor.stats().crashed == 1
-
-
-def test_a_cancelled_call_does_not_run_again():
-    with crash_pool(knobs={"step_delay": 0.3}) as (pool, executor):
-        call = pool.submit(Raw("hello"))
-        wait_until(lambda: executor.stats().busy == 1)
-        os.kill(executor.pids[0], signal.SIGSTOP)
-        call.cancel()
-        os.kill(executor.pids[0], signal.SIGKILL)
-        wait_up(executor)
-        wait_until(lambda: pool.stats().busy == 0)
-        assert executor.stats().prompt_tokens == 0
-
-
 def test_F62_a_flood_of_output_changes_nothing():
     with crash_pool(retries=0) as (pool, executor):
         assert pool.raw("!FLOOD@1").text == "!FLOOD@1"
@@ -359,7 +242,7 @@ def test_F63_garbage_from_a_worker_costs_the_worker():
         assert pool.raw("hello").text == "hello"
 
 
-def test_a_log_handler_that_raises_costs_no_worker_and_no_call():
+def test_a_log_handler_that_raises_costs_no_worker_and_no_call(prefork):
     class Broken(logging.Handler):
         def emit(self, record):
             raise RuntimeError(f"a handler of the host: {record.getMessage()}")
@@ -370,7 +253,7 @@ def test_a_log_handler_that_raises_costs_no_worker_and_no_call():
         with crash_pool(slots=2) as (pool, executor):
             with pytest.raises(WorkerLost):
                 pool.raw("hello !SEGV@1", timeout=WAIT)
-            if crash_pools.PREFORK:
+            if prefork:
                 zygote = executor.zygote
                 os.kill(zygote, signal.SIGKILL)
                 wait_until(lambda: executor.zygote not in (None, zygote), timeout=WAIT)

@@ -15,8 +15,8 @@ from crash_pools import crash_pool
 from poolinfer import Chat, EngineError, Model, Pool, PoolBroken, WorkerLost, demo_model
 from poolinfer._data.specs import LaneSpec
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.workers.restarts import RestartPolicy
-from poolinfer._executors.workers.worker import Patience
+from poolinfer._executors.workers.patience import Patience
+from poolinfer._executors.workers.restarts import RestartLimit
 from poolinfer.testing import wait_until
 from poolinfer.testing._crash import CrashEngine
 
@@ -29,7 +29,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and prli
 def test_F59_a_model_file_truncated_under_the_workers(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     shutil.copyfile(demo_model(), path)
-    patience = Patience(restarts=RestartPolicy(most=2, first=0.01))
+    patience = Patience(restarts=RestartLimit(most=2, first=0.01))
     executor = ProcessExecutor(
         Model.load(path).spec, LaneSpec(n_ctx=256), workers=2, share="mmap", retries=0, patience=patience
     )

@@ -31,12 +31,13 @@ from poolinfer import (
     Raw,
     WorkerLost,
 )
+from poolinfer._data.requests import Request
 from poolinfer._data.specs import LaneSpec
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.seats import rss
 from poolinfer._executors.sizing import Sizing
-from poolinfer._executors.workers.restarts import RestartPolicy
-from poolinfer._executors.workers.worker import Patience
+from poolinfer._executors.workers.patience import Patience
+from poolinfer._executors.workers.restarts import RestartLimit
+from poolinfer._system.machine import rss
 from poolinfer.testing import Held, wait_until
 
 SECONDS = float(os.environ.get("POOLINFER_SOAK", "6"))
@@ -76,14 +77,14 @@ class _Client(threading.Thread):
             except Exception as error:
                 self.wrong.append(repr(error))
 
-    def _submit(self, request: Chat | Raw | Embed) -> Call[Any]:
+    def _submit(self, request: Request) -> Call[Any]:
         """Submit a request with a seed of its own: else the quarantine takes all of a kind for one request."""
         if not isinstance(request, Embed):
             request = replace(request, seed=self.random.getrandbits(31))
         self.counts["submitted"] += 1
         return self.pool.submit(request)
 
-    def _result(self, request: Chat | Raw | Embed) -> Any:
+    def _result(self, request: Request) -> Any:
         """The result, on time."""
         due = time.monotonic() + (request.timeout or 0.0)
         try:
@@ -222,7 +223,7 @@ def _print_table(
 
 
 def _make_executor(tiny: Model, prefork: bool) -> ProcessExecutor:
-    restarts = RestartPolicy(most=1_000_000, longest=0.1)
+    restarts = RestartLimit(most=1_000_000, longest=0.1)
     patience = Patience(boot=10.0, stuck=1.5, silent=1.0, tick=0.1, term=0.2, restarts=restarts)
     return ProcessExecutor(
         tiny.spec,

@@ -11,7 +11,7 @@ from poolinfer._executors.process import ProcessExecutor
 from poolinfer.testing import wait_until
 
 WAIT = 40.0
-#: Whether workers are forked where a test does not say; `test_process_faults` runs each test both ways.
+#: Whether workers are forked where a test does not say; the fixture `both_kinds` runs a test both ways.
 PREFORK = False
 
 

@@ -8,9 +8,10 @@ import socket
 from io import FileIO
 
 from poolinfer._executors.workers.channel import Channel, Output
-from poolinfer._executors.workers.child_process import Child, Exit
-from poolinfer._executors.workers.restarts import RestartPolicy
-from poolinfer._executors.workers.worker import Patience
+from poolinfer._executors.workers.child_process import Child
+from poolinfer._executors.workers.death import Exit
+from poolinfer._executors.workers.patience import Patience
+from poolinfer._executors.workers.restarts import RestartLimit
 from poolinfer._wire.frames import FrameReader, frame, read_to_worker
 
 QUICK = Patience(
@@ -21,7 +22,7 @@ QUICK = Patience(
     term=0.2,
     linger=0.2,
     tick=0.05,
-    restarts=RestartPolicy(most=3, period=30, first=0.01, longest=0.05),
+    restarts=RestartLimit(most=3, period=30, first=0.01, longest=0.05),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from poolinfer import Chat, Embed, Raw
+from poolinfer import Raw, Request
 from poolinfer._data.events import Done, Event, Job
 from poolinfer._data.results import Response, Usage
 from poolinfer._data.specs import LaneSpec
@@ -97,9 +97,9 @@ class Ride:
         self.lane = Lane(self.engine, spec, lambda: self.engine.now)
         self.prompter = Prompter(self.engine)
 
-    def join(self, job_id: int, request: Chat | Raw | Embed) -> None:
+    def join(self, job_id: int, request: Request) -> None:
         self.said[job_id] = []
-        task = prepare(Job(job_id, request), self.said[job_id].append, self.prompter, self.n_ctx)
+        task = prepare(Job(job_id, request), self.said[job_id].append, self.engine, self.prompter, self.n_ctx)
         self.tasks[job_id] = task
         self.lane.expect()
         self.lane.add(task)
@@ -114,7 +114,7 @@ class Ride:
         while not all(task.ended for task in self.tasks.values()):
             self.step()
 
-    def ask(self, job_id: int, request: Chat | Raw | Embed) -> str:
+    def ask(self, job_id: int, request: Request) -> str:
         """Join, and step until all have ended."""
         self.join(job_id, request)
         self.run()

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from poolinfer import Model, ModelError, Pool, demo_model
-from poolinfer._pool import placement
+from poolinfer._executors import descriptions
+from poolinfer._system.environment import scrub
 
 SRC = Path(__file__).parents[2] / "src"
 PERU = "What is the capital of Peru?", "The capital of Peru is Lima."
@@ -45,7 +46,7 @@ def test_F70_lanes_of_a_patched_host_give_others_a_turn(monkeypatch):
     turns = _patch("gevent", monkeypatch)
     with Pool(demo_model(), slots=1) as pool:
         assert pool.chat(PERU[0], temperature=0).text == PERU[1]
-        assert turns.count(placement._TURN_SECONDS) >= 5
+        assert turns.count(descriptions._TURN_SECONDS) >= 5
 
 
 #: Eight calls beside a greenlet that counts its turns, and a deadline in the middle of another call.
@@ -152,7 +153,7 @@ def test_whatever_keeps_a_worker_from_starting_ends_the_start_and_is_said(tiny: 
 
 @linux
 def test_prefork_without_proc_says_so(tiny: Model, monkeypatch, tmp_path):
-    monkeypatch.setattr(placement, "_TASKS", str(tmp_path / "task"))
+    monkeypatch.setattr(descriptions, "_TASKS", str(tmp_path / "task"))
     with pytest.raises(ModelError, match=r"needs .*task.*'process'"):
         Pool(tiny, executor="prefork")
 
@@ -171,3 +172,12 @@ with Pool(demo_model(), executor="prefork", slots=1) as pool:
 """
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, PERU[1] + "\n", "")
+
+
+def test_the_environment_of_a_worker_has_no_secrets():
+    kept = scrub(
+        {"PATH": "/bin", "AWS_SECRET": "x", "LC_ALL": "C", "OMP_NUM_THREADS": "2", "LD_PRELOAD": "x"}
+    )
+    assert kept.pop("PYTHONPATH")
+    assert kept.pop("PYTHONSAFEPATH") == "1"
+    assert kept == {"PATH": "/bin", "LC_ALL": "C", "OMP_NUM_THREADS": "2", "GGML_NO_BACKTRACE": "1"}

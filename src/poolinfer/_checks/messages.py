@@ -8,7 +8,7 @@ from typing import Any
 
 from .._data.errors import InvalidRequest
 from .._data.prompt_builder import Prompt
-from .check_budget import Budget, Work
+from .budgets import Budget, Work
 from .limits import count, refuse, show
 from .plain_data import items, json_object, mapping, one_of, only, plain_object, some
 from .tools import check_function, tool_name

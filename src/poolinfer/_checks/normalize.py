@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from itertools import islice
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 from .._data.errors import InvalidRequest
 from .._data.option_names import scalar
-from .._data.requests import Chat, Embed, Raw
-from .check_budget import Budget, Later, Work
+from .._data.requests import Chat, Embed, Raw, Request
+from .budgets import Budget, Later, Work
 from .limits import LIMITS, check_pooling, count, flag, number, refuse, show
 from .messages import check_messages
 from .plain_data import items, mapping, one_of, some
 from .tools import check_tools
-
-_Checked: TypeAlias = Chat | Raw | Embed
 
 _DIGITS = 10
 _REQUEST = ("timeout", "priority")
@@ -31,7 +29,7 @@ _FIELDS: Mapping[type[Any], Mapping[str, object]] = {
 }
 
 
-def normalize(request: _Checked) -> _Checked:
+def normalize(request: Request) -> Request:
     """A checked copy of a request, made of plain data that survives the wire.
 
     A chat's prompt becomes a tuple of message dicts, ``stop`` a tuple, every list a tuple.
@@ -43,7 +41,7 @@ def normalize(request: _Checked) -> _Checked:
     return type(request)(**values, **_contents(request, Work()))
 
 
-def normalize_at_once(request: _Checked) -> tuple[_Checked, bool]:
+def normalize_at_once(request: Request) -> tuple[Request, bool]:
     """What can be checked of a request in about a millisecond; whether that is all of it, as `normalize` does it.
 
     Of a larger one, only the options are checked. Its messages, tools or texts are what `normalize` has to check
@@ -59,7 +57,7 @@ def normalize_at_once(request: _Checked) -> tuple[_Checked, bool]:
         return type(request)(**values, **_held(request)), False
 
 
-def _options(request: _Checked) -> dict[str, Any]:
+def _options(request: Request) -> dict[str, Any]:
     """The checked values of all fields but those that may be large."""
     defaults = _FIELDS.get(type(request))
     if defaults is None:
@@ -78,7 +76,7 @@ def _options(request: _Checked) -> dict[str, Any]:
     return found
 
 
-def _contents(request: _Checked, work: Work) -> dict[str, Any]:
+def _contents(request: Request, work: Work) -> dict[str, Any]:
     """What may be large, checked: the messages and tools, the prompt, or the texts to embed."""
     if isinstance(request, Chat):
         tools: object = request.tools
@@ -91,7 +89,7 @@ def _contents(request: _Checked, work: Work) -> dict[str, Any]:
     return {"input": _input(request.input, work)}
 
 
-def _held(request: _Checked) -> dict[str, Any]:
+def _held(request: Request) -> dict[str, Any]:
     """What may be large, unchecked, but not as the caller's own list, which may grow."""
     names = {Chat: ("prompt", "tools"), Raw: ("prompt",), Embed: ("input",)}[type(request)]
     found = ((name, getattr(request, name)) for name in names)

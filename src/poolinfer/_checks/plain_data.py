@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 from .._data.errors import InvalidRequest
 from .._data.option_names import scalar
-from .check_budget import Budget, Work
+from .budgets import Budget, Work
 from .limits import LIMITS, count, refuse, show
 
 _DEPTH = int(LIMITS["depth"].high)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .check_budget import Budget, Work
+from .budgets import Budget, Work
 from .limits import count, flag, refuse
 from .plain_data import items, mapping, one_of, only, plain_object
 

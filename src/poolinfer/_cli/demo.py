@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .._data.errors import PoolinferError
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Chat, Embed, Raw, Request
 from .._data.results import Embedding, Response
 from .._pool.model import Model
 from .._pool.pool import Pool
 
 #: Half of these are asked from a thread each, the other half from one event loop, all of them at once.
-REQUESTS: tuple[Chat | Raw | Embed, ...] = (
+REQUESTS: tuple[Request, ...] = (
     Chat("What is the capital of France?", temperature=0, max_tokens=64),
     Chat("What is the capital of Peru?", temperature=0, max_tokens=64),
     Chat("What is the capital of Norway?", temperature=0, max_tokens=64),
@@ -41,7 +41,7 @@ class _Ended:
     """One request, who asked it, and what came of it."""
 
     caller: str
-    request: Chat | Raw | Embed
+    request: Request
     outcome: Response | Embedding | PoolinferError
 
 
@@ -70,18 +70,18 @@ def _run_all(pool: Pool) -> list[_Ended]:
         return [*(future.result() for future in asked), *awaited]
 
 
-def _ask(pool: Pool, request: Chat | Raw | Embed) -> _Ended:
+def _ask(pool: Pool, request: Request) -> _Ended:
     try:
         return _Ended("thread", request, pool.submit(request).result())
     except PoolinferError as error:
         return _Ended("thread", request, error)
 
 
-async def _ask_all(pool: Pool, requests: Sequence[Chat | Raw | Embed]) -> list[_Ended]:
+async def _ask_all(pool: Pool, requests: Sequence[Request]) -> list[_Ended]:
     return await asyncio.gather(*(_await(pool, request) for request in requests))
 
 
-async def _await(pool: Pool, request: Chat | Raw | Embed) -> _Ended:
+async def _await(pool: Pool, request: Request) -> _Ended:
     try:
         return _Ended("async", request, await pool.submit(request))
     except PoolinferError as error:
@@ -105,7 +105,7 @@ def _show(item: _Ended) -> None:
     print(_label(item.caller, item.request) + _describe(item.outcome))
 
 
-def _label(caller: str, request: Chat | Raw | Embed) -> str:
+def _label(caller: str, request: Request) -> str:
     asked = request.input if isinstance(request, Embed) else request.prompt
     return f"{caller:6}  {type(request).__name__.lower():5}  {asked!s:57}  "
 

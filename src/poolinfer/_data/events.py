@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from .errors import PoolinferError, error_from_data, error_to_data
-from .requests import Chat, Embed, Raw
+from .requests import Request
 from .results import Chunk, Embedding, Response
 
 
@@ -21,7 +21,7 @@ class Job:
     """
 
     id: int
-    request: Chat | Raw | Embed
+    request: Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +72,5 @@ class Failed:
 
 #: What an executor says of a job: ``Started? Chunk* (Done | Failed)``.
 Event: TypeAlias = Started | Chunk | Done | Failed
+#: Takes one event of one job. It is called on the executor's threads and must not block.
+Emit: TypeAlias = Callable[[Event], None]

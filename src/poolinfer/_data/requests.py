@@ -26,7 +26,7 @@ InputT_co = TypeVar("InputT_co", bound=str | Sequence[str], default=Any, covaria
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class RequestFields:
     """Fields that every request has; `Chat`, `Raw` and `Embed` explain them."""
 
     timeout: float | None = None
@@ -34,7 +34,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Generation(Request):
+class Generation(RequestFields):
     """Fields of requests that generate text; `Chat` and `Raw` explain them. Sampling defaults are llama.cpp's."""
 
     max_tokens: int | None = None
@@ -120,7 +120,7 @@ class Raw(Generation):
 
 @options_of_class
 @dataclass(frozen=True, slots=True)
-class Embed(Request, Generic[InputT_co]):
+class Embed(RequestFields, Generic[InputT_co]):
     """A text or several to turn into vectors.
 
     Attributes:
@@ -136,6 +136,10 @@ class Embed(Request, Generic[InputT_co]):
     pooling: Pooling | None = None
     normalize: bool = False
     truncate: bool = False
+
+
+Request: TypeAlias = Chat | Raw | Embed
+"""What a caller may ask of a pool; works with ``isinstance``."""
 
 
 class RequestOptions(TypedDict, total=False):

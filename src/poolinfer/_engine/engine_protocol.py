@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from .._data.requests import Generation, Pooling
+from .tokenizer import Tokenizer, TokenizerInfo
 
 if TYPE_CHECKING:
     import numpy
@@ -22,46 +23,23 @@ class EngineAborted(EngineFault):
     """A decode was stopped by `Context.abort`."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo(TokenizerInfo):
     """What an engine knows of its model.
 
     Attributes:
-        n_vocab: tokens in the vocabulary.
-        n_ctx_train: context length that the model was trained for.
-        n_embd: its width.
-        n_positions: positions that it has learned, or None where positions are computed; no context is longer.
-        generates: whether it can generate text (False for embedding models such as BERT).
+        n_embd: width of the model.
+        generates: whether the model can generate text (False for embedding models such as BERT).
         causal: whether a token attends only to earlier ones; if not, a text is computed in one piece.
         pooling: how the model's metadata says that token vectors become one.
         kv_reuse: whether a sequence's KV can be copied and cut (not with recurrent layers or sliding windows).
-        chat_template: Jinja source of its chat template, or None.
-        control: spellings of its control tokens, which no user's text may become.
-        control_ids: ids of its control tokens.
-        markers: spellings of its user-defined tokens (``<think>``), which no untrusted turn may become.
-        bos: text of the beginning-of-text token, or ``""``.
-        eos: text of the end-of-text token, or ``""``.
     """
 
-    n_vocab: int
-    n_ctx_train: int
     n_embd: int = 1024
-    n_positions: int | None = None
     generates: bool = True
     causal: bool = True
     pooling: Pooling = "mean"
     kv_reuse: bool = True
-    chat_template: str | None = None
-    control: tuple[str, ...] = ()
-    control_ids: frozenset[int] = frozenset()
-    markers: tuple[str, ...] = ()
-    bos: str = ""
-    eos: str = ""
-
-    @property
-    def trained_for(self) -> int:
-        """Tokens of the longest context that makes sense; 0 when nobody knows."""
-        return self.n_positions or self.n_ctx_train
 
 
 @dataclass(slots=True)
@@ -162,31 +140,12 @@ class Context(Protocol):
         ...
 
 
-class Engine(Protocol):
+class Engine(Tokenizer, Protocol):
     """A loaded model; its methods may be called from any thread."""
 
     @property
     def info(self) -> EngineInfo:
         """What it knows of its model."""
-        ...
-
-    @property
-    def token_bytes(self) -> int | None:
-        """Most bytes of a text that one token stands for; None where there is no bound (``[UNK]`` for a word)."""
-        ...
-
-    @property
-    def pre_tokenizer(self) -> str:
-        """llama.cpp's name of the patterns that cut a text into words, or ``""``."""
-        ...
-
-    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """Token ids of a text; `add_special` adds what the model wants around it (BOS, EOS).
-
-        Raises:
-            InvalidRequest: it has too long a stretch without a break (see `poolinfer._engine.prompt.text_size`).
-            EngineFault: it cannot be tokenized.
-        """
         ...
 
     def piece(self, token: int) -> bytes:

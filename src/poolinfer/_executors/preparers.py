@@ -19,7 +19,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Embed, Raw, Request
 from .._system.threads import OwnThread
 
 _T = TypeVar("_T")
@@ -118,7 +118,7 @@ class _Queue(Generic[_T]):
             del item
 
 
-def is_large(request: Chat | Raw | Embed) -> bool:
+def is_large(request: Request) -> bool:
     """Whether it takes long to prepare."""
     if isinstance(request, Raw):
         return len(request.prompt) > _LARGE

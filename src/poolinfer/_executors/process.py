@@ -15,19 +15,21 @@ from dataclasses import replace
 from typing import Literal
 
 from .._data.errors import CallCancelled, ForkedPool, InvalidRequest, PoolBroken, PoolinferError, WorkerLost
-from .._data.events import Done, Event, Failed, Job
+from .._data.events import Done, Emit, Event, Failed, Job
 from .._data.specs import LaneSpec, ModelSpec
+from .._data.stats import ExecutorStats
 from .._system.logs import wanted
 from .._wire.codec import WireError
 from .._wire.frames import Boot, Burst, Cancel, FromWorker, Pong, Submit, frame
-from .executor_protocol import Emit, ExecutorStats
 from .quarantine import Quarantine
 from .routing import path
 from .seats import Assignment, Seat, Seats
 from .sizing import Sizing
+from .workers.death import Death
+from .workers.patience import Patience
 from .workers.spawner import ExecSpawner, Spawner
 from .workers.supervisor import Supervisor
-from .workers.worker import Death, Patience, Worker
+from .workers.worker import Worker
 from .workers.zygote import ZygoteSpawner
 
 _ENGINE = "poolinfer._engine.llama.library:load"
@@ -199,7 +201,7 @@ class ProcessExecutor:
             self._supervisor.post(seat.worker, frame(Cancel(assignment.job.id)))
 
     def boot_message(self) -> Boot:
-        """See `poolinfer._executors.workers.owner.Owner`, as for the five that follow."""
+        """See `poolinfer._executors.workers.link.Owner`, as for the five that follow."""
         return replace(self._boot, levels=wanted())
 
     def on_up(self, worker: Worker) -> None:

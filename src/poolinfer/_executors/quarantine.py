@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Request
 from .._wire.codec import encode
 
 _SECONDS = 600.0
@@ -28,23 +28,23 @@ class Quarantine:
         self._clock = clock
         self._known: dict[bytes, tuple[float, int]] = {}
 
-    def add(self, request: Chat | Raw | Embed, deaths: int) -> None:
+    def add(self, request: Request, deaths: int) -> None:
         """Remember this request for so many deaths; from the second on it is refused."""
         now = self._clock()
         self._known = {key: known for key, known in self._known.items() if known[0] > now}
         self._known[_digest(request)] = now + self._seconds, deaths
 
-    def deaths(self, request: Chat | Raw | Embed) -> int:
+    def deaths(self, request: Request) -> int:
         """The deaths that this request is remembered for; two and it is refused."""
         if not self._known:
             return 0
         until, deaths = self._known.get(_digest(request), (0.0, 0))
         return deaths if until > self._clock() else 0
 
-    def forget(self, request: Chat | Raw | Embed) -> None:
+    def forget(self, request: Request) -> None:
         """It has ended well."""
         self._known.pop(_digest(request), None)
 
 
-def _digest(request: Chat | Raw | Embed) -> bytes:
+def _digest(request: Request) -> bytes:
     return hashlib.sha256(encode(replace(request, timeout=None, priority=0))).digest()

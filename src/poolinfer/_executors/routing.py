@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Chat, Embed, Raw, Request
 
 _BLOCK = 256
 _MOST_BLOCKS = 64
@@ -56,7 +56,7 @@ class Trail:
         return len(path)
 
 
-def path(request: Chat | Raw | Embed) -> tuple[int, ...]:
+def path(request: Request) -> tuple[int, ...]:
     """A hash for each block of 256 characters, of all up to its end; equal ones mean equal beginnings."""
     if isinstance(request, Embed):
         return ()

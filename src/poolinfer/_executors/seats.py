@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
-
-from .._data.events import Event, Job, Started
+from .._data.events import Emit, Event, Job, Started
 from .._data.results import Chunk
+from .._data.stats import ExecutorStats, summed
 from .._system.logs import SafeLog
-from .executor_protocol import Emit, ExecutorStats
 from .routing import Trail, choose
 from .workers.worker import Worker
 
@@ -175,33 +169,14 @@ class Seats(dict[int, Seat]):
     def remove(self, number: int) -> Seat:
         """Take the seat of a worker away; what it has done goes on counting."""
         seat = self.pop(number)
-        self._past = [_total([*self._past, seat.stats])]
+        self._past = [ExecutorStats(**summed([*self._past, seat.stats]))]
         return seat
 
     def stats(self) -> ExecutorStats:
         """What all workers have done, with the gauges of those that are up."""
-        return replace(
-            _total([*self._past, *(seat.stats for seat in self.values())]),
+        return ExecutorStats(
+            **summed([*self._past, *(seat.stats for seat in self.values())]),
             workers=len(self),
             slots=len(self) * self._slots,
             memory=tuple(memory for seat in self.values() for memory in seat.stats.memory),
         )
-
-
-def _total(parts: Sequence[ExecutorStats]) -> ExecutorStats:
-    """Counters summed up."""
-    return ExecutorStats(
-        steps=sum(part.steps for part in parts),
-        prompt_tokens=sum(part.prompt_tokens for part in parts),
-        cached_tokens=sum(part.cached_tokens for part in parts),
-        completion_tokens=sum(part.completion_tokens for part in parts),
-        preempted=sum(part.preempted for part in parts),
-        step_seconds=sum(part.step_seconds for part in parts),
-    )
-
-
-def rss(pid: int) -> int:
-    """Resident bytes of a process; 0 where the system does not say."""
-    with suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .seats import Seat, rss
+from .._system.machine import rss
+from .seats import Seat
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,15 @@ from functools import partial
 from typing import TypeAlias
 
 from .._data.errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
-from .._data.events import Done, Event, Failed, Job
+from .._data.events import Done, Emit, Event, Failed, Job
 from .._data.specs import LaneSpec
+from .._data.stats import ExecutorStats, summed
 from .._engine.engine_protocol import Engine
 from .._engine.lane.lane import Lane
 from .._engine.lane.preparation import prepare
 from .._engine.lane.slot import Task
 from .._engine.prompt.prompter import Prompter
 from .._system.threads import OwnThread
-from .executor_protocol import Emit, ExecutorStats
 from .preparers import Preparers, is_large
 from .routing import Trail, choose, path
 
@@ -110,7 +110,7 @@ class ThreadExecutor:
     def _launch(self, engine: Engine, lanes: list[Lane]) -> None:
         prompter = Prompter(engine, n_ctx=self._spec.n_ctx)
         threads = [OwnThread(lane.run, f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)]
-        threads += self._preparers.threads(partial(self._prepare, prompter), self._turn_away)
+        threads += self._preparers.threads(partial(self._prepare, engine, prompter), self._turn_away)
         with self._lock:
             if self._closing:
                 raise PoolClosed("the pool was closed while it was starting")
@@ -157,17 +157,11 @@ class ThreadExecutor:
     def stats(self) -> ExecutorStats:
         self._check_process()
         with self._lock:
-            counters = [seat.lane.counters for seat in self._seats]
             return ExecutorStats(
                 workers=len(self._seats),
                 slots=len(self._seats) * self._spec.slots,
                 busy=len(self._jobs),
-                steps=sum(item.steps for item in counters),
-                prompt_tokens=sum(item.prompt_tokens for item in counters),
-                cached_tokens=sum(item.cached_tokens for item in counters),
-                completion_tokens=sum(item.completion_tokens for item in counters),
-                preempted=sum(item.preempted for item in counters),
-                step_seconds=sum(item.step_seconds for item in counters),
+                **summed(seat.lane.counters for seat in self._seats),
             )
 
     def close(self, grace: float) -> None:
@@ -196,11 +190,11 @@ class ThreadExecutor:
         if os.getpid() != self._pid:
             raise ForkedPool("this pool belongs to the parent process; make a new pool after forking")
 
-    def _prepare(self, prompter: Prompter, running: LaneAssignment) -> None:
+    def _prepare(self, engine: Engine, prompter: Prompter, running: LaneAssignment) -> None:
         """On a preparer's thread: turn a job into a task, and hand it to its lane."""
         emit, n_ctx = self._finisher(running), self._spec.n_ctx
         try:
-            task = prepare(running.job, emit, prompter, n_ctx, lambda: running.cancelled)
+            task = prepare(running.job, emit, engine, prompter, n_ctx, lambda: running.cancelled)
         except PoolinferError as error:
             self._refuse(running, error)
             return

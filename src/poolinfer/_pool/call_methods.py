@@ -14,18 +14,18 @@ from typing_extensions import Unpack
 
 from .._checks.normalize import normalize_at_once
 from .._data.errors import InvalidRequest
-from .._data.requests import Chat, ChatInput, ChatOptions, Embed, EmbedOptions, Raw, RawOptions
+from .._data.requests import Chat, ChatInput, ChatOptions, Embed, EmbedOptions, Raw, RawOptions, Request
 from .._data.results import Embedding, Response
+from .._data.stats import PoolStats
 from .call import Call
 from .mapping import Mapped, as_request, give, mapped
-from .stats import PoolStats
 from .text_batches import TextBatches, split
 
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 
 
-def _says_what_is_missing(request: type[Chat | Raw | Embed], name: str) -> Callable[[_FunctionT], _FunctionT]:
+def _says_what_is_missing(request: type[Request], name: str) -> Callable[[_FunctionT], _FunctionT]:
     """Have a method say what its request says when the first argument is missing, or is called something else."""
 
     def wrap(function: _FunctionT) -> _FunctionT:
@@ -54,8 +54,8 @@ class Calls(ABC):
     @overload
     def submit(self, request: _Several) -> Call[list[Embedding]]: ...
     @overload
-    def submit(self, request: Chat | Raw | Embed) -> Call[Any]: ...
-    def submit(self, request: Chat | Raw | Embed) -> Call[Any]:
+    def submit(self, request: Request) -> Call[Any]: ...
+    def submit(self, request: Request) -> Call[Any]:
         """Check a request, accept it, and return at once with its `Call`; never blocks.
 
         The call's result is a `Response`, or for an `Embed` request of one text an `Embedding`, and of several
@@ -74,7 +74,7 @@ class Calls(ABC):
         return self._submit(request)
 
     @abstractmethod
-    def _submit(self, request: Chat | Raw | Embed) -> Call[Any]: ...
+    def _submit(self, request: Request) -> Call[Any]: ...
 
     @property
     @abstractmethod

@@ -30,15 +30,16 @@ from .._data.errors import (
     fresh,
 )
 from .._data.events import Event, Job, Started
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Request
 from .._data.results import Chunk, Response
-from .._executors.executor_protocol import Executor, ExecutorStats
+from .._data.stats import ExecutorStats, PoolStats
+from .._executors.executor_protocol import Executor
 from .._system.logs import SafeLog
 from .admission import Admission
+from .counters import Counters
 from .deadlines import Deadlines
 from .pool_log import log_ended
 from .request_checker import Checker
-from .stats import Counters, PoolStats
 from .ticket import Outcome, Ticket
 from .wakers import Wake
 
@@ -74,7 +75,7 @@ class Dispatcher:
         self._room = 0
         self._refused = -1
 
-    def ticket(self, request: Chat | Raw | Embed) -> Ticket:
+    def ticket(self, request: Request) -> Ticket:
         """A ticket for a checked request, not yet accepted."""
         now = self._clock()
         deadline = _NEVER if request.timeout is None else now + request.timeout
@@ -324,23 +325,16 @@ class Dispatcher:
 
     def stats(self, state: str) -> PoolStats:
         """A snapshot; `state` is the pool's, unless its executor is broken."""
-        executor = self._executor
-        place = executor.stats() if executor is not None else ExecutorStats()
-        self.slots = place.slots
+        of_executor = ExecutorStats() if self._executor is None else self._executor.stats()
+        self.slots = of_executor.slots
         now = self._clock()
         with self._lock:
             stopping = sum(ticket.ended for ticket in self._given.values())
             oldest = self._queue.oldest()
             return self._counters.snapshot(
                 now,
-                state="broken" if place.broken and state == "running" else state,
-                workers=place.workers,
-                slots=place.slots,
-                busy=place.busy,
-                crashed=place.crashed,
-                recycled=place.recycled,
-                preempted=place.preempted,
-                memory=place.memory,
+                of_executor,
+                state="broken" if of_executor.broken and state == "running" else state,
                 running=len(self._given) - stopping,
                 waiting=self._waiting(),
                 stopping=stopping,

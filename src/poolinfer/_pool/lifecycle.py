@@ -17,7 +17,6 @@ from typing import TypeAlias
 
 from .._data.errors import (
     CallCancelled,
-    ForkedPool,
     ModelError,
     PoolBroken,
     PoolClosed,
@@ -26,14 +25,15 @@ from .._data.errors import (
     PoolinferError,
     fresh,
 )
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Request
+from .._data.stats import PoolStats
 from .._executors.executor_protocol import Executor
+from .._system.forks import check_process, was_forked
 from .._system.logs import SafeLog
 from .._system.threads import OwnThread
 from .callbacks import Callbacks
 from .dispatcher import Dispatcher
 from .pool_log import log_closed, log_started
-from .stats import PoolStats
 from .ticket import Ticket
 
 _log = SafeLog()
@@ -116,16 +116,7 @@ class PoolLifecycle:
         Raises:
             ForkedPool: this is not the process that started the pool.
         """
-        if self._foreign:
-            raise ForkedPool(
-                f"this pool was started in process {self._pid}, from which this process was forked, and belongs"
-                " to that one. Start pools after the fork; one that was only made before it starts in each"
-                " child (gunicorn: start it in post_worker_init, not while the application is imported)"
-            )
-
-    @property
-    def _foreign(self) -> bool:
-        return self._pid != 0 and os.getpid() != self._pid
+        check_process(self._pid, "pool")
 
     @property
     def is_running(self) -> bool:
@@ -134,12 +125,12 @@ class PoolLifecycle:
 
     def describe(self) -> str:
         """The state and the live counts, for a repr."""
-        if self._foreign or self.state == "new":
-            return "of a parent process" if self._foreign else "new"
+        if was_forked(self._pid) or self.state == "new":
+            return "of a parent process" if was_forked(self._pid) else "new"
         stats = self.stats()
         return f"{stats.state}, {stats.busy}/{stats.slots} slots busy, {stats.waiting} waiting"
 
-    def ticket(self, request: Chat | Raw | Embed) -> Ticket:
+    def ticket(self, request: Request) -> Ticket:
         """A ticket for a checked request, not yet accepted."""
         return self._dispatcher.ticket(request)
 
@@ -169,7 +160,7 @@ class PoolLifecycle:
 
     def cancel(self, ticket: Ticket, why: str = "the call was cancelled") -> None:
         """End a call as cancelled, unless it has ended; any finaliser or signal handler may call this."""
-        if not self._foreign:
+        if not was_forked(self._pid):
             self._dispatcher.cancel(ticket, why)
 
     @property
@@ -198,7 +189,7 @@ class PoolLifecycle:
         Returns:
             False when `patience` was over first.
         """
-        if self._foreign:
+        if was_forked(self._pid):
             return True
         if isinstance(threading.current_thread(), OwnThread):
             raise PoolError(

@@ -11,14 +11,14 @@ from .._checks.limits import refuse
 from .._checks.normalize import normalize_at_once
 from .._data.errors import CallError, InvalidRequest, PoolinferError, UnknownOption
 from .._data.prompt_builder import Prompt
-from .._data.requests import Chat, ChatInput, ChatOptions, Embed, Raw
+from .._data.requests import Chat, ChatInput, ChatOptions, Request
 from .bulk import Bulk, Item
 
 if TYPE_CHECKING:
     from .call_methods import Calls
 
 #: What a map takes: prompts, and requests.
-Mapped: TypeAlias = ChatInput | Chat | Raw | Embed
+Mapped: TypeAlias = ChatInput | Request
 #: What `map` takes beside the options of `Chat`.
 _OF_MAP = ("prompts", "window", "progress", "ordered", "return_exceptions", "with_prompts")
 
@@ -83,9 +83,9 @@ def _check_options(options: ChatOptions) -> None:
         raise UnknownOption(f"{error.message}; map itself has {of_map}", field=error.field) from None
 
 
-def as_request(prompt: Mapped, options: ChatOptions) -> Chat | Raw | Embed:
+def as_request(prompt: Mapped, options: ChatOptions) -> Request:
     """A prompt as a request; one that is a request already has its own options."""
-    if not isinstance(prompt, Chat | Raw | Embed):
+    if not isinstance(prompt, Request):
         return Chat(prompt, **options)
     if options:
         raise InvalidRequest(

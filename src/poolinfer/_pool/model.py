@@ -14,12 +14,12 @@ from typing_extensions import Self
 from .._checks.limits import check_option, check_pooling, check_tokens, flag, refuse
 from .._data.errors import InvalidRequest, ModelError, PoolClosed
 from .._data.option_names import options_of
-from .._data.requests import Chat, Embed, Pooling, Raw
+from .._data.requests import Chat, Embed, Pooling, Request
 from .._data.specs import ModelSpec
+from .._data.stats import PoolStats
 from .._gguf.model_file import ModelFile, read_model_file
 from .call import Call
 from .call_methods import Calls
-from .stats import PoolStats
 
 if TYPE_CHECKING:
     from .pool import Pool
@@ -144,7 +144,7 @@ class Model(Calls):
         """Experts in each layer of a mixture of experts; 0 for a dense model."""
         return self._file.n_expert
 
-    def check(self, request: Chat | Raw | Embed) -> None:
+    def check(self, request: Request) -> None:
         """Refuse what this model cannot do; called with every request, before an engine sees it.
 
         Raises:
@@ -190,7 +190,7 @@ class Model(Calls):
         """Most calls that may wait in the implicit pool."""
         return self._implicit().max_queue
 
-    def _submit(self, request: Chat | Raw | Embed) -> Call[Any]:
+    def _submit(self, request: Request) -> Call[Any]:
         """See `Calls.submit`; also raises PoolClosed after `close`."""
         return self._implicit()._submit(request)
 

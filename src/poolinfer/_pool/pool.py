@@ -21,17 +21,24 @@ from .._checks.limits import check_option
 from .._checks.normalize import normalize_at_once
 from .._data.errors import InvalidRequest, PoolinferError
 from .._data.option_names import options_of
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Request
+from .._data.stats import PoolStats
+from .._executors.descriptions import (
+    ExecutorName,
+    Placement,
+    Share,
+    check_executor,
+    check_lane,
+    refuse_options,
+)
 from .._executors.executor_protocol import Executor
 from .call import Call
 from .call_methods import Calls
 from .lane_sizing import lane_spec
 from .lifecycle import PoolLifecycle
 from .model import Model
-from .placement import ExecutorName, Placement, Share, check_executor, check_lane, refuse_options
 from .pool_log import describe
 from .request_checker import finish_check
-from .stats import PoolStats
 from .wakers import runs_event_loop, warn_in_event_loop
 
 _SLOTS = 16
@@ -191,7 +198,7 @@ class Pool(Calls):
             warn_in_event_loop("`async with`")
         self._lifecycle.start()
 
-    def _submit(self, request: Chat | Raw | Embed) -> Call[Any]:
+    def _submit(self, request: Request) -> Call[Any]:
         """See `Calls.submit`."""
         checked, whole = normalize_at_once(request)
         check = partial(finish_check, checked, whole, self._model)

@@ -10,9 +10,9 @@ import logging
 from .._data.errors import PoolinferError
 from .._data.results import Embedding, Response
 from .._data.specs import LaneSpec
+from .._data.stats import PoolStats
+from .._executors.descriptions import Placement
 from .._system.logs import POOLS, printable, say
-from .placement import Placement
-from .stats import PoolStats
 from .ticket import Outcome, Ticket
 
 _STARTED = "the pool has started in %.2f s: %s"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._checks.normalize import normalize
 from .._data.errors import InvalidRequest, PoolinferError
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Request
 from .._system.threads import OwnThread
 from .admission import Admission
 from .ticket import Ticket
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .model import Model
 
 
-def finish_check(request: Chat | Raw | Embed, whole: bool, model: Model | None) -> Chat | Raw | Embed:
+def finish_check(request: Request, whole: bool, model: Model | None) -> Request:
     """Check what is left of a request after `normalize_at_once` (nothing if that was the `whole`), and its model.
 
     Raises:
@@ -76,7 +76,7 @@ class Checker:
                     return
             self._settle(ticket, ticket.job.request if ticket.ended else _verdict(ticket))
 
-    def _settle(self, ticket: Ticket, verdict: Chat | Raw | Embed | PoolinferError) -> None:
+    def _settle(self, ticket: Ticket, verdict: Request | PoolinferError) -> None:
         """Let a call wait like the others, or end it with why its request is refused."""
         with self._lock:
             waits = self._queue.discard(ticket) and not ticket.ended
@@ -89,7 +89,7 @@ class Checker:
             self._go()
 
 
-def _verdict(ticket: Ticket) -> Chat | Raw | Embed | PoolinferError:
+def _verdict(ticket: Ticket) -> Request | PoolinferError:
     if ticket.check is None:
         return ticket.job.request
     try:

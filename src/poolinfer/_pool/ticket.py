@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from .._data.errors import CallError, DeadlineExceeded, EngineError, PoolinferError
 from .._data.events import Done, Failed, Job
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Embed, Request
 from .._data.results import Chunk, Embedding, Response, TokenLogprob
 from .wakers import Wake
 
@@ -82,7 +82,7 @@ class Ticket:
         self.started: float = 0.0
         self.first: float = 0.0
         self.deadline = deadline
-        self.check: Callable[[], Chat | Raw | Embed] | None = None
+        self.check: Callable[[], Request] | None = None
         self.ended: bool = False
         self.result: Response | Embedding | list[Embedding] | None = None
         self.error: PoolinferError | None = None
@@ -99,7 +99,7 @@ class Ticket:
         with self._lock:
             return self._text.since(0)
 
-    def checked(self, request: Chat | Raw | Embed) -> None:
+    def checked(self, request: Request) -> None:
         """Take the request as it was checked."""
         self.job = Job(self.job.id, request)
         self.check = None

@@ -1,4 +1,4 @@
-"""What a forked child of the host must not keep open.
+"""What a forked child of the host may not use, and what it must not keep open.
 
 As long as somebody holds the host's end of a worker's socket, the worker does not notice that its host is
 gone. So a child that the host forks (gunicorn, multiprocessing) closes its copies at once. It takes no lock:
@@ -10,6 +10,35 @@ from __future__ import annotations
 import os
 import weakref
 from typing import Protocol
+
+from .._data.errors import ForkedPool
+
+
+def was_forked(owner: int) -> bool:
+    """Whether this process was forked from another one, the owner of something.
+
+    Args:
+        owner: the process id of the owner; 0 while there is none.
+    """
+    return owner != 0 and os.getpid() != owner
+
+
+def check_process(owner: int, what: str) -> None:
+    """Refuse the use of something in a process that was forked from its owner (law L8).
+
+    Args:
+        owner: the process id of the owner; 0 while there is none.
+        what: what it is, for the message: ``"pool"``, ``"executor"``.
+
+    Raises:
+        ForkedPool: this process is not the owner.
+    """
+    if owner and os.getpid() != owner:
+        raise ForkedPool(
+            f"this {what} was started in process {owner}, from which this process was forked, and belongs to that"
+            " one. Start pools after the fork; one that was only made before it starts in each child (gunicorn:"
+            " start it in post_worker_init, not while the application is imported)"
+        )
 
 
 class Closable(Protocol):

@@ -1,4 +1,4 @@
-"""What this machine lets us use: cores from the affinity mask and the cgroup, memory likewise."""
+"""What this machine lets us use, and what a process takes of it: cores and memory, by the cgroup and /proc."""
 
 from __future__ import annotations
 
@@ -21,6 +21,20 @@ def available_memory() -> int | None:
     """Bytes that this process may still take, or None when the system does not say."""
     found = [value for value in (_free_memory(), _cgroup_memory()) if value is not None]
     return min(found, default=None)
+
+
+def rss(pid: int) -> int:
+    """Resident bytes of a process; 0 where the system does not say."""
+    words = _read(Path(f"/proc/{pid}/statm")).split()
+    return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else 0
+
+
+def pss() -> int | None:
+    """What this process costs in bytes (PSS: memory that n processes share counts one n-th), or None if unknown."""
+    for line in _read(Path("/proc/self/smaps_rollup")).splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def _cgroup_cores() -> float | None:

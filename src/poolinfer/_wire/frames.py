@@ -20,7 +20,7 @@ from typing import TypeAlias, cast
 from .._data.events import Done, Failed, Job, Started
 from .._data.results import Chunk
 from .._data.specs import LaneSpec, ModelSpec
-from .._executors.executor_protocol import ExecutorStats
+from .._data.stats import ExecutorStats
 from .._system.logs import Line
 from .codec import WireError, decode, encode, register
 from .type_check import conforms

@@ -30,17 +30,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, TypeAlias
 
 from .._data.errors import EngineError, ModelError, PoolinferError
 from .._data.events import Done, Event, Failed, Job
+from .._data.stats import ExecutorStats
 from .._engine.engine_protocol import Engine
-from .._executors.executor_protocol import ExecutorStats
 from .._executors.thread import ThreadExecutor
 from .._system.lifeline import end_with_host
 from .._system.logs import LLAMA, Forwarder, forward
+from .._system.machine import pss
 from .._system.threads import OwnThread
 from .._wire.codec import WireError
 from .._wire.frames import (
@@ -235,7 +235,8 @@ class WorkerMain:
         for n in itertools.count():
             if n % _MEMORY_WATCHES == 0:
                 # It may take long, where much is mapped; this thread has nothing else to do.
-                self._memory = _pss()
+                cost = pss()
+                self._memory = () if cost is None else (cost,)
             if not all(thread.is_alive() for thread in threads):
                 break
             with suppress(Empty):
@@ -264,15 +265,6 @@ def as_failure(error: Exception) -> Failed:
     if isinstance(error, PoolinferError):
         return Failed.of(error)
     return Failed.of(ModelError(f"the worker failed to start: {type(error).__name__}: {error}"))
-
-
-def _pss() -> tuple[int, ...]:
-    """What this process costs: its resident bytes, with shared ones counted in shares; empty where unknown."""
-    with suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return (int(line.split()[1]) * 1024,)
-    return ()
 
 
 def _pool_threads() -> list[threading.Thread]:

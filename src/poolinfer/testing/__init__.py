@@ -13,7 +13,7 @@ from ._contract import ExecutorContract
 from ._expect import check, wait_until
 from ._fake_engine import FakeEngine, fake_pool
 from ._fake_executor import FakeExecutor
-from ._held import Held
+from ._held_resources import Held
 
 __all__ = [
     "ExecutorContract",

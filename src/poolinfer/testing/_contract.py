@@ -20,15 +20,15 @@ import anyio
 
 from .._data.errors import CallCancelled, PoolClosed
 from .._data.events import Done, Failed
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Chat, Embed, Raw, Request
 from .._data.results import Chunk, Response
 from .._executors.executor_protocol import Executor
 from .._pool.pool import Pool
 from .._wire.codec import decode, encode
-from ._contract_bench import Bench, Witness, check_order
+from ._executor_under_test import Bench, Witness, check_order
 from ._expect import check, wait_until
 from ._forked_child import check_in_child
-from ._held import Held
+from ._held_resources import Held
 
 
 class ExecutorContract:
@@ -259,7 +259,7 @@ class ExecutorContract:
 
     def test_l9_data_only(self) -> None:
         """Jobs and events survive an encode/decode round trip."""
-        requests: list[Chat | Raw | Embed] = [
+        requests: list[Request] = [
             self.short,
             Raw("a", max_tokens=2, logprobs=True, top_logprobs=2),
         ]

@@ -27,7 +27,7 @@ _FIRST = 256
 
 
 class FakeEngine:
-    """An engine without a model (`poolinfer._engine.engine_protocol.Engine`): greedy, it echoes the last user turn.
+    """An engine without a model: greedy, it echoes the last user turn.
 
     Args:
         tokens: length of every answer (the echo is repeated); None for the echo once.

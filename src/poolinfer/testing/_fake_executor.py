@@ -12,18 +12,18 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from .._data.errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
-from .._data.events import Done, Event, Failed, Job, Started
+from .._data.events import Done, Emit, Event, Failed, Job, Started
 from .._data.prompt_builder import Prompt
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Embed, Raw, Request
 from .._data.results import Chunk, Embedding, FinishReason, Response, Usage
-from .._executors.executor_protocol import Emit, ExecutorStats
+from .._data.stats import ExecutorStats
 from .._system.threads import OwnThread
 
 #: What answers a request: a text, or for one text to embed a vector.
-Reply: TypeAlias = Callable[[Chat | Raw | Embed], "str | Sequence[float]"]
+Reply: TypeAlias = Callable[[Request], "str | Sequence[float]"]
 
 
-def echo(request: Chat | Raw | Embed) -> str | Sequence[float]:
+def echo(request: Request) -> str | Sequence[float]:
     """The last user message, the raw prompt, or a small vector made of the text's bytes."""
     if isinstance(request, Embed):
         data = str(request.input).encode()

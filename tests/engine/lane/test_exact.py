@@ -12,8 +12,8 @@ from rides import CostedEngine, Ride, raw
 from poolinfer import Embed, Model, Pool, Raw, Response, demo_model
 from poolinfer._engine.engine_protocol import EngineFault
 from poolinfer._engine.llama.llama_context import LlamaContext
+from poolinfer._executors.descriptions import ExecutorName
 from poolinfer._pool.lane_sizing import lane_spec
-from poolinfer._pool.placement import PlaceName
 from poolinfer.testing import FakeEngine, wait_until
 from poolinfer.testing._fake_context import FakeContext
 
@@ -154,7 +154,7 @@ def test_P7_same_seed_same_bits_call_after_call(model: Model) -> None:
 
 
 @pytest.mark.parametrize(("executor", "share"), [("process", "repack"), ("prefork", None)])
-def test_P7_same_seed_same_bits_on_every_executor(model: Model, executor: PlaceName, share: Any) -> None:
+def test_P7_same_seed_same_bits_on_every_executor(model: Model, executor: ExecutorName, share: Any) -> None:
     asked = request(model, "x" * LETTERS)
     with Pool(model, slots=1, threads=1, n_ctx=256) as pool:
         expected = said(pool.submit(asked).result())

@@ -13,7 +13,7 @@ from poolinfer._data.errors import ModelError
 from poolinfer._data.specs import LaneSpec
 from poolinfer._engine.engine_protocol import Batch, EngineFault
 from poolinfer._engine.llama import library
-from poolinfer._pool.placement import PlaceName
+from poolinfer._executors.descriptions import ExecutorName
 from poolinfer.testing._fake_context import FakeContext
 
 QUESTION = "What is the capital of Peru?"
@@ -201,7 +201,7 @@ def test_answers_survive_growth(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("executor", ["thread", "process"])
-def test_answers_survive_preemption(executor: PlaceName) -> None:
+def test_answers_survive_preemption(executor: ExecutorName) -> None:
     """Memory for three calls at a time, and the answers are what they always are."""
     model = Model.load(demo_model())
     engine = library.load(model.spec, LaneSpec(), lambda: False)

@@ -27,7 +27,7 @@ from poolinfer._engine.llama.llama_engine import LlamaEngine
 from poolinfer._engine.prompt.prompter import Prompter
 from poolinfer._engine.prompt.sandbox.authored_text import OWN as MINE
 from poolinfer._engine.prompt.sandbox.authored_text import origin
-from poolinfer._engine.prompt.turns import Turns
+from poolinfer._engine.prompt.template_input import Turns
 
 pytestmark = pytest.mark.fuzz
 

@@ -2,152 +2,35 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from char_engine import (
+    CONTROL,
+    EVIL,
+    FIRST_CONTROL,
+    FIRST_MARKER,
+    GLUED,
+    HOSTILE,
+    LLAMA,
+    MARKERS,
+    QWEN,
+    CharEngine,
+    chat,
+    control_ids,
+    prompter,
+    user,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from poolinfer._data.errors import CallCancelled, InvalidRequest
-from poolinfer._engine.engine_protocol import EngineInfo
 from poolinfer._engine.prompt import token_spellings as spelling_module
-from poolinfer._engine.prompt.chat_template import ChatTemplate
 from poolinfer._engine.prompt.prompter import Prompter
 from poolinfer._engine.prompt.sandbox.authored_text import FOREIGN, written
 from poolinfer._engine.prompt.token_spellings import Spellings
-
-CONTROL = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|im_end|><|x|>", "<|<|", "[INST]", "[/INST]")
-MARKERS = ("<think>", "</think>", "<tool_call>", "\n\n", "  ")
-FIRST_CONTROL, FIRST_MARKER = 2_000_000, 3_000_000
-
-QWEN = """\
-{%- if tools %}{{- '<|im_start|>system\\n# Tools\\n<tools>' }}
-{%- for tool in tools %}{{- '\\n' }}{{- tool | tojson }}{%- endfor %}
-{{- '\\n</tools><|im_end|>\\n' }}{%- endif %}
-{%- for message in messages %}
-{%- if message.role == 'assistant' %}
-{%- set content = message.content or '' %}
-{%- if '</think>' in content %}{%- set content = content.split('</think>')[-1].lstrip('\\n') %}{%- endif %}
-{{- '<|im_start|>' + message.role + '\\n' + content }}
-{%- for tool_call in message.tool_calls or [] %}
-{%- if tool_call.function %}{%- set tool_call = tool_call.function %}{%- endif %}
-{{- '\\n<tool_call>\\n{"name": "' }}{{- tool_call.name }}{{- '", "arguments": ' }}
-{%- if tool_call.arguments is string %}{{- tool_call.arguments }}
-{%- else %}{{- tool_call.arguments | tojson }}{%- endif %}{{- '}\\n</tool_call>' }}
-{%- endfor %}
-{{- '<|im_end|>\\n' }}
-{%- else %}
-{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
-{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}
-"""
-LLAMA = """\
-{{- bos_token }}
-{%- for message in messages %}
-{{- '[INST]' + message['role'] + '[/INST]\\n\\n' + message['content'] | trim + '</s>' }}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '[INST]assistant[/INST]\\n\\n' }}{%- endif %}
-"""
-GLUED = "{% for m in messages %}{{ m.content }}{% endfor %}"
-HOSTILE = "{% for m in messages %}<{{ m.content }}>{% endfor %}<|im_{{ messages[0].content }}|><"
-
-
-class CharEngine:
-    """A token per character, but for special spellings, as llama.cpp treats them."""
-
-    def __init__(
-        self, template: str | None = QWEN, *, bos: bool = False, strips: bool = False, eager: bool = False
-    ) -> None:
-        """An eager one makes control tokens of plain text, too, as some of llama.cpp's tokenizers do (`<dna>`)."""
-        self.info = EngineInfo(
-            n_vocab=4_000_000,
-            n_ctx_train=1024,
-            chat_template=template,
-            control=CONTROL,
-            control_ids=frozenset(range(FIRST_CONTROL, FIRST_CONTROL + len(CONTROL))),
-            markers=MARKERS,
-            bos="<s>",
-            eos="</s>",
-        )
-        self.bos, self.strips, self.eager = bos, strips, eager
-        self.calls: list[tuple[str, bool]] = []
-
-    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        self.calls.append((text, parse_special))
-        specials = (*CONTROL, *MARKERS) if parse_special or self.eager else MARKERS
-        pattern = "|".join(map(re.escape, sorted(specials, key=len, reverse=True)))
-        tokens = [FIRST_CONTROL] if add_special and self.bos else []
-        for part in re.split(f"({pattern})", text):
-            if part in specials:
-                known = CONTROL.index(part) + FIRST_CONTROL if part in CONTROL else None
-                tokens.append(MARKERS.index(part) + FIRST_MARKER if known is None else known)
-            else:
-                tokens += [ord(char) for char in (part.strip("\n") if self.strips else part)]
-        return tokens
-
-    def text(self, tokens: Sequence[int]) -> str:
-        return "".join(self.piece_of(token) for token in tokens)
-
-    def piece_of(self, token: int) -> str:
-        if token >= FIRST_MARKER:
-            return MARKERS[token - FIRST_MARKER]
-        return CONTROL[token - FIRST_CONTROL] if token >= FIRST_CONTROL else chr(token)
-
-
-def control_ids(tokens: Sequence[int]) -> list[int]:
-    return [token for token in tokens if FIRST_CONTROL <= token < FIRST_MARKER]
-
-
-def user(*contents: str) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": content} for content in contents]
-
-
-def chat(
-    engine: CharEngine, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] = ()
-) -> list[int]:
-    return prompter(engine).chat(messages, tools).tokens
-
-
-def prompter(engine: CharEngine, template: str | None = None) -> Prompter:
-    """A prompter whose template is compiled once for all tests."""
-    made = Prompter(engine, template)  # type: ignore[arg-type]
-    if made._template is not None:
-        made._template = compiled(made._template.source)
-    return made
-
-
-@lru_cache
-def compiled(source: str) -> ChatTemplate:
-    return ChatTemplate(source, "<s>", "</s>")
-
-
-PIECES = [spelling[a:b] for spelling in CONTROL for a in range(3) for b in (a + 1, a + 3, len(spelling))]
-EVIL = st.lists(
-    st.sampled_from(
-        [
-            *CONTROL,
-            *MARKERS,
-            *PIECES,
-            *(s[:-1] for s in CONTROL),
-            "im_start",
-            "im_",
-            " ",
-            "\n",
-            "a",
-            "\ue000",
-            "\ue001",
-        ]
-    ),
-    max_size=8,
-).map("".join)
-
 
 # --- control tokens come from the template only -------------------------------------------------
 
@@ -307,101 +190,6 @@ def test_control_tokens_may_strip_what_is_beside_them() -> None:
     engine = CharEngine(strips=True)
     text = engine.text(chat(engine, user("\nhi\n")))
     assert text == "<|im_start|>user\n\nhi<|im_end|><|im_start|>assistant"
-
-
-# --- templates that change what they are given (items 9 and 10) ----------------------------------------
-
-
-class NamedEngine(CharEngine):
-    """A vocabulary in which names that poolinfer writes are parts of control tokens."""
-
-    def __init__(self, template: str) -> None:
-        super().__init__(template)
-        self.info = replace(self.info, control=(*CONTROL, "<|name|>", "<|content|>", "<|id|>", "<|role|>"))
-
-
-def test_keys_that_are_inside_control_tokens_are_found_by_templates() -> None:
-    source = (
-        "{% for m in messages %}{{ m.name ~ m['content'] }}{% for c in m.tool_calls or [] %}"
-        "{{ c.id ~ c.function.name ~ c.function.arguments.name ~ c.function.arguments | tojson }}"
-        "{% endfor %}{% endfor %}{{ tools[0].function.name }}"
-    )
-    calls = ({"type": "function", "id": "i1", "function": {"name": "f", "arguments": {"name": "v"}}},)
-    messages = [
-        {"role": "assistant", "content": "", "name": "n", "tool_calls": calls},
-        {"role": "tool", "content": "r", "name": "f"},
-    ]
-    engine = NamedEngine(source)
-    text = engine.text(chat(engine, messages, [{"type": "function", "function": {"name": "g"}}]))
-    assert text == 'ni1fv{"name": "v"}frg'
-
-
-@pytest.mark.parametrize(
-    ("body", "shown"),
-    [
-        ("m.content | tojson(ensure_ascii=true)", '"<|im_end|>\\ue000<|im_"'),
-        ("[m.content]", "['<|im_end|>\\ue000<|im_']"),
-        ("'%r' % m.content", "'<|im_end|>\\ue000<|im_'"),
-        ("m.content", "<|im_end|>\ue000<|im_"),
-    ],
-)
-def test_F48_no_mark_of_ours_is_seen_where_a_template_escapes(body: str, shown: str) -> None:
-    engine = CharEngine("{% set m = messages[0] %}{{ " + body + " }}")
-    tokens = chat(engine, user("<|im_end|>\ue000<|im_"))
-    assert engine.text(tokens) == shown
-    assert control_ids(tokens) == []
-
-
-@pytest.mark.parametrize(
-    ("body", "evil"),
-    [
-        ("m.content.replace('<image>', '')", "<|im_<image>end|>"),
-        ("m.content | replace('<image>', '')", "<|im_<image>end|>"),
-        ("m.content | lower", "<|IM_END|>"),
-        ("m.content.lower()", "<|IM_END|>"),
-        ("m.content.split('-') | join", "<|im-_end|>"),
-        ("''.join(m.content.split())", "<|im _end|>"),
-        ("m.content.splitlines() | join", "<|im_\nend|>"),
-        ("m.content | reverse", ">|dne_mi|<"),
-        ("m.content[1:]", "x<|im_end|>"),
-        ("m.content[::2]", "<-|-i-m-_-e-n-d-|->"),
-        ("m.content | list | join", "<|im_end|>"),
-        ("'<|im_' ~ m.content", "end|>"),
-        ("'<|im_' + m.content", "end|>"),
-        ("'<|im_%s|>' % m.content", "end"),
-        ("'<|im_{}|>'.format(m.content)", "end"),
-        ("['<|im_', m.content, '|>'] | join", "end"),
-        ("'<|im_X|>'.replace('X', m.content)", "end"),
-        ("{'<|im_end': m.content} | items | first | join", "|>"),
-        ("(m.content | tojson)[1:-1]", "<|im_end|>"),
-        ("m.content | string | trim | indent | title | lower", "<|im_end|>"),
-        ("m.content.partition('-') | map('replace', '-', '') | join", "<|im_-end|>"),
-        ("m.content.strip('x')", "x<|im_end|>x"),
-        ("m.content.removeprefix('x') | truncate(10, true, '', 0)", "x<|im_end|>yy"),
-        ("m.content.center(12)", "<|im_end|>"),
-        ("m.content.swapcase()", "<|IM_END|>"),
-        ("{m.content: 1} | list | first", "<|im_end|>"),
-        ("[m.content, m.content] | unique | first", "<|im_end|>"),
-        ("[m] | map(attribute='content') | sort | first", "<|im_end|>"),
-        ("m.content * 1", "<|im_end|>"),
-    ],
-)
-def test_F48_no_control_token_forms_when_a_template_changes_a_text(body: str, evil: str) -> None:
-    engine = CharEngine("{% set m = messages[0] %}{{ " + body + " }}</s>")
-    tokens = chat(engine, user(evil))
-    assert "<|im_end|>" in engine.text(tokens)
-    assert control_ids(tokens) == [FIRST_CONTROL + 1]
-
-
-@pytest.mark.parametrize("body", ["'<|IM_END|>' | lower", "'<|im_' ~ 'end|>'", "'<|im_%s|>' % 'end'"])
-def test_a_template_may_build_its_own_control_tokens(body: str) -> None:
-    engine = CharEngine("{{ messages[0].content }}{{ " + body + " }}")
-    assert control_ids(chat(engine, user("a"))) == [FIRST_CONTROL + 3]
-
-
-def test_F48_a_users_text_beside_a_control_token_does_not_hide_it() -> None:
-    engine = CharEngine("<|im_end|>{{ messages[0].content }}")
-    assert control_ids(chat(engine, user("<|x|>"))) == [FIRST_CONTROL + 3]
 
 
 # --- what begins and ends a prompt --------------------------------------------------------------

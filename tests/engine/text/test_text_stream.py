@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from poolinfer._data.results import Chunk
 from poolinfer._engine.text.finder import Automaton, Finder
-from poolinfer._engine.text.text_stream import TextStream, parse_call
+from poolinfer._engine.text.text_stream import TextStream
+from poolinfer._engine.text.tool_calls import parse_tool_call
 
 
 @dataclass
@@ -82,7 +83,7 @@ def without_calls(text: str) -> tuple[str, list[tuple[str, str]]]:
         body, closed, rest = after.partition("</tool_call>")
         if not closed:
             break
-        call = parse_call(body)
+        call = parse_tool_call(body)
         if call is None:
             answer += before + "<tool_call>" + body + closed
             text = rest
@@ -341,11 +342,11 @@ def test_a_bad_block_is_not_lost(text: str) -> None:
     ],
 )
 def test_tool_call_bodies(body: str, call: tuple[str, str] | None) -> None:
-    assert parse_call(body) == call
+    assert parse_tool_call(body) == call
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3))
 def test_arguments_survive_as_json(arguments: dict[str, object]) -> None:
-    call = parse_call(json.dumps({"name": "f", "arguments": arguments}))
+    call = parse_tool_call(json.dumps({"name": "f", "arguments": arguments}))
     if call is not None:
         assert json.loads(call[1]) == arguments

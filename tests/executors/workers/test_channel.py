@@ -17,7 +17,7 @@ from poolinfer import Chat, Chunk, Embedding, EngineError, Response, Usage
 from poolinfer._data.events import Done, Failed, Job, Started
 from poolinfer._data.results import TokenLogprob
 from poolinfer._data.specs import LaneSpec, ModelSpec
-from poolinfer._executors.executor_protocol import ExecutorStats
+from poolinfer._data.stats import ExecutorStats
 from poolinfer._executors.workers.channel import Channel, Output
 from poolinfer._wire import frames
 from poolinfer._wire.codec import WireError

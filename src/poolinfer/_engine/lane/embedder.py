@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..._data.errors import EngineError
-from ..._data.events import Done, Started
+from ..._data.events import Done, Emit, Started
 from ..._data.requests import Embed, Pooling
 from ..._data.results import Embedding
 from ..engine_protocol import Batch, Context, Engine
-from .slot import Emit, Task
+from .slot import Task
 
 if TYPE_CHECKING:
     import numpy

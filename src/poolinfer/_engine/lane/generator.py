@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ..._data.errors import EngineError, ModelError, PoolinferError
 from ..._data.specs import LaneSpec
+from ..._data.stats import LaneCounters
 from ..engine_protocol import Batch, Engine, EngineAborted, EngineFault
 from .pace import share
 from .passes import groups
@@ -22,18 +23,6 @@ from .slot import Slot
 
 # Prompts of so many rows together are computed about as fast, row by row, as a whole batch.
 _PASS = 64
-
-
-@dataclass(slots=True)
-class LaneCounters:
-    """What a lane has done so far; written by its thread, read by any."""
-
-    steps: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    preempted: int = 0
-    step_seconds: float = 0.0
 
 
 @dataclass(slots=True)

@@ -14,10 +14,11 @@ from collections.abc import Callable
 
 from ..._data.errors import EngineError, PoolinferError
 from ..._data.specs import LaneSpec
+from ..._data.stats import LaneCounters
 from ..._system.logs import SafeLog
 from ..engine_protocol import Engine, EngineAborted, EngineFault
 from .embedder import Embedder, EmbedTask
-from .generator import Generator, LaneCounters
+from .generator import Generator
 from .pace import EvenPace, Pace
 from .slot import Slot, Task
 

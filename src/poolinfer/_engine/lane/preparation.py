@@ -7,19 +7,32 @@ from typing import Any, cast
 
 from ..._checks.limits import check_fit, check_text_fit, check_tokens
 from ..._data.errors import CallCancelled, InvalidRequest
-from ..._data.events import Job
+from ..._data.events import Emit, Job
 from ..._data.requests import Chat, Embed, Raw
 from ..engine_protocol import Engine
 from ..prompt.prompter import Prepared, Prompter
 from ..prompt.text_size import check_size, check_stretches, shortened
 from .embedder import EmbedTask
-from .slot import Emit, Slot, Task
+from .slot import Slot, Task
 
 
 def prepare(
-    job: Job, emit: Emit, prompter: Prompter, n_ctx: int, cancelled: Callable[[], bool] = lambda: False
+    job: Job,
+    emit: Emit,
+    engine: Engine,
+    prompter: Prompter,
+    n_ctx: int,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Task:
     """A job's task.
+
+    Args:
+        job: what to prepare.
+        emit: takes the job's events.
+        engine: what will compute the task.
+        prompter: turns the job's prompt into the engine's tokens.
+        n_ctx: tokens that one call may use, prompt and output together.
+        cancelled: whether the job was given up.
 
     Raises:
         InvalidRequest: the job does not fit this model (no chat template, embedding only, token ids, no tokens).
@@ -30,9 +43,8 @@ def prepare(
     request = job.request
     _check(cancelled)
     if isinstance(request, Embed):
-        texts = _texts(request, prompter.engine, n_ctx, cancelled)
-        return EmbedTask(job.id, emit, request, texts, request.pooling or prompter.engine.info.pooling)
-    engine = prompter.engine
+        texts = _texts(request, engine, n_ctx, cancelled)
+        return EmbedTask(job.id, emit, request, texts, request.pooling or engine.info.pooling)
     if not engine.info.generates:
         raise InvalidRequest("prompt: this model only embeds; use embed", field="prompt")
     check_tokens(request.logit_bias, engine.info.n_vocab)

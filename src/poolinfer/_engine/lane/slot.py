@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from os import urandom
 from random import SystemRandom
-from typing import TypeAlias
 
 from ..._data.errors import CallCancelled, PoolinferError
-from ..._data.events import Done, Event, Failed, Started
+from ..._data.events import Done, Emit, Event, Failed, Started
 from ..._data.requests import Chat, Generation
 from ..._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
 from ..engine_protocol import Context, Engine
@@ -16,8 +14,6 @@ from ..prompt.prompter import Prepared
 from ..text.text_stream import TextStream
 from .prefix_cache import KVSequence, Wait, pack
 
-#: Takes one event of one job (see `poolinfer._executors.executor_protocol.Emit`).
-Emit: TypeAlias = Callable[[Event], None]
 _new_seed = SystemRandom().getrandbits
 
 

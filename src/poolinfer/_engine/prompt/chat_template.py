@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..._data.errors import CallCancelled, InvalidRequest, ModelError
 from .sandbox.authored_text import join
 from .sandbox.fuel import Fuel
-from .turns import REASONING, Turns
+from .template_input import REASONING, Turns
 
 if TYPE_CHECKING:
     import jinja2
@@ -94,7 +94,7 @@ class ChatTemplate:
 def _compile(source: str) -> _Compiled:
     if len(source) > MAX_SOURCE:
         raise ModelError(f"the model's chat template is not valid: it has more than {MAX_SOURCE} characters")
-    from .sandbox.compiler import Sandbox, names
+    from .sandbox.code_generator import Sandbox, names
 
     try:
         sandbox = Sandbox()

@@ -14,13 +14,12 @@ from itertools import pairwise
 from typing import Any
 
 from ..._data.errors import CallCancelled, InvalidRequest
-from ..engine_protocol import Engine
+from ..text.reasoning import THINK_OPEN
+from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate
 from .sandbox.authored_text import FOREIGN, cut, origin
 from .text_size import check_size
 from .token_spellings import Spellings
-
-_THINK = "<think>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Prepared:
 
     Attributes:
         tokens: its token ids.
-        reasoning_open: whether it ends inside an open ``<think>`` block.
+        reasoning_open: whether it ends inside an open block of reasoning.
     """
 
     tokens: list[int]
@@ -37,17 +36,15 @@ class Prepared:
 
 
 class Prompter:
-    """Turns requests into tokens for one engine; thread-safe.
+    """Turns requests into tokens of one vocabulary; thread-safe."""
 
-    Attributes:
-        engine: what tokenizes.
-    """
-
-    def __init__(self, engine: Engine, template: str | None = None, *, n_ctx: int | None = None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, template: str | None = None, *, n_ctx: int | None = None
+    ) -> None:
         """A template given here is used instead of the model's own; what cannot fit `n_ctx` tokens is refused."""
-        self.engine = engine
+        self._tokenizer = tokenizer
         self._n_ctx = n_ctx
-        info = engine.info
+        info = tokenizer.info
         source = info.chat_template if template is None else template
         self._template = None if source is None else ChatTemplate(source, info.bos, info.eos)
         self._control = Spellings(info.control, trusted=False)
@@ -89,18 +86,18 @@ class Prompter:
             InvalidRequest: it is too long.
         """
         self._check_size(text)
-        return Prepared(self.engine.tokenize(text, add_special=True, parse_special=parse_special))
+        return Prepared(self._tokenizer.tokenize(text, add_special=True, parse_special=parse_special))
 
     def _check_size(self, text: str) -> None:
         if self._n_ctx is not None:
-            check_size("prompt", text, self.engine, self._n_ctx)
+            check_size("prompt", text, self._tokenizer, self._n_ctx)
 
     @cached_property
     def _bos(self) -> list[int]:
-        """What the engine puts before any text, if that is its beginning-of-text token."""
-        text = self.engine.info.bos
-        bos = self.engine.tokenize(text, add_special=False, parse_special=True) if text else []
-        around = self.engine.tokenize("", add_special=True, parse_special=False)
+        """What the tokenizer puts before any text, if that is its beginning-of-text token."""
+        text = self._tokenizer.info.bos
+        bos = self._tokenizer.tokenize(text, add_special=False, parse_special=True) if text else []
+        around = self._tokenizer.tokenize("", add_special=True, parse_special=False)
         return bos if bos == around[: len(bos)] else []
 
     def _assemble(self, rendered: str, stop: Callable[[], bool]) -> list[int]:
@@ -120,7 +117,7 @@ class Prompter:
         if not markers:
             # With parse_special=False llama.cpp makes no control tokens, but for a few vocabularies.
             tokens = self._pieces(text, (), strip_start, strip_end, stop)
-            if not control or self.engine.info.control_ids.isdisjoint(tokens):
+            if not control or self._tokenizer.info.control_ids.isdisjoint(tokens):
                 return tokens
         # Tokenizers that put a space before a text (SentencePiece) put one before each piece.
         return self._pieces(text, control | markers, strip_start, strip_end, stop)
@@ -138,7 +135,7 @@ class Prompter:
         for part in filter(None, parts):
             if stop():
                 raise CallCancelled("the call ended while its prompt was tokenized")
-            tokens += self.engine.tokenize(part, add_special=False, parse_special=False)
+            tokens += self._tokenizer.tokenize(part, add_special=False, parse_special=False)
         return tokens
 
     def _special(self, spelling: str) -> _Special:
@@ -151,7 +148,7 @@ class Prompter:
         return known
 
     def _parsed(self, spelling: str) -> list[int]:
-        return self.engine.tokenize(spelling, add_special=False, parse_special=True)
+        return self._tokenizer.tokenize(spelling, add_special=False, parse_special=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,5 +166,5 @@ def _never() -> bool:
 
 def _opens_reasoning(rendered: str) -> bool:
     end = len(rendered.rstrip())
-    start = max(0, end - len(_THINK))
-    return rendered[start:end] == _THINK and FOREIGN not in origin(rendered)[start:end]
+    start = max(0, end - len(THINK_OPEN))
+    return rendered[start:end] == THINK_OPEN and FOREIGN not in origin(rendered)[start:end]

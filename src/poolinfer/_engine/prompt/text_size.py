@@ -12,7 +12,7 @@ import re
 
 from ..._checks.limits import with_room
 from ..._data.errors import ContextOverflow, InvalidRequest
-from ..engine_protocol import Engine
+from ..tokenizer import Tokenizer
 
 #: Characters that any of our stacks holds.
 SHORT = 4096
@@ -41,13 +41,13 @@ _SLOW = {
 _SLOW_BLOCK = 512
 
 
-def check_size(field: str, text: str, engine: Engine, n_ctx: int) -> None:
+def check_size(field: str, text: str, tokenizer: Tokenizer, n_ctx: int) -> None:
     """Refuse a text that cannot have as few tokens as a call may use, or that cannot be tokenized.
 
     Args:
         field: what the text is, for messages.
         text: the text.
-        engine: what would tokenize it.
+        tokenizer: what would tokenize it.
         n_ctx: tokens that one call may use.
 
     Raises:
@@ -55,22 +55,22 @@ def check_size(field: str, text: str, engine: Engine, n_ctx: int) -> None:
         InvalidRequest: it has a stretch that no stack holds.
     """
     size = len(text) if text.isascii() else len(text.encode())
-    if size > n_ctx * _COMMON_BYTES and (longest := engine.token_bytes) is not None:
+    if size > n_ctx * _COMMON_BYTES and (longest := tokenizer.token_bytes) is not None:
         least = -(-size // longest)
         if least > n_ctx:
             raise ContextOverflow(
                 f"{field} has {size:,} bytes, which are at least {least:,} tokens, but a call may use {n_ctx}:"
-                f" {with_room(['shorten it'], n_ctx, engine.info.trained_for)}",
+                f" {with_room(['shorten it'], n_ctx, tokenizer.info.trained_for)}",
                 field=field,
                 n_prompt=least,
                 n_ctx=n_ctx,
             )
-    check_stretches(field, text, engine.pre_tokenizer)
+    check_stretches(field, text, tokenizer.pre_tokenizer)
 
 
-def shortened(text: str, engine: Engine, n_ctx: int) -> str:
+def shortened(text: str, tokenizer: Tokenizer, n_ctx: int) -> str:
     """A text without what its first `n_ctx` tokens cannot reach, even if each of them were the longest there is."""
-    if len(text) <= n_ctx * _COMMON_BYTES or (longest := engine.token_bytes) is None:
+    if len(text) <= n_ctx * _COMMON_BYTES or (longest := tokenizer.token_bytes) is None:
         return text
     # A few more, for the tokens at the cut may be others than in the whole text.
     return text[: (n_ctx + 64) * longest]

@@ -14,19 +14,7 @@ from io import FileIO
 from typing import Protocol
 
 from .channel import Channel, Output
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How a process ended; both are None when somebody else reaped it.
-
-    Attributes:
-        code: its exit status, when it exited.
-        signal: the number of the signal that killed it.
-    """
-
-    code: int | None = None
-    signal: int | None = None
+from .death import Exit
 
 
 class ProcessHandle(Protocol):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class RestartPolicy:
+class RestartLimit:
     """Bounds on restarts.
 
     Attributes:
@@ -34,7 +34,7 @@ class RestartPolicy:
 class Restarts:
     """Counts unexpected deaths against a policy."""
 
-    def __init__(self, policy: RestartPolicy, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(self, policy: RestartLimit, jitter: Callable[[], float] = random.random) -> None:
         self._policy = policy
         self._jitter = jitter
         self._deaths: list[tuple[float, bool]] = []

@@ -19,13 +19,14 @@ from ..._system.logs import SafeLog, repeat
 from ..._system.threads import OwnThread
 from ..._wire.codec import WireError
 from ..._wire.frames import BootFailed, Logged, Ping, Pong, Stop, Up, frame, read_from_worker
-from .child_process import Exit
 from .connection import Connection
-from .owner import Owner
+from .death import Exit
+from .link import Owner
+from .patience import Patience, PatientClock
 from .poller import Poller
 from .restarts import Restarts
 from .spawner import Spawner
-from .worker import Patience, PatientClock, Worker
+from .worker import Worker
 
 _log = SafeLog()
 _REAP_NAP = 0.005

@@ -3,125 +3,17 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from ..._data.errors import ModelError, PoolinferError, WorkerLost
 from ..._data.events import Failed
-from .child_process import Child, Exit, ProcessHandle
+from .child_process import Child, ProcessHandle
 from .connection import Connection
-from .restarts import RestartPolicy
+from .death import Death, Exit
+from .patience import Patience
 
 _NEVER = float("inf")
-_LONGEST_STEP = 2.0
 
 WorkerState: TypeAlias = Literal["booting", "up", "stopping", "dying"]
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a supervisor waits, in seconds.
-
-    Attributes:
-        boot: for a worker to be up.
-        stuck: for a worker's next sign of progress.
-        silent: for its next message, since it answers each ping. Less than `stuck`, which a slow step may take:
-            only a worker that was stopped, or C code that keeps the interpreter lock, says nothing for so long. Not
-            less than this: a machine that swaps may leave a process alone for seconds.
-        silent_boot: likewise, while it boots, when it loads libraries under the interpreter lock.
-        stop: for a worker to end when asked, before SIGTERM.
-        term: from SIGTERM to SIGKILL.
-        linger: from the end of a worker's socket to SIGKILL.
-        give_up: from SIGKILL until a process that the system cannot end is left behind.
-        tick: between looks at the clock, and pings.
-        restarts: how often workers may die.
-    """
-
-    boot: float = 600.0
-    stuck: float = 60.0
-    silent: float = 10.0
-    silent_boot: float = 60.0
-    stop: float = 3.0
-    term: float = 1.0
-    linger: float = 1.0
-    give_up: float = 10.0
-    tick: float = 1.0
-    restarts: RestartPolicy = field(default_factory=RestartPolicy)
-
-
-class PatientClock:
-    """Monotonic seconds that stand still while the whole host is stopped (Ctrl-Z, a suspended machine).
-
-    Otherwise every worker would seem to have been silent for all that time.
-
-    Attributes:
-        now: the seconds at the last `tick`.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._last = clock()
-        self.now = self._last
-
-    def tick(self) -> None:
-        """Look at the real clock."""
-        last, self._last = self._last, self._clock()
-        self.now += min(self._last - last, _LONGEST_STEP)
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """How a worker ended.
-
-    Attributes:
-        status: its exit status.
-        tail: the last of what it printed.
-        why: why it was ended by us, or ``""``.
-        expected: whether it ended by our wish.
-    """
-
-    status: Exit
-    tail: str
-    why: str = ""
-    expected: bool = False
-
-    @property
-    def from_outside(self) -> bool:
-        """Whether somebody else killed it: an operator, a system that stops, or the out-of-memory killer."""
-        return not self.why and self.status.signal in (signal.SIGKILL, signal.SIGTERM)
-
-    def __str__(self) -> str:
-        if self.why:
-            return self.why
-        if self.status.signal is not None:
-            hint = " (out of memory?)" if self.status.signal == signal.SIGKILL else ""
-            return f"killed by {_signal_name(self.status.signal)}{hint}"
-        return "exit status " + ("unknown" if self.status.code is None else str(self.status.code))
-
-    def lost(self, suspect: bool) -> WorkerLost:
-        """What a call gets that was running; `suspect`: it is the second worker that this call has lost."""
-        why = ". It is the second worker lost with this call, which is not run again" if suspect else ""
-        return WorkerLost(
-            f"the worker that ran the call is lost: {self}{why}",
-            exitcode=self.status.code,
-            signal=self.status.signal,
-            stderr_tail=self.tail,
-            suspect=suspect,
-        )
-
-    def boot_error(self, failure: Failed | None) -> PoolinferError:
-        """Why it did not boot, in an error: what it said itself, or else how it ended."""
-        what = failure.message if failure is not None else f"a worker died while it loaded the model: {self}"
-        return ModelError(f"{what}\n{self.tail}" if self.tail else what)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 class Worker:

@@ -35,12 +35,13 @@ from ..._wire.frames import (
     frame,
     read_from_zygote,
 )
-from .child_process import Child, Exit
+from .child_process import Child
 from .connection import Connection
+from .death import Exit
+from .patience import PatientClock
 from .poller import Poller
-from .restarts import RestartPolicy, Restarts
+from .restarts import RestartLimit, Restarts
 from .spawner import ChildEnds, launch
-from .worker import PatientClock
 
 _log = SafeLog()
 # A zygote answers within milliseconds, and one that is stopped never.
@@ -248,7 +249,7 @@ class ZygoteSpawner:
         self._zygote: Zygote | None = None
         self._lost: list[Zygote] = []
         self._numbers = 0
-        self._restarts = Restarts(RestartPolicy())
+        self._restarts = Restarts(RestartLimit())
 
     @property
     def pid(self) -> int | None:

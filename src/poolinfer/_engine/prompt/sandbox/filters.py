@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2.runtime import Undefined
 
-from . import dump, strings
+from . import serializers, text_methods
 from .authored_text import Safe, cut, join, origin
 from .runtime import Function, Runtime
 from .template_globals import TESTS, contextual
@@ -28,22 +28,22 @@ _WORD_START = re.compile(r"([-\s({\[<]+)")
 
 def _replace(runtime: Runtime, value: Any, old: Any, new: Any, count: int | None = None) -> str:
     text, old, new = runtime.text(value), runtime.text(old), runtime.text(new)
-    return strings.replace(runtime.pay, text, old, new, -1 if count is None else count)
+    return text_methods.replace(runtime.pay, text, old, new, -1 if count is None else count)
 
 
 def _trim(runtime: Runtime, value: Any, chars: str | None = None) -> str:
-    return strings.strip(runtime.pay, runtime.text(value), chars)
+    return text_methods.strip(runtime.pay, runtime.text(value), chars)
 
 
 def _cased(runtime: Runtime, value: Any, change: Callable[[str], str]) -> str:
-    return strings.cased(runtime.pay, runtime.text(value), change)
+    return text_methods.cased(runtime.pay, runtime.text(value), change)
 
 
 def _title(runtime: Runtime, value: Any) -> str:
     text = runtime.text(value)
     # Each word becomes a text of its own.
-    runtime.pay(strings.PIECE // 2 * len(text))
-    return strings.cased(runtime.pay, text, _titled)
+    runtime.pay(text_methods.PIECE // 2 * len(text))
+    return text_methods.cased(runtime.pay, text, _titled)
 
 
 def _titled(text: str) -> str:
@@ -51,7 +51,7 @@ def _titled(text: str) -> str:
 
 
 def _escape(runtime: Runtime, value: Any) -> str:
-    return strings.escaped(runtime.pay, runtime.text(value))
+    return text_methods.escaped(runtime.pay, runtime.text(value))
 
 
 def _safe(runtime: Runtime, value: Any) -> str:
@@ -63,9 +63,9 @@ def _safe(runtime: Runtime, value: Any) -> str:
 def _indent(
     runtime: Runtime, value: Any, width: int | str = 4, first: bool = False, blank: bool = False
 ) -> str:
-    indention = width if isinstance(width, str) else " " * dump.narrow_indent(width)
-    dump.narrow_indent(len(indention))
-    lines = strings.splitlines(runtime.pay, runtime.add(runtime.text(value), "\n"))
+    indention = width if isinstance(width, str) else " " * serializers.narrow_indent(width)
+    serializers.narrow_indent(len(indention))
+    lines = text_methods.splitlines(runtime.pay, runtime.add(runtime.text(value), "\n"))
     runtime.pay(sum(map(len, lines)) + len(lines) * (len(indention) + 1))
     shown = [line if not (line or blank) else join((indention, line)) for line in lines[1:]]
     text = join([lines[0], *shown], "\n")
@@ -76,7 +76,7 @@ def _join(runtime: Runtime, value: Any, d: Any = "", attribute: Any = None) -> s
     items = runtime.each(8, value)
     if attribute is not None:
         items = map(_getter(runtime, attribute), items)
-    return strings.joined(runtime.pay, runtime.text(d), (runtime.text(item) for item in items))
+    return text_methods.joined(runtime.pay, runtime.text(d), (runtime.text(item) for item in items))
 
 
 def _truncate(
@@ -94,7 +94,7 @@ def _truncate(
         return text
     runtime.pay(2 * length)
     kept = cut(text, 0, length - len(end))
-    return join((kept if killwords else strings.rsplit(runtime.pay, kept, " ", 1)[0], end))
+    return join((kept if killwords else text_methods.rsplit(runtime.pay, kept, " ", 1)[0], end))
 
 
 def _wordcount(runtime: Runtime, value: Any) -> int:
@@ -112,8 +112,8 @@ def _tojson(
     sort_keys: bool = False,
 ) -> str:
     if isinstance(indent, str):
-        dump.narrow_indent(len(indent))
-    return dump.json(
+        serializers.narrow_indent(len(indent))
+    return serializers.json(
         *(runtime.pay, value),
         ensure_ascii=ensure_ascii,
         indent=indent,
@@ -313,7 +313,7 @@ FILTERS: dict[str, Callable[..., Any]] = contextual(
         **dict.fromkeys(("count", "length"), _length),
         "abs": lambda _, value: abs(value),
         "attr": _attr,
-        "capitalize": strings.preset(_cased, change=str.capitalize),
+        "capitalize": text_methods.preset(_cased, change=str.capitalize),
         "dictsort": _dictsort,
         "first": _first,
         "float": _float,
@@ -323,18 +323,18 @@ FILTERS: dict[str, Callable[..., Any]] = contextual(
         "join": _join,
         "last": _last,
         "list": _listed,
-        "lower": strings.preset(_cased, change=str.lower),
+        "lower": text_methods.preset(_cased, change=str.lower),
         "map": _map,
-        "max": strings.preset(_extreme, pick=max),
-        "min": strings.preset(_extreme, pick=min),
-        "reject": strings.preset(_select, wanted=False),
-        "rejectattr": strings.preset(_select, wanted=False, by_attribute=True),
+        "max": text_methods.preset(_extreme, pick=max),
+        "min": text_methods.preset(_extreme, pick=min),
+        "reject": text_methods.preset(_select, wanted=False),
+        "rejectattr": text_methods.preset(_select, wanted=False, by_attribute=True),
         "replace": _replace,
         "reverse": _reverse,
         "round": _round,
         "safe": _safe,
-        "select": strings.preset(_select, wanted=True),
-        "selectattr": strings.preset(_select, wanted=True, by_attribute=True),
+        "select": text_methods.preset(_select, wanted=True),
+        "selectattr": text_methods.preset(_select, wanted=True, by_attribute=True),
         "sort": _sort,
         "string": Runtime.text,
         "sum": _sum,
@@ -343,7 +343,7 @@ FILTERS: dict[str, Callable[..., Any]] = contextual(
         "trim": _trim,
         "truncate": _truncate,
         "unique": _unique,
-        "upper": strings.preset(_cased, change=str.upper),
+        "upper": text_methods.preset(_cased, change=str.upper),
         "wordcount": _wordcount,
     }
 )

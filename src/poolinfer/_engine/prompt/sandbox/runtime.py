@@ -14,10 +14,10 @@ from typing import Any
 from jinja2.runtime import Context, LoopContext, Macro, Undefined
 from jinja2.utils import Cycler, Joiner, Namespace, missing
 
-from . import dump, formats
+from . import serializers, string_formatting
 from .authored_text import Safe, cut, join, origin
-from .methods import method
-from .strings import escaped, repeat
+from .text_methods import escaped, repeat
+from .value_methods import method
 
 #: Most bits of a number that a template may compute.
 MAX_BITS = 4096
@@ -59,7 +59,7 @@ class Runtime(Context):
         """A value as text, as ``str`` has it."""
         if isinstance(value, str):
             return value
-        return "" if isinstance(value, Undefined) else dump.text(self.pay, value)
+        return "" if isinstance(value, Undefined) else serializers.text(self.pay, value)
 
     def concat(self, parts: Iterable[Any]) -> str:
         """Values as one text (``~``, and whatever collects output)."""
@@ -104,7 +104,7 @@ class Runtime(Context):
 
     def mod(self, a: Any, b: Any) -> Any:
         """``a % b``."""
-        return formats.percent(self.pay, a, b) if isinstance(a, str) else a % b
+        return string_formatting.percent(self.pay, a, b) if isinstance(a, str) else a % b
 
     # --- comparisons
 

@@ -13,7 +13,7 @@ from jinja2.runtime import Macro
 from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import Cycler, Joiner, Namespace
 
-from . import strings
+from . import text_methods
 from .authored_text import derived
 from .runtime import Function, Runtime
 
@@ -84,8 +84,8 @@ TESTS: dict[str, Callable[..., Any]] = contextual(
         "even": lambda _, value: _remainder(value, 2) == 0,
         "divisibleby": lambda _, value, num: _remainder(value, num) == 0,
         "callable": lambda _, value: isinstance(value, Function | Macro | Joiner),
-        "lower": lambda runtime, value: strings.METHODS["islower"](runtime.pay, runtime.text(value)),
-        "upper": lambda runtime, value: strings.METHODS["isupper"](runtime.pay, runtime.text(value)),
+        "lower": lambda runtime, value: text_methods.METHODS["islower"](runtime.pay, runtime.text(value)),
+        "upper": lambda runtime, value: text_methods.METHODS["isupper"](runtime.pay, runtime.text(value)),
     }
 )
 

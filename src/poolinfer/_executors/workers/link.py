@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..._wire.frames import FromWorker, ToWorker
-from .worker import Death, Worker
+from .death import Death
+from .worker import Worker
 
 
 class Owner(Protocol):

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import xllamacpp
-from engines import Answer
+from engine import Answer
 from workloads import Prompt, Workload
 
 
-class Xllamacpp:
+class XllamacppServer:
     """An ``xllamacpp.Server`` with as many slots as calls run at a time."""
 
     def __init__(self, work: Workload) -> None:
@@ -40,7 +40,7 @@ class Xllamacpp:
                 setattr(params, name, value)
         if self.settings["embedding"]:
             params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-        params.fit_params = False  # it would change n_ctx to what it thinks fits
+        params.fit_params = False  # otherwise xllamacpp changes n_ctx to fit the memory
         params.verbosity = -1
         self._server = xllamacpp.Server(params)
 

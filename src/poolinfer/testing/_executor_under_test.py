@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from .._checks.normalize import normalize
 from .._data.events import Done, Event, Failed, Job, Started
-from .._data.requests import Chat, Embed, Raw
+from .._data.requests import Request
 from .._executors.executor_protocol import Executor
 from ._expect import check
 
@@ -63,19 +63,19 @@ class Bench:
         self._next_id = 0
         executor.start(self.room.set)
 
-    def job(self, request: Chat | Raw | Embed) -> Job:
+    def job(self, request: Request) -> Job:
         """A new job."""
         self._next_id += 1
         return Job(self._next_id, normalize(request))
 
-    def try_submit(self, request: Chat | Raw | Embed) -> tuple[int, Witness] | None:
+    def try_submit(self, request: Request) -> tuple[int, Witness] | None:
         """Offer a job: its id and witness, or None when refused."""
         job, witness = self.job(request), Witness()
         taken = self.executor.submit(job, witness)
         check(isinstance(taken, bool), "submit answers True or False")
         return (job.id, witness) if taken else None
 
-    def submit(self, request: Chat | Raw | Embed) -> tuple[int, Witness]:
+    def submit(self, request: Request) -> tuple[int, Witness]:
         """Offer a job until it is taken."""
         deadline = time.monotonic() + self._patience
         while (found := self.try_submit(request)) is None:
@@ -83,7 +83,7 @@ class Bench:
             time.sleep(0.002)
         return found
 
-    def fill(self, request: Chat | Raw | Embed, most: int) -> list[tuple[int, Witness]]:
+    def fill(self, request: Request, most: int) -> list[tuple[int, Witness]]:
         """Offer jobs until one is refused, or there are so many."""
         found: list[tuple[int, Witness]] = []
         while len(found) < most and (one := self.try_submit(request)) is not None:

@@ -1,7 +1,7 @@
 """llama-cpp-python's bundled batching server, ``examples/server/server.py`` of its source distribution.
 
-It is run as it is meant to be, as a process of its own that is asked over HTTP. The file is not part of the
-installed package: `fetch` takes it from the source distribution, into a folder that git ignores.
+The server runs in a process of its own and is asked over HTTP, as its authors intend. Its file is not part of the
+installed package: `fetch` takes it from the source distribution and keeps it in a folder that git ignores.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from engines import Answer, Unavailable
+from engine import Answer, Unavailable
 from workloads import Prompt, Workload
 
-FOLDER = Path(__file__).resolve().parent / "peers"
-PATIENCE = 120.0
+PEERS_FOLDER = Path(__file__).resolve().parents[1] / "peers"
+BOOT_TIMEOUT = 120.0
 MEAN_POOLING = 1
 
 
 def server_file() -> Path:
-    """Return where the server of the installed version is kept."""
-    return FOLDER / f"server-{metadata.version('llama-cpp-python')}.py"
+    """Return the path at which the server's file of the installed version is kept."""
+    return PEERS_FOLDER / f"server-{metadata.version('llama-cpp-python')}.py"
 
 
 def fetch() -> Path:
-    """Return the server's file, taken from the source distribution if it is not there yet."""
+    """Return the path of the server's file; downloads the source distribution if the file is not there yet."""
     target = server_file()
     if target.exists():
         return target
-    FOLDER.mkdir(exist_ok=True)
+    PEERS_FOLDER.mkdir(exist_ok=True)
     version = metadata.version("llama-cpp-python")
     with tempfile.TemporaryDirectory() as folder:
         command = [
@@ -54,7 +54,8 @@ def fetch() -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
         archives = list(Path(folder).glob("*.tar.gz"))
         if done.returncode or not archives:
-            raise Unavailable(f"its source distribution cannot be had: {done.stderr.strip()[-200:]}")
+            reason = done.stderr.strip()[-200:]
+            raise Unavailable(f"its source distribution cannot be downloaded: {reason}")
         with tarfile.open(archives[0]) as archive:
             name = f"llama_cpp_python-{version}/examples/server/server.py"
             member = archive.extractfile(name)
@@ -64,7 +65,7 @@ def fetch() -> Path:
     return target
 
 
-class Bundled:
+class BundledServer:
     """The server as a child process; every call is an HTTP connection that streams."""
 
     def __init__(self, work: Workload) -> None:
@@ -89,7 +90,7 @@ class Bundled:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         if not server_file().exists():
-            raise Unavailable("its file is not here; bench.py fetches it unless --quick is given")
+            raise Unavailable("the server's file is not here; bench.py downloads it unless --quick is given")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -105,7 +106,7 @@ class Bundled:
         self._wait_until_up()
 
     def _wait_until_up(self) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + BOOT_TIMEOUT
         while not self._is_up():
             if self._child.poll() is not None or time.monotonic() > deadline:
                 tail = self._log.read_text().strip().splitlines()[-1:]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from jinja2.runtime import LoopContext
 from jinja2.utils import Cycler, missing
 
-from . import formats, strings
+from . import string_formatting, text_methods
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -35,7 +35,7 @@ def _paying(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _join(runtime: Runtime, text: str, items: Any) -> str:
-    return strings.joined(runtime.pay, text, runtime.each(8, items))
+    return text_methods.joined(runtime.pay, text, runtime.each(8, items))
 
 
 def _look(runtime: Runtime) -> Callable[[Any, bool, Any], Any]:
@@ -43,11 +43,11 @@ def _look(runtime: Runtime) -> Callable[[Any, bool, Any], Any]:
 
 
 def _format(runtime: Runtime, text: str, *args: Any, **kwargs: Any) -> str:
-    return formats.brace(runtime.pay, text, args, kwargs, _look(runtime))
+    return string_formatting.brace(runtime.pay, text, args, kwargs, _look(runtime))
 
 
 def _format_map(runtime: Runtime, text: str, values: Mapping[str, Any]) -> str:
-    return formats.brace(runtime.pay, text, (), values, _look(runtime))
+    return string_formatting.brace(runtime.pay, text, (), values, _look(runtime))
 
 
 def _get(runtime: Runtime, value: dict[Any, Any], key: Any, default: Any = None) -> Any:
@@ -86,9 +86,9 @@ def _changed(runtime: Runtime, loop: LoopContext, *values: Any) -> bool:
 
 _DICT: dict[str, Callable[..., Any]] = {
     "get": _get,
-    "items": strings.preset(_list_of, part=dict.items),
-    "keys": strings.preset(_list_of, part=dict.keys),
-    "values": strings.preset(_list_of, part=dict.values),
+    "items": text_methods.preset(_list_of, part=dict.items),
+    "keys": text_methods.preset(_list_of, part=dict.keys),
+    "values": text_methods.preset(_list_of, part=dict.values),
     "copy": _copy,
 }
 _LIST: dict[str, Callable[..., Any]] = {"count": _count, "index": _index, "copy": _copy}
@@ -98,7 +98,7 @@ _CYCLER: dict[str, Callable[..., Any]] = {
     "reset": lambda _, cycler: cycler.reset(),
 }
 _STRING: dict[str, Callable[..., Any]] = {
-    **{name: _paying(method) for name, method in strings.METHODS.items()},
+    **{name: _paying(method) for name, method in text_methods.METHODS.items()},
     "join": _join,
     "format": _format,
     "format_map": _format_map,

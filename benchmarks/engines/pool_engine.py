@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from engines import Answer, Unavailable
+from engine import Answer, Unavailable
 from workloads import Prompt, Workload
 
 import poolinfer

@@ -71,7 +71,9 @@ def open_greedy(vocab: native.llama_vocab_p, banned: list[int]) -> Iterator[nati
     """Make a greedy sampler that never picks a banned token, for the length of a ``with`` block."""
     chain = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
     if banned:
-        biases = (native.llama_logit_bias * len(banned))(*((token, -100.0) for token in banned))
+        biases = (native.llama_logit_bias * len(banned))(
+            *(native.llama_logit_bias(token, -100.0) for token in banned)
+        )
         size = native.llama_vocab_n_tokens(vocab)
         native.llama_sampler_chain_add(chain, native.llama_sampler_init_logit_bias(size, len(banned), biases))
     native.llama_sampler_chain_add(chain, native.llama_sampler_init_greedy())

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from string import Formatter
 from typing import Any
 
-from . import dump
+from . import serializers
 from .authored_text import AuthoredText, cut, derived, join
-from .strings import PIECE, Pay, narrow
+from .text_methods import PIECE, Pay, narrow
 
 _PERCENT = re.compile(
     r"%(?:\((?P<key>[^()]*)\))?(?P<flags>[-#0 +]*)(?P<width>\d*)(?:\.(?P<digits>\d*))?[hlL]?(?P<kind>.?)",
@@ -70,7 +70,7 @@ def _percent(pay: Pay, form: str, values: Any) -> Iterator[str]:
 def _one(pay: Pay, form: str, value: Any, kind: str, source: str) -> str:
     pay(_width(form))
     if kind in ("s", "r"):
-        shown = dump.text(pay, value) if kind == "s" else dump.python(pay, value)
+        shown = serializers.text(pay, value) if kind == "s" else serializers.python(pay, value)
         if form in ("%s", "%r"):
             return shown
         pay(len(shown) + len(form))
@@ -128,9 +128,9 @@ def _field(pay: Pay, form: str, value: Any, spec: str, conversion: str | None) -
     if conversion is not None:
         if conversion not in ("s", "r"):
             raise ValueError(f"Unknown conversion specifier {conversion}")
-        value = dump.text(pay, value) if conversion == "s" else dump.python(pay, value)
+        value = serializers.text(pay, value) if conversion == "s" else serializers.python(pay, value)
     if not spec:
-        return dump.text(pay, value)
+        return serializers.text(pay, value)
     if isinstance(value, str):
         pay(len(value))
         return derived(format(str.__str__(value), spec), value, form)

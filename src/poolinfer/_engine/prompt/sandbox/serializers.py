@@ -7,7 +7,7 @@ from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
 from .authored_text import FOREIGN, TRUSTED, AuthoredText, runs
-from .strings import Pay
+from .text_methods import Pay
 
 #: Deepest nesting of what is written.
 MAX_DEPTH = 100

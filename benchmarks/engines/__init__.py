@@ -1,0 +1,1 @@
+"""The engines that a benchmark can measure: poolinfer and its peers."""

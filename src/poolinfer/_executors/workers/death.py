@@ -1,0 +1,75 @@
+"""How a worker has ended, and what that means for its calls."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from ..._data.errors import ModelError, PoolinferError, WorkerLost
+from ..._data.events import Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended; both are None when somebody else reaped it.
+
+    Attributes:
+        code: its exit status, when it exited.
+        signal: the number of the signal that killed it.
+    """
+
+    code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a worker ended.
+
+    Attributes:
+        status: its exit status.
+        tail: the last of what it printed.
+        why: why it was ended by us, or ``""``.
+        expected: whether it ended by our wish.
+    """
+
+    status: Exit
+    tail: str
+    why: str = ""
+    expected: bool = False
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether somebody else killed it: an operator, a system that stops, or the out-of-memory killer."""
+        return not self.why and self.status.signal in (signal.SIGKILL, signal.SIGTERM)
+
+    def __str__(self) -> str:
+        if self.why:
+            return self.why
+        if self.status.signal is not None:
+            hint = " (out of memory?)" if self.status.signal == signal.SIGKILL else ""
+            return f"killed by {_signal_name(self.status.signal)}{hint}"
+        return "exit status " + ("unknown" if self.status.code is None else str(self.status.code))
+
+    def lost(self, suspect: bool) -> WorkerLost:
+        """What a call gets that was running; `suspect`: it is the second worker that this call has lost."""
+        why = ". It is the second worker lost with this call, which is not run again" if suspect else ""
+        return WorkerLost(
+            f"the worker that ran the call is lost: {self}{why}",
+            exitcode=self.status.code,
+            signal=self.status.signal,
+            stderr_tail=self.tail,
+            suspect=suspect,
+        )
+
+    def boot_error(self, failure: Failed | None) -> PoolinferError:
+        """Why it did not boot, in an error: what it said itself, or else how it ended."""
+        what = failure.message if failure is not None else f"a worker died while it loaded the model: {self}"
+        return ModelError(f"{what}\n{self.tail}" if self.tail else what)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
