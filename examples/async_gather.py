@@ -25,7 +25,7 @@ async def main() -> None:
             print(chunk.text, end="", flush=True)
         print()
 
-        # Whatever cancels the awaiting task cancels the call, at once: here a scope with a time limit.
+        # Cancelling the task that awaits cancels its call, at once. Here a scope with a time limit does it.
         with anyio.move_on_after(0.001):
             await pool.achat("Count from 1 to 60.", temperature=0)
         print(f"{pool.stats().cancelled} call was cancelled")

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-# Few processes, because each has a pool, and many threads, which cost little while they wait for it.
+# Few processes, because each has a pool. Many threads, because a thread costs little while it waits for the pool.
 workers = 2
 worker_class = "gthread"
 threads = 32
-# Longer than the longest call, which a web worker that is told to stop still answers.
+# Longer than the longest call: a web worker that is told to stop answers its running requests first.
 graceful_timeout = 65
 
 
 def post_worker_init(_: Any) -> None:
-    """In each web worker, once it has the application: load the model before the first request comes."""
+    """Loads the model in each web worker, after the application is imported and before the first request."""
     from app import pool
 
     pool.start()
