@@ -87,7 +87,7 @@ async def chat(question: Question, request: Request, pool: PoolOf) -> dict[str, 
 
 
 async def chunks(call: poolinfer.Call[poolinfer.Response], form: str) -> AsyncIterator[str]:
-    """The answer as it comes. An error half way is the last item, because the status was sent before."""
+    """The chunks of an answer; an error half way is the last item, because the status is sent already."""
     async with call:
         try:
             async for chunk in call:
@@ -96,8 +96,8 @@ async def chunks(call: poolinfer.Call[poolinfer.Response], form: str) -> AsyncIt
             yield form % json.dumps(as_data(error))
 
 
-# Both views submit the request before they answer, so that a full pool gives status 503. When a client leaves, the
-# server closes the generator, and the end of `async with call` cancels the call.
+# Both submit before they answer, so a full pool is a plain 503. A server whose client leaves closes the
+# generator, and leaving `async with call` cancels the work.
 
 
 @app.post("/stream")

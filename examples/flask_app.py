@@ -3,8 +3,8 @@
     pip install flask
     flask --app flask_app run
 
-A pool starts its threads at the first call and not when it is made. So a server may fork its workers after it has
-imported the application (gunicorn --preload): each worker gets a pool of its own.
+A pool starts its threads at the first call, not when it is made. So a server may import the application and then
+fork its workers (gunicorn --preload): each worker gets a pool of its own.
 """
 
 import json
@@ -55,7 +55,7 @@ def question() -> poolinfer.Chat:
 
 
 def lines(call: poolinfer.Call[poolinfer.Response]) -> Iterator[str]:
-    # When a client leaves, the server closes this generator, and the end of `with call` cancels the call.
+    # A client that leaves makes the server close this generator, and `with call` cancels the work.
     with call:
         try:
             for chunk in call:

@@ -9,8 +9,8 @@ MODEL = os.environ.get("POOLINFER_MODEL") or poolinfer.demo_model()
 
 def main() -> None:
     with poolinfer.Pool(MODEL, slots=8) as pool:
-        reply = pool.chat("What is the capital of France?", temperature=0, timeout=60)
-        print(reply.answer, f"({reply.usage.completion_tokens} tokens, {reply.finish_reason})")
+        response = pool.chat("What is the capital of France?", temperature=0, timeout=60)
+        print(response.answer, f"({response.usage.completion_tokens} tokens, {response.finish_reason})")
 
         print(
             "The capital of France is"
@@ -25,8 +25,8 @@ def main() -> None:
         print()
 
         prompts = (f"Count from 1 to {n}." for n in range(2, 12))
-        for reply in pool.map(prompts, temperature=0, max_tokens=64):
-            print(reply.answer)
+        for response in pool.map(prompts, temperature=0, max_tokens=64):
+            print(response.answer)
 
         print(pool.stats())
 

@@ -36,19 +36,19 @@ pool = poolinfer.Pool(os.environ.get("POOLINFER_MODEL") or poolinfer.demo_model(
 def ask(request: HttpRequest) -> JsonResponse:
     """GET /ask?prompt=..."""
     try:
-        reply = pool.chat(request.GET.get("prompt", ""), temperature=0, max_tokens=256, timeout=60)
+        response = pool.chat(request.GET.get("prompt", ""), temperature=0, max_tokens=256, timeout=60)
     except poolinfer.PoolinferError as error:
         return explain(error)
-    return JsonResponse({"answer": reply.answer})
+    return JsonResponse({"answer": response.answer})
 
 
 async def aask(request: HttpRequest) -> JsonResponse:
     """GET /aask?prompt=..."""
     try:
-        reply = await pool.achat(request.GET.get("prompt", ""), temperature=0, max_tokens=256, timeout=60)
+        response = await pool.achat(request.GET.get("prompt", ""), temperature=0, max_tokens=256, timeout=60)
     except poolinfer.PoolinferError as error:
         return explain(error)
-    return JsonResponse({"answer": reply.answer})
+    return JsonResponse({"answer": response.answer})
 
 
 async def stream(request: HttpRequest) -> JsonResponse | StreamingHttpResponse:

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-# Few processes, because each has a pool. Many threads, because a thread costs little while it waits for the pool.
+# Few processes, because each has a pool. Many threads, because a thread that waits for its pool costs little.
 workers = 2
 worker_class = "gthread"
 threads = 32
-# Longer than the longest call: a web worker that is told to stop answers its running requests first.
+# Longer than the longest call: a web worker that is told to stop still answers its calls.
 graceful_timeout = 65
 
 
 def post_worker_init(_: Any) -> None:
-    """Loads the model in each web worker, after the application is imported and before the first request."""
+    """In each web worker, once it has the application: load the model before the first request comes."""
     from app import pool
 
     pool.start()
