@@ -5,14 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from char_engine import (
-    CONTROL,
-    FIRST_CONTROL,
-    CharEngine,
-    chat,
-    control_ids,
-    user,
-)
+from char_engine import CONTROL, FIRST_CONTROL, CharEngine, chat, control_ids, user
 
 # --- templates that change what they are given (items 9 and 10) ----------------------------------------
 
