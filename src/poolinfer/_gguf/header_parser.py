@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .header_reader import KEY_MAX, Reader, Unsound
+from .header_reader import KEY_MAX, HeaderReader, Unsound
 
 _ENTRIES_MAX = 1 << 17
 _TEXT_MAX, _NAME_MAX, _TOKENS_MAX = 1 << 20, 63, 1 << 20
@@ -110,7 +110,7 @@ def parse(fd: int, size: int) -> tuple[dict[str, object], dict[str, tuple[int, .
         Unsound: it is no GGUF file, or breaks the format, or claims more than it holds.
         OSError: it cannot be read.
     """
-    reader = Reader(fd, size)
+    reader = HeaderReader(fd, size)
     n_tensors, n_pairs = _header(reader)
     metadata = _pairs(reader, n_pairs)
     if n_tensors == 0 and "split.count" not in metadata:
@@ -120,7 +120,7 @@ def parse(fd: int, size: int) -> tuple[dict[str, object], dict[str, tuple[int, .
     return metadata, tensors
 
 
-def _header(reader: Reader) -> tuple[int, int]:
+def _header(reader: HeaderReader) -> tuple[int, int]:
     magic = reader.take(4, "its magic")
     if magic != b"GGUF":
         raise Unsound(f"is not a GGUF file: it begins with {magic!r}")
@@ -136,14 +136,14 @@ def _header(reader: Reader) -> tuple[int, int]:
     return n_tensors, n_pairs
 
 
-def _entries(reader: Reader, what: str) -> int:
+def _entries(reader: HeaderReader, what: str) -> int:
     n = reader.u64(f"the number of {what}")
     if n > _ENTRIES_MAX:
         raise Unsound(f"claims {n:,} {what}; at most {_ENTRIES_MAX:,} are allowed")
     return n
 
 
-def _pairs(reader: Reader, count: int) -> dict[str, object]:
+def _pairs(reader: HeaderReader, count: int) -> dict[str, object]:
     metadata: dict[str, object] = {}
     vocabulary = _Vocabulary()
     key_bytes = 0
@@ -173,7 +173,7 @@ def _check_numbers(key: str, value: object) -> None:
             raise Unsound(f"is malformed: {key[:60]!r} is {number:,}; at most {_WIDTH_MAX:,} are allowed")
 
 
-def _value(reader: Reader, key: str, vocabulary: _Vocabulary) -> object:
+def _value(reader: HeaderReader, key: str, vocabulary: _Vocabulary) -> object:
     what = f"the value of {key[:60]!r}"
     kind = reader.u32(what)
     if key == _ALIGNMENT:
@@ -185,7 +185,7 @@ def _value(reader: Reader, key: str, vocabulary: _Vocabulary) -> object:
     return _fixed(reader, _type(kind, what)[1], 1, what)[0]
 
 
-def _alignment(reader: Reader, kind: int, what: str) -> int:
+def _alignment(reader: HeaderReader, kind: int, what: str) -> int:
     if kind != 4:
         raise Unsound(f"is malformed: {what} is not an u32")
     value = reader.u32(what)
@@ -194,7 +194,7 @@ def _alignment(reader: Reader, kind: int, what: str) -> int:
     return value
 
 
-def _text(reader: Reader, what: str) -> object:
+def _text(reader: HeaderReader, what: str) -> object:
     n = reader.u64(what)
     if n > _TEXT_MAX or not reader.keeps(n):
         reader.skip(n, what)
@@ -202,7 +202,7 @@ def _text(reader: Reader, what: str) -> object:
     return reader.take(n, what).decode(errors="replace")
 
 
-def _fixed(reader: Reader, code: str, count: int, what: str) -> tuple[object, ...]:
+def _fixed(reader: HeaderReader, code: str, count: int, what: str) -> tuple[object, ...]:
     size = struct.calcsize(f"<{code}") * count
     return struct.unpack(f"<{count}{code}", reader.take(size, what))
 
@@ -214,7 +214,7 @@ def _type(kind: int, what: str) -> tuple[str, str]:
     return found
 
 
-def _array(reader: Reader, key: str, vocabulary: _Vocabulary, what: str) -> object:
+def _array(reader: HeaderReader, key: str, vocabulary: _Vocabulary, what: str) -> object:
     kind, count = reader.u32(what), reader.u64(what)
     few = _KEEP_STRINGS if kind == _STRING else _KEEP_NUMBERS
     keep = count <= few and reader.keeps(_ITEM_BYTES * count)
@@ -239,7 +239,7 @@ def _array(reader: Reader, key: str, vocabulary: _Vocabulary, what: str) -> obje
     return numbers if keep else ArrayInfo(name, count)
 
 
-def _tokens(reader: Reader, count: int, what: str) -> list[bytes]:
+def _tokens(reader: HeaderReader, count: int, what: str) -> list[bytes]:
     """The vocabulary; llama.cpp aborts when one comes twice (it renames empty ones)."""
     if not 0 < count <= _TOKENS_MAX:
         raise Unsound(f"claims {count:,} tokens; 1 to {_TOKENS_MAX:,} are allowed")
@@ -252,7 +252,7 @@ def _tokens(reader: Reader, count: int, what: str) -> list[bytes]:
     return seen
 
 
-def _tensors(reader: Reader, count: int, alignment: int) -> dict[str, tuple[int, ...]]:
+def _tensors(reader: HeaderReader, count: int, alignment: int) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     end = 0
     for i in range(count):
@@ -276,7 +276,7 @@ def _tensors(reader: Reader, count: int, alignment: int) -> dict[str, tuple[int,
     return found
 
 
-def _dimensions(reader: Reader, what: str) -> tuple[int, ...]:
+def _dimensions(reader: HeaderReader, what: str) -> tuple[int, ...]:
     n_dims = reader.u32(what)
     if n_dims > _DIMS_MAX:
         raise Unsound(f"is malformed: {what} has {n_dims} dimensions; at most {_DIMS_MAX} are allowed")

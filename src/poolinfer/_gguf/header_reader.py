@@ -18,7 +18,7 @@ class Unsound(Exception):
     """The file is not a sound GGUF file; the message says why."""
 
 
-class Reader:
+class HeaderReader:
     """Little-endian values of a file, through a window that moves forward; never past the end."""
 
     def __init__(self, fd: int, size: int) -> None:
