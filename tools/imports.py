@@ -14,6 +14,8 @@ from pathlib import Path
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "poolinfer"
 
+ROOF = "(top)"  # The package's own files: the public names, which are no room but what all rooms are under.
+
 Arrows = dict[str, set[str]]  # Each file, or each room, and those that it imports.
 
 
@@ -96,7 +98,7 @@ def picture(src: Path = SRC) -> Iterator[str]:
     height = floors(arrows)
     count = sum(map(len, arrows.values()))
     width = max(map(len, arrows))
-    yield f"{len(arrows)} rooms on {max(height.values()) + 1} floors, {count} arrows"
+    yield f"{len(arrows.keys() - {ROOF})} rooms on {max(height.values()) + 1} floors, {count} arrows"
     for floor in sorted(set(height.values()), reverse=True):
         yield ""
         yield f"floor {floor}"
@@ -122,8 +124,10 @@ def _is_module(module: str, src: Path) -> bool:
 
 
 def _room_of(module: str, src: Path) -> str:
+    if module == f"{src.name}.__main__" and _is_package(f"{src.name}._cli", src):
+        return "_cli"  # Python wants the file at the top; it is the command line's.
     room = module if _is_package(module, src) else module.rpartition(".")[0]
-    return room.removeprefix(src.name).removeprefix(".").replace(".", "/") or "(top)"
+    return room.removeprefix(src.name).removeprefix(".").replace(".", "/") or ROOF
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from poolinfer._engine.lane.engine_protocol import EngineInfo
+from poolinfer._engine.engine_protocol import EngineInfo
 from poolinfer._engine.prompt.chat_template import ChatTemplate
 from poolinfer._engine.prompt.prompter import Prompter
 

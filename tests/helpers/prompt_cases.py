@@ -16,7 +16,7 @@ from jinja2 import nodes
 from jinja2.ext import Extension
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from poolinfer._engine.lane.engine_protocol import EngineInfo
+from poolinfer._engine.engine_protocol import EngineInfo
 from poolinfer._engine.prompt.chat_template import ChatTemplate
 
 SOURCE = os.environ.get("POOLINFER_LLAMA_SOURCE", "")

@@ -8,7 +8,7 @@ from poolinfer import Raw, Request
 from poolinfer._data.events import Done, Event, Job
 from poolinfer._data.results import Response, Usage
 from poolinfer._data.specs import LaneSpec
-from poolinfer._engine.lane.engine_protocol import Batch, EngineAborted
+from poolinfer._engine.engine_protocol import Batch, EngineAborted
 from poolinfer._engine.lane.lane import Lane
 from poolinfer._engine.lane.preparation import prepare
 from poolinfer._engine.lane.slot import Task

@@ -19,9 +19,8 @@ MOST_FLOORS = 7
 
 # What is still to be done. A circle of this list may shrink; what is gone has to go from here, too.
 KNOWN_CIRCLES = (
-    {"_executors", "_executors/workers", "_wire"},
     {"library", "trial", "trial_child"},
-    {"methods", "runtime"},
+    {"value_methods", "runtime"},
     {"bulk", "call", "call_methods", "completion", "dispatcher", "lane_sizing", "lifecycle"}
     | {"mapping", "model", "pool", "request_checker", "text_batches"},
     {"_fake_context", "_fake_engine"},
@@ -48,9 +47,8 @@ def test_neither_folders_nor_files_import_each_other_in_a_circle() -> None:
     assert not gone, "these circles are open now: delete them from KNOWN_CIRCLES"
 
 
-@TOO_MANY
 def test_a_newcomer_can_count_the_rooms() -> None:
-    assert len(imports.rooms()) <= MOST_ROOMS
+    assert len(imports.rooms().keys() - {imports.ROOF}) <= MOST_ROOMS
 
 
 @TOO_MANY

@@ -1,1 +1,1 @@
-"""Floor 2: the engine and what a lane needs around it (prompts, text, slots)."""
+"""What an engine is: the protocols that lanes and prompts ask for, and the folders that use or fulfil them."""

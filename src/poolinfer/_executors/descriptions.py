@@ -17,7 +17,7 @@ from .._system.environment import patched_by
 from .executor_protocol import Executor
 
 if TYPE_CHECKING:
-    from .._engine.lane.engine_protocol import Engine
+    from .._engine.engine_protocol import Engine
 
 #: The executors by name.
 ExecutorName: TypeAlias = Literal["thread", "process", "prefork"]
@@ -150,7 +150,7 @@ class Placement:
     def make(self, spec: ModelSpec, lane: LaneSpec) -> Executor:
         """The executor."""
         if self.name == "thread":
-            from .._executors.thread import ThreadExecutor
+            from .thread import ThreadExecutor
 
             return ThreadExecutor(
                 lambda cancelled: _load(spec, lane, cancelled),
@@ -160,8 +160,8 @@ class Placement:
                 # no time at all lets only those run that are ready, before anything that waits for a socket.
                 flush=(lambda: time.sleep(_TURN_SECONDS)) if patched_by() else (lambda: None),
             )
-        from .._executors.process import ProcessExecutor
-        from .._executors.sizing import Sizing
+        from .process import ProcessExecutor
+        from .sizing import Sizing
 
         return ProcessExecutor(
             spec,

@@ -19,7 +19,7 @@ from .._data.errors import CallCancelled, EngineError, ForkedPool, PoolClosed, P
 from .._data.events import Done, Emit, Event, Failed, Job
 from .._data.specs import LaneSpec
 from .._data.stats import ExecutorStats, summed
-from .._engine.lane.engine_protocol import Engine
+from .._engine.engine_protocol import Engine
 from .._engine.lane.lane import Lane
 from .._engine.lane.preparation import prepare
 from .._engine.lane.slot import Task

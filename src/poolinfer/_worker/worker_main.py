@@ -36,7 +36,7 @@ from typing import Any, NoReturn, TypeAlias
 from .._data.errors import EngineError, ModelError, PoolinferError
 from .._data.events import Done, Event, Failed, Job
 from .._data.stats import ExecutorStats
-from .._engine.lane.engine_protocol import Engine
+from .._engine.engine_protocol import Engine
 from .._executors.thread import ThreadExecutor
 from .._system.lifeline import end_with_host
 from .._system.logs import LLAMA, Forwarder, forward

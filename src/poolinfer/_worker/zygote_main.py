@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from .._data.errors import ModelError
-from .._engine.lane.engine_protocol import Engine
+from .._engine.engine_protocol import Engine
 from .._engine.llama.library import check_forkable, inherit
 from .._system.lifeline import end_with_host
 from .._system.logs import Forwarder, forward

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._data.requests import Generation
-from .._engine.lane.engine_protocol import Batch, EngineAborted, EngineFault, Sampler
+from .._engine.engine_protocol import Batch, EngineAborted, EngineFault, Sampler
 
 if TYPE_CHECKING:
     import numpy
@@ -19,7 +19,7 @@ _WIDTH = 4
 
 
 class FakeSampler:
-    """Counts one call's tokens (`poolinfer._engine.lane.engine_protocol.Sampler`).
+    """Counts one call's tokens (`poolinfer._engine.engine_protocol.Sampler`).
 
     Attributes:
         request: what it was made for.
@@ -41,7 +41,7 @@ class FakeSampler:
 
 
 class FakeContext:
-    """Holds the tokens of each sequence (`poolinfer._engine.lane.engine_protocol.Context`).
+    """Holds the tokens of each sequence (`poolinfer._engine.engine_protocol.Context`).
 
     As in llama.cpp, copying changes at once how many tokens a sequence has, but which ones only at the next decode.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from .._data.requests import Generation
 from .._data.specs import LaneSpec
-from .._engine.lane.engine_protocol import EngineInfo
+from .._engine.engine_protocol import EngineInfo
 from .._executors.thread import ThreadExecutor
 from .._pool.pool import Pool
 from ._fake_context import FakeContext, FakeSampler
@@ -101,7 +101,7 @@ class FakeEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """See `poolinfer._engine.lane.engine_protocol.Engine.info`."""
+        """See `poolinfer._engine.engine_protocol.Engine.info`."""
         return self._info
 
     @property
@@ -157,7 +157,7 @@ class FakeEngine:
         return tokens
 
     def piece(self, token: int) -> bytes:
-        """See `poolinfer._engine.lane.engine_protocol.Engine.piece`."""
+        """See `poolinfer._engine.engine_protocol.Engine.piece`."""
         if token < _FIRST:
             return bytes([token])
         shown = _FIRST + len(self._control) <= token < _FIRST + len(self._special)
@@ -168,19 +168,19 @@ class FakeEngine:
         return token == self._end
 
     def sampler(self, request: Generation, seed: int) -> FakeSampler:
-        """See `poolinfer._engine.lane.engine_protocol.Engine.sampler`."""
+        """See `poolinfer._engine.engine_protocol.Engine.sampler`."""
         self.count(samplers=1, _alive=1)
         return FakeSampler(request, seed, lambda: self.count(_alive=-1))
 
     def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> FakeContext:
-        """See `poolinfer._engine.lane.engine_protocol.Engine.context`."""
+        """See `poolinfer._engine.engine_protocol.Engine.context`."""
         context = FakeContext(self, n_seq, n_ctx, embeddings)
         with self._lock:
             self.contexts.append(context)
         return context
 
     def close(self) -> None:
-        """See `poolinfer._engine.lane.engine_protocol.Engine.close`."""
+        """See `poolinfer._engine.engine_protocol.Engine.close`."""
         self._closed = True
 
     def count(self, **more: int) -> None:

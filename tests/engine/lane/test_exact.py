@@ -10,7 +10,7 @@ from gguf_models import WRITERS, write_llama
 from rides import CostedEngine, Ride, raw
 
 from poolinfer import Embed, Model, Pool, Raw, Response, demo_model
-from poolinfer._engine.lane.engine_protocol import EngineFault
+from poolinfer._engine.engine_protocol import EngineFault
 from poolinfer._engine.llama.llama_context import LlamaContext
 from poolinfer._executors.descriptions import ExecutorName
 from poolinfer._pool.lane_sizing import lane_spec

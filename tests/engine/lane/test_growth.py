@@ -11,7 +11,7 @@ from rides import CostedEngine, Ride, raw
 from poolinfer import Chat, InvalidRequest, Model, Pool, Raw, demo_model
 from poolinfer._data.errors import ModelError
 from poolinfer._data.specs import LaneSpec
-from poolinfer._engine.lane.engine_protocol import Batch, EngineFault
+from poolinfer._engine.engine_protocol import Batch, EngineFault
 from poolinfer._engine.llama import library
 from poolinfer._executors.descriptions import ExecutorName
 from poolinfer.testing._fake_context import FakeContext

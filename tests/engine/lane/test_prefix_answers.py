@@ -12,7 +12,7 @@ from shared_prompts import N, ask
 
 from poolinfer import Chat, InvalidRequest, Model, Pool, Raw
 from poolinfer._data.specs import LaneSpec
-from poolinfer._engine.lane.engine_protocol import Batch, EngineAborted
+from poolinfer._engine.engine_protocol import Batch, EngineAborted
 from poolinfer._engine.llama.library import load
 from poolinfer.testing import FakeEngine, fake_pool
 

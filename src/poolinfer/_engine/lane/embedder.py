@@ -12,7 +12,7 @@ from ..._data.errors import EngineError
 from ..._data.events import Done, Emit, Started
 from ..._data.requests import Embed, Pooling
 from ..._data.results import Embedding
-from .engine_protocol import Batch, Context, Engine
+from ..engine_protocol import Batch, Context, Engine
 from .slot import Task
 
 if TYPE_CHECKING:

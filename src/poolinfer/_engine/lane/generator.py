@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ..._data.errors import EngineError, ModelError, PoolinferError
 from ..._data.specs import LaneSpec
 from ..._data.stats import LaneCounters
-from .engine_protocol import Batch, Engine, EngineAborted, EngineFault
+from ..engine_protocol import Batch, Engine, EngineAborted, EngineFault
 from .pace import share
 from .passes import groups
 from .sequences import Sequences

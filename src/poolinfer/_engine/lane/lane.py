@@ -16,8 +16,8 @@ from ..._data.errors import EngineError, PoolinferError
 from ..._data.specs import LaneSpec
 from ..._data.stats import LaneCounters
 from ..._system.logs import SafeLog
+from ..engine_protocol import Engine, EngineAborted, EngineFault
 from .embedder import Embedder, EmbedTask
-from .engine_protocol import Engine, EngineAborted, EngineFault
 from .generator import Generator
 from .pace import EvenPace, Pace
 from .slot import Slot, Task

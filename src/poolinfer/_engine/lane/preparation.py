@@ -9,10 +9,10 @@ from ..._checks.limits import check_fit, check_text_fit, check_tokens
 from ..._data.errors import CallCancelled, InvalidRequest
 from ..._data.events import Emit, Job
 from ..._data.requests import Chat, Embed, Raw
+from ..engine_protocol import Engine
 from ..prompt.prompter import Prepared, Prompter
 from ..prompt.text_size import check_size, check_stretches, shortened
 from .embedder import EmbedTask
-from .engine_protocol import Engine
 from .slot import Slot, Task
 
 

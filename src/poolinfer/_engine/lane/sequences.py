@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from ..._data.errors import ModelError
 from ..._data.specs import LaneSpec
 from ..._system.logs import SafeLog
+from ..engine_protocol import Batch, Context, Engine, EngineFault
 from .capacity import Bounds, Capacity, padded
-from .engine_protocol import Batch, Context, Engine, EngineFault
 from .prefix_cache import PrefixCache, SequenceChoice, Wait
 from .slot import Slot
 

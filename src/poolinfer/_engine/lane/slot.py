@@ -9,9 +9,9 @@ from ..._data.errors import CallCancelled, PoolinferError
 from ..._data.events import Done, Emit, Event, Failed, Started
 from ..._data.requests import Chat, Generation
 from ..._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
+from ..engine_protocol import Context, Engine
 from ..prompt.prompter import Prepared
 from ..text.text_stream import TextStream
-from .engine_protocol import Context, Engine
 from .prefix_cache import KVSequence, Wait, pack
 
 _new_seed = SystemRandom().getrandbits

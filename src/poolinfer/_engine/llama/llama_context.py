@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._data.errors import ModelError
 from ..._data.requests import Generation
-from ..lane.engine_protocol import Batch, EngineAborted, EngineFault
+from ..engine_protocol import Batch, EngineAborted, EngineFault
 
 if TYPE_CHECKING:
     import numpy

@@ -10,8 +10,8 @@ from typing import Any
 from ..._data.requests import Generation
 from ..._data.specs import LaneSpec, ModelSpec
 from ..._system.threads import call_on_stack
+from ..engine_protocol import EngineFault, EngineInfo
 from ..lane.capacity import padded
-from ..lane.engine_protocol import EngineFault, EngineInfo
 from ..prompt.text_size import SHORT, check_stretches, stack_for
 from .llama_context import LlamaContext, LlamaSampler
 

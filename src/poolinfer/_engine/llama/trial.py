@@ -230,7 +230,7 @@ def _say(step: str) -> None:
 def _try_amx() -> None:
     """Multiply with quantised weights."""
     from ..._gguf.model_file import read_model_file
-    from ..lane.engine_protocol import Batch
+    from ..engine_protocol import Batch
     from .library import load
 
     file = read_model_file(str(files("poolinfer") / "data" / "tiny.gguf"))

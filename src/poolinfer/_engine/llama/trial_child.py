@@ -9,7 +9,7 @@ from typing import Any
 
 from ..._data.errors import ModelError
 from ..._data.specs import LaneSpec, ModelSpec
-from ..lane.engine_protocol import Batch, EngineFault
+from ..engine_protocol import Batch, EngineFault
 from .library import bindings
 from .llama_engine import LlamaEngine
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from ..._data.errors import CallCancelled, InvalidRequest
 from ..text.reasoning import THINK_OPEN
+from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate
 from .sandbox.authored_text import FOREIGN, cut, origin
 from .text_size import check_size
 from .token_spellings import Spellings
-from .tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import re
 
 from ..._checks.limits import with_room
 from ..._data.errors import ContextOverflow, InvalidRequest
-from .tokenizer import Tokenizer
+from ..tokenizer import Tokenizer
 
 #: Characters that any of our stacks holds.
 SHORT = 4096

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from ..._data.requests import Generation, Pooling
-from ..prompt.tokenizer import Tokenizer, TokenizerInfo
+from .._data.requests import Generation, Pooling
+from .tokenizer import Tokenizer, TokenizerInfo
 
 if TYPE_CHECKING:
     import numpy
