@@ -17,9 +17,9 @@ _TEXT_MAX, _NAME_MAX, _TOKENS_MAX = 1 << 20, 63, 1 << 20
 _KEEP_STRINGS, _KEEP_NUMBERS = 64, 512
 # Bytes of all keys; about how many bytes an item of a kept array takes in memory.
 _KEYS_MAX, _ITEM_BYTES = 1 << 24, 32
-# poolinfer and llama.cpp look for each special token in texts. Bounded are the number of these tokens, their bytes,
-# and their bytes without shared beginnings, of which poolinfer's regex is made. Models that generate speech have the
-# most: 65,536 tokens, 0.7 MB and 0.2 MB.
+# poolinfer and llama.cpp look for each special token in texts. Bounds: the number of these tokens, their bytes,
+# and their bytes without shared beginnings, of which poolinfer's regex is made. Models that generate speech have
+# the most: 65,536 tokens, 0.7 MB and 0.2 MB.
 _SPECIAL_MAX, _SPECIAL_BYTES, _SPECIAL_UNSHARED = 1 << 17, 1 << 20, 1 << 18
 # Unknown, control and user-defined tokens.
 _SPECIAL = frozenset((2, 3, 4))

@@ -1,7 +1,8 @@
-"""What poolinfer's loggers are called, what may stand in a line of theirs, and how lines leave a worker process.
+"""poolinfer's loggers: their names, what a line may hold, and how lines get from a worker process to its host.
 
-A library has no say in where a host's log goes: no handler is added but a `logging.NullHandler`, and no level
-is set. In a process that is poolinfer's own, a `Forwarder` keeps what is logged until it is sent to the host.
+The host decides where its log goes: poolinfer adds no handler to the host's loggers but a `logging.NullHandler`,
+and sets no level. In a child process of poolinfer, a `Forwarder` keeps the logged lines until they are sent to the
+host.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeAlias
 
-#: What pools, their calls and their worker processes do.
+#: The logger of pools, their calls and their worker processes.
 POOLS = "poolinfer"
-#: What llama.cpp says itself. Off until this logger has a level of its own.
+#: The logger of llama.cpp's own lines. It is off until it has a level of its own.
 LLAMA = "poolinfer.llama"
 
 #: A line on its way to another process: logger, level, text.
@@ -26,25 +27,25 @@ _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.
 
 
 def llama_level() -> int:
-    """The least level of llama.cpp's lines that somebody asked for, or `logging.NOTSET` when nobody did.
+    """The least level that the host has set for llama.cpp's lines; `logging.NOTSET` if it has set none.
 
-    A level that this logger has from its parents does not count: a host that debugs its own code would get
-    hundreds of lines for every model and every context.
+    A level that the logger inherits does not count: a host that debugs its own code would get hundreds of lines for
+    every model and every context.
     """
     logger = logging.getLogger(LLAMA)
     return logger.getEffectiveLevel() if logger.level != logging.NOTSET else logging.NOTSET
 
 
 def printable(text: str) -> str:
-    """One line of bounded length without control characters: it may quote a model file."""
+    """A text as one line of bounded length without control characters; the text may quote a model file."""
     cut = text[:_MOST_CHARS] + (" ..." if len(text) > _MOST_CHARS else "")
     return "".join(char if char.isprintable() else " " if char == "\t" else "?" for char in cut)
 
 
 class SafeLog:
-    """A logger for poolinfer's own threads: what handlers and filters of the host raise is dropped.
+    """A logger for poolinfer's own threads: errors that the host's handlers and filters raise are dropped.
 
-    A handler that raises is a fault of the host's log, and must not become one of its calls.
+    An error in the host's logging must not end a thread or fail a call.
     """
 
     def __init__(self, name: str = POOLS) -> None:
@@ -76,22 +77,22 @@ class SafeLog:
 
 
 def say(name: str, level: int, message: str, *arguments: object) -> None:
-    """Log, whatever becomes of it: a filter of the host that raises must not end a thread of the pool."""
+    """Log a line, and drop errors that the host's handlers and filters raise: they must not end a pool's thread."""
     with suppress(Exception):
         logging.getLogger(name).log(level, message, *arguments)
 
 
 def wanted() -> tuple[int, int]:
-    """The least levels that anybody wants to have here of a worker's two loggers, `POOLS` and `LLAMA`."""
+    """The least levels that this process wants of a worker's two loggers, `POOLS` and `LLAMA`."""
     return max(logging.DEBUG, logging.getLogger(POOLS).getEffectiveLevel()), llama_level()
 
 
 class Forwarder(logging.Handler):
-    """Keeps the last lines of a worker's log until they are sent; it never waits.
+    """Keeps the last 1,000 lines of a worker's log until they are sent to the host; it never waits.
 
     Args:
-        levels: what the host wants (`wanted`).
-        ring: called after each line, to have it sent.
+        levels: the least levels that the host wants (see `wanted`).
+        ring: called after each line, so that the line is sent.
     """
 
     def __init__(self, levels: tuple[int, int], ring: Callable[[], object]) -> None:
@@ -111,7 +112,7 @@ class Forwarder(logging.Handler):
         self._ring()
 
     def take(self) -> tuple[tuple[Line, ...], int]:
-        """The lines that were not taken yet, and how many before them were lost."""
+        """The lines since the last call of this method, and the number of lines before them that were lost."""
         self.acquire()
         try:
             lines, lost = tuple(self._lines), self._lost
@@ -123,7 +124,7 @@ class Forwarder(logging.Handler):
 
 
 def forward(levels: tuple[int, int], ring: Callable[[], object]) -> Forwarder:
-    """In a process of ours, keep what is logged for the host. An earlier `Forwarder` (a zygote's) is replaced."""
+    """Have a new `Forwarder` keep what this child process logs; it replaces an earlier one (the zygote's)."""
     logger = logging.getLogger(POOLS)
     for handler in list(logger.handlers):
         if isinstance(handler, Forwarder):
@@ -137,7 +138,7 @@ def forward(levels: tuple[int, int], ring: Callable[[], object]) -> Forwarder:
 
 
 def repeat(lines: Iterable[Line], lost: int, who: str) -> None:
-    """Log in the host what a worker logged, which is not trusted: names, levels and texts are checked."""
+    """Log in the host what a worker has logged. Workers are not trusted: names, levels and texts are checked."""
     for name, level, text in lines:
         if (name == POOLS or (name == LLAMA and llama_level())) and level in _LEVELS:
             say(name, level, "%s: %s", who, printable(text))

@@ -1,9 +1,9 @@
-"""Our own threads, with stacks of a size that we know, whatever the host has set for its threads.
+"""poolinfer's own threads, whose stack size does not depend on what the host has set for its threads.
 
-Python knows one stack size for a whole process, `threading.stack_size`, and it is the host's. So it is ours for the
-moment in which one of our threads starts. What remains of a race: a thread that the host starts in that moment has
-our stack size too, which is address space and no memory. A size that the host sets in that moment stays, and a fork
-waits until the moment is over.
+Python has one stack size for a whole process, `threading.stack_size`, which belongs to the host. So it is changed
+only while a thread of poolinfer starts. A thread that the host starts in that moment gets the changed size too,
+which costs address space and no memory. A size that the host sets in that moment stays, and a fork waits until the
+thread has started.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
-#: Bytes that C code finds on the stack of each of our threads. A page that nobody touches takes no memory.
+#: Bytes of stack for C code in each of these threads. A page of it that is never touched takes no memory.
 STACK = 16 * 1024 * 1024
 _T = TypeVar("_T")
 # Reentrant: a signal handler may start a pool, or fork, while the thread that it interrupts starts one.
@@ -29,9 +29,9 @@ class OwnThread(threading.Thread):
     """A daemon thread of a pool or of its executor.
 
     Args:
-        target: what it runs.
-        name: its name.
-        stack: bytes of its stack, where the system lets us choose.
+        target: the function that the thread runs.
+        name: the thread's name.
+        stack: bytes of the thread's stack, where the system allows a choice.
         daemon: False to keep the interpreter from ending before the thread does.
     """
 
@@ -42,10 +42,10 @@ class OwnThread(threading.Thread):
         self._stack = stack
 
     def start(self) -> None:
-        """Start it.
+        """Start the thread.
 
         Raises:
-            RuntimeError: the system has no room for it.
+            RuntimeError: the system has no room for another thread.
         """
         with _stack_size(self._stack):
             super().start()
@@ -73,7 +73,7 @@ class _CallOnStack(Generic[_T]):
     def run(self) -> None:
         try:
             self._result.append(self._function())
-        except BaseException as error:  # it is the caller's, whatever it is
+        except BaseException as error:  # the caller gets it, whatever it is
             self._error = error
 
     def outcome(self) -> _T:
@@ -87,11 +87,11 @@ class _CallOnStack(Generic[_T]):
 def _stack_size(size: int) -> Iterator[None]:
     with _starting:
         theirs: int | None = None
-        with suppress(ValueError, RuntimeError):  # a system that has a fixed size, or other bounds
+        with suppress(ValueError, RuntimeError):  # the system has a fixed size, or other bounds
             theirs = threading.stack_size(size)
         try:
             yield
         finally:
             if theirs is not None and (found := threading.stack_size(theirs)) != size:
-                # The host has just set another one.
+                # The host has just set another size, which stays.
                 threading.stack_size(found)
