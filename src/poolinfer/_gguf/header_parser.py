@@ -1,4 +1,4 @@
-"""Parses the header of an open GGUF file, metadata and tensor directory, and checks each number before using it.
+"""The GGUF format: metadata and tensor directory of an open file, every claim checked before it is believed.
 
 llama.cpp aborts the process on some malformed files, so what it asserts is checked here too.
 """
@@ -10,22 +10,21 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .header_reader import KEY_MAX, HeaderReader, Unsound
+from .header_reader import KEY_MAX, Reader, Unsound
 
 _ENTRIES_MAX = 1 << 17
 _TEXT_MAX, _NAME_MAX, _TOKENS_MAX = 1 << 20, 63, 1 << 20
 _KEEP_STRINGS, _KEEP_NUMBERS = 64, 512
-# Bytes of all keys; about how many bytes an item of a kept array takes in memory.
+# Bytes of all keys, and about what an item of a kept array takes.
 _KEYS_MAX, _ITEM_BYTES = 1 << 24, 32
-# poolinfer and llama.cpp look for each special token in texts. Bounds: the number of these tokens, their bytes,
-# and their bytes without shared beginnings, of which poolinfer's regex is made. Models that generate speech have
-# the most: 65,536 tokens, 0.7 MB and 0.2 MB.
-_SPECIAL_MAX, _SPECIAL_BYTES, _SPECIAL_UNSHARED = 1 << 17, 1 << 20, 1 << 18
+# We and llama.cpp look for each of these in texts: how many, their bytes, and those without shared beginnings, of
+# which our regex is made. Models that speak have the most: 65,536, 0.7 MB and 0.2 MB.
+_SPECIAL_MAX, _SPECIAL_BYTES, _SPECIAL_OWN = 1 << 17, 1 << 20, 1 << 18
 # Unknown, control and user-defined tokens.
 _SPECIAL = frozenset((2, 3, 4))
 _DIMS_MAX, _INT64_MAX = 4, 2**63 - 1
 _ALIGNMENT, _TOKENS, _TOKEN_TYPES = "general.alignment", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
-# llama.cpp reads as many numbers for each token as the value of this key, and counts their bytes in 32 bits.
+# llama.cpp reads as many numbers for each token as this key says, and counts the bytes in 32 bits.
 _WIDTH, _WIDTH_MAX = ".embedding_length_out", 1 << 20
 _I32_ITEM, _STRING, _ARRAY = 5, 8, 9
 # GGUF value type: its name and, if its size is fixed, its struct format.
@@ -42,8 +41,8 @@ _TYPES: Mapping[int, tuple[str, str]] = {
     11: ("i64", "q"),
     12: ("f64", "d"),
 }
-# ggml stores tensors in blocks. Number of elements in a block: (tensor type, bytes of a block).
-_BLOCK_SIZES: Mapping[int, tuple[tuple[int, int], ...]] = {
+# ggml tensor types by elements of a block: (type, bytes of a block).
+_SIZES: Mapping[int, tuple[tuple[int, int], ...]] = {
     1: ((0, 4), (1, 2), (26, 4), (30, 2)),
     32: ((2, 18), (3, 20), (6, 22), (7, 24), (8, 34), (20, 18), (39, 17)),
     64: ((40, 36), (42, 18)),
@@ -53,7 +52,7 @@ _BLOCK_SIZES: Mapping[int, tuple[tuple[int, int], ...]] = {
         *((18, 98), (19, 50), (21, 110), (22, 82), (23, 136), (29, 56), (34, 54), (35, 66)),
     ),
 }
-_BLOCKS = {kind: (n, size) for n, sizes in _BLOCK_SIZES.items() for kind, size in sizes}
+_BLOCKS = {kind: (n, size) for n, sizes in _SIZES.items() for kind, size in sizes}
 # Types that ggml knows and cannot compute with: it would abort the process at the first step.
 _NO_KERNEL: Mapping[int, str] = {9: "Q8_1", 15: "Q8_K", 24: "I8", 25: "I16", 27: "I64", 28: "F64"}
 _I32, _FLOATS = 26, (0, 1, 30)
@@ -66,8 +65,8 @@ class ArrayInfo:
     """Stands in metadata for an array (or a text) too long to keep.
 
     Attributes:
-        type: name of the items' type (``"str"``, ``"f32"``).
-        length: number of items, or bytes of a text.
+        type: name of its item type (``"str"``, ``"f32"``).
+        length: how many items (or bytes of text) it has.
     """
 
     type: str
@@ -82,40 +81,36 @@ class _Vocabulary:
     types: tuple[object, ...] = ()
 
     def check(self) -> None:
-        """Refuse a vocabulary with more special tokens than can be looked for in texts."""
+        """Refuse more special tokens than can be looked for in texts."""
         special = [token for token, kind in zip(self.tokens, self.types, strict=False) if kind in _SPECIAL]
         size = sum(map(len, special))
-        if (
-            len(special) > _SPECIAL_MAX
-            or size > _SPECIAL_BYTES
-            or _unshared_bytes(special) > _SPECIAL_UNSHARED
-        ):
+        if len(special) > _SPECIAL_MAX or size > _SPECIAL_BYTES or _own_bytes(special) > _SPECIAL_OWN:
             raise Unsound(
                 f"has {len(special):,} control and user-defined tokens of {size:,} bytes,"
                 " which are too many to be looked for in texts"
             )
 
 
-def _unshared_bytes(texts: list[bytes]) -> int:
-    """Bytes of texts in sorted order, without the beginning that each shares with the one before it."""
+def _own_bytes(texts: list[bytes]) -> int:
+    """Bytes of texts without what each shares, at its beginning, with the one before it in their order."""
     texts = sorted(texts)
-    return sum(map(_unshared, [b"", *texts], texts))
+    return sum(map(_own, [b"", *texts], texts))
 
 
-def _unshared(before: bytes, text: bytes) -> int:
+def _own(before: bytes, text: bytes) -> int:
     return len(text) - next(
         (i for i, (a, b) in enumerate(zip(before, text, strict=False)) if a != b), len(before)
     )
 
 
-def parse_header(fd: int, size: int) -> tuple[dict[str, object], dict[str, tuple[int, ...]]]:
-    """Return the metadata of an open GGUF file, and the dimensions of its tensors by name.
+def parse(fd: int, size: int) -> tuple[dict[str, object], dict[str, tuple[int, ...]]]:
+    """Metadata of an open GGUF file, and its tensors' dimensions by their names.
 
     Raises:
-        Unsound: the file is no GGUF file, breaks the format, or claims to hold more than it does.
-        OSError: the file cannot be read.
+        Unsound: it is no GGUF file, or breaks the format, or claims more than it holds.
+        OSError: it cannot be read.
     """
-    reader = HeaderReader(fd, size)
+    reader = Reader(fd, size)
     n_tensors, n_pairs = _header(reader)
     metadata = _pairs(reader, n_pairs)
     if n_tensors == 0 and "split.count" not in metadata:
@@ -125,7 +120,7 @@ def parse_header(fd: int, size: int) -> tuple[dict[str, object], dict[str, tuple
     return metadata, tensors
 
 
-def _header(reader: HeaderReader) -> tuple[int, int]:
+def _header(reader: Reader) -> tuple[int, int]:
     magic = reader.take(4, "its magic")
     if magic != b"GGUF":
         raise Unsound(f"is not a GGUF file: it begins with {magic!r}")
@@ -141,14 +136,14 @@ def _header(reader: HeaderReader) -> tuple[int, int]:
     return n_tensors, n_pairs
 
 
-def _entries(reader: HeaderReader, what: str) -> int:
+def _entries(reader: Reader, what: str) -> int:
     n = reader.u64(f"the number of {what}")
     if n > _ENTRIES_MAX:
         raise Unsound(f"claims {n:,} {what}; at most {_ENTRIES_MAX:,} are allowed")
     return n
 
 
-def _pairs(reader: HeaderReader, count: int) -> dict[str, object]:
+def _pairs(reader: Reader, count: int) -> dict[str, object]:
     metadata: dict[str, object] = {}
     vocabulary = _Vocabulary()
     key_bytes = 0
@@ -170,7 +165,7 @@ def _pairs(reader: HeaderReader, count: int) -> dict[str, object]:
 
 
 def _check_numbers(key: str, value: object) -> None:
-    """Refuse numbers at which ggml aborts: a norm's epsilon that is not finite, or vectors too wide."""
+    """Refuse what ggml aborts at: the number that a norm adds to a sum of squares, vectors wider than any model."""
     for number in value if isinstance(value, tuple) else (value,):
         if key.endswith("epsilon") and isinstance(number, float) and not 0 <= number < math.inf:
             raise Unsound(f"is malformed: {key[:60]!r} is {number}; use a finite number that is not negative")
@@ -178,7 +173,7 @@ def _check_numbers(key: str, value: object) -> None:
             raise Unsound(f"is malformed: {key[:60]!r} is {number:,}; at most {_WIDTH_MAX:,} are allowed")
 
 
-def _value(reader: HeaderReader, key: str, vocabulary: _Vocabulary) -> object:
+def _value(reader: Reader, key: str, vocabulary: _Vocabulary) -> object:
     what = f"the value of {key[:60]!r}"
     kind = reader.u32(what)
     if key == _ALIGNMENT:
@@ -190,7 +185,7 @@ def _value(reader: HeaderReader, key: str, vocabulary: _Vocabulary) -> object:
     return _fixed(reader, _type(kind, what)[1], 1, what)[0]
 
 
-def _alignment(reader: HeaderReader, kind: int, what: str) -> int:
+def _alignment(reader: Reader, kind: int, what: str) -> int:
     if kind != 4:
         raise Unsound(f"is malformed: {what} is not an u32")
     value = reader.u32(what)
@@ -199,15 +194,15 @@ def _alignment(reader: HeaderReader, kind: int, what: str) -> int:
     return value
 
 
-def _text(reader: HeaderReader, what: str) -> object:
+def _text(reader: Reader, what: str) -> object:
     n = reader.u64(what)
-    if n > _TEXT_MAX or not reader.keep(n):
+    if n > _TEXT_MAX or not reader.keeps(n):
         reader.skip(n, what)
         return ArrayInfo("str", n)
     return reader.take(n, what).decode(errors="replace")
 
 
-def _fixed(reader: HeaderReader, code: str, count: int, what: str) -> tuple[object, ...]:
+def _fixed(reader: Reader, code: str, count: int, what: str) -> tuple[object, ...]:
     size = struct.calcsize(f"<{code}") * count
     return struct.unpack(f"<{count}{code}", reader.take(size, what))
 
@@ -219,17 +214,17 @@ def _type(kind: int, what: str) -> tuple[str, str]:
     return found
 
 
-def _array(reader: HeaderReader, key: str, vocabulary: _Vocabulary, what: str) -> object:
+def _array(reader: Reader, key: str, vocabulary: _Vocabulary, what: str) -> object:
     kind, count = reader.u32(what), reader.u64(what)
     few = _KEEP_STRINGS if kind == _STRING else _KEEP_NUMBERS
-    keep = count <= few and reader.keep(_ITEM_BYTES * count)
+    keep = count <= few and reader.keeps(_ITEM_BYTES * count)
     if key == _TOKENS and kind == _STRING:
         vocabulary.tokens = _tokens(reader, count, what)
         return ArrayInfo("str", count)
     if kind == _STRING:
         if keep:
             return tuple(_text(reader, what) for _ in range(count))
-        reader.skip_strings(count, what)
+        reader.walk(count, what)
         return ArrayInfo("str", count)
     name, code = _type(kind, what)
     types = key == _TOKEN_TYPES and kind == _I32_ITEM
@@ -244,12 +239,12 @@ def _array(reader: HeaderReader, key: str, vocabulary: _Vocabulary, what: str) -
     return numbers if keep else ArrayInfo(name, count)
 
 
-def _tokens(reader: HeaderReader, count: int, what: str) -> list[bytes]:
-    """The tokens of a vocabulary. llama.cpp aborts at a token that comes twice, but renames empty tokens."""
+def _tokens(reader: Reader, count: int, what: str) -> list[bytes]:
+    """The vocabulary; llama.cpp aborts when one comes twice (it renames empty ones)."""
     if not 0 < count <= _TOKENS_MAX:
         raise Unsound(f"claims {count:,} tokens; 1 to {_TOKENS_MAX:,} are allowed")
     seen: list[bytes] = []
-    reader.skip_strings(count, what, seen)
+    reader.walk(count, what, seen)
     distinct = set(seen)
     empty = seen.count(b"")
     if len(distinct) - (b"" in distinct) != count - empty:
@@ -257,7 +252,7 @@ def _tokens(reader: HeaderReader, count: int, what: str) -> list[bytes]:
     return seen
 
 
-def _tensors(reader: HeaderReader, count: int, alignment: int) -> dict[str, tuple[int, ...]]:
+def _tensors(reader: Reader, count: int, alignment: int) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     end = 0
     for i in range(count):
@@ -281,7 +276,7 @@ def _tensors(reader: HeaderReader, count: int, alignment: int) -> dict[str, tupl
     return found
 
 
-def _dimensions(reader: HeaderReader, what: str) -> tuple[int, ...]:
+def _dimensions(reader: Reader, what: str) -> tuple[int, ...]:
     n_dims = reader.u32(what)
     if n_dims > _DIMS_MAX:
         raise Unsound(f"is malformed: {what} has {n_dims} dimensions; at most {_DIMS_MAX} are allowed")
@@ -295,7 +290,7 @@ def _dimensions(reader: HeaderReader, what: str) -> tuple[int, ...]:
 
 
 def _check_kind(kind: int, name: str, what: str) -> None:
-    """Refuse a tensor of a type that no kernel can compute with."""
+    """Refuse a tensor that no kernel could compute with."""
     if kind in _NO_KERNEL:
         raise Unsound(f"cannot be used: {what} is of type {_NO_KERNEL[kind]}, which nothing computes with")
     if kind == _I32 and _EXPERT_TABLE not in name:

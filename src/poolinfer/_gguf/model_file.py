@@ -1,4 +1,4 @@
-"""Reads the header of a GGUF model file in Python, so that only a sound file reaches llama.cpp's loader."""
+"""What a GGUF model file says of itself, read in Python: only a sound file ever reaches the C loader."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from .._data.errors import ModelError
-from .header_parser import ArrayInfo, parse_header
+from .header_parser import ArrayInfo, parse
 from .header_reader import Unsound
 
 __all__ = ["ArrayInfo", "FilePooling", "ModelFile", "read_model_file"]
 
-#: How a model's token vectors become one, by its metadata; ``"rank"`` is a reranker's score.
+#: How a model's metadata says that token vectors become one; ``"rank"`` is a reranker's score.
 FilePooling: TypeAlias = Literal["mean", "cls", "last", "rank"]
 
 _ENCODER_DECODER = frozenset({"t5"})
@@ -26,7 +26,7 @@ _EMBEDDING_ONLY = frozenset(
     )
 )
 _POOLINGS: Mapping[int, FilePooling] = {1: "mean", 2: "cls", 3: "last", 4: "rank"}
-#: A table with a row for each position; llama.cpp aborts the process if a position has no row.
+#: A table of one row for each position: llama.cpp aborts the process at a row that is not there.
 _POSITIONS = "position_embd.weight"
 _REQUIRED = ("general.architecture", "tokenizer.ggml.model")
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -43,14 +43,14 @@ class ModelFile:
     """A checked GGUF file.
 
     Attributes:
-        path: absolute path of the file.
-        device: number of the device that the file is on.
-        inode: number of the file on its device.
-        size: size of the file in bytes.
-        mtime_ns: when the file was last changed, in nanoseconds.
-        metadata: the file's key-value pairs; long arrays and texts are `ArrayInfo`.
-        n_tensors: number of tensors in the file.
-        n_positions: number of positions that the model has learned; None if it computes them, without a last one.
+        path: its absolute path.
+        device: device that it is on.
+        inode: its number there.
+        size: its bytes.
+        mtime_ns: when it was last changed.
+        metadata: its key-value pairs; long arrays and texts are `ArrayInfo`.
+        n_tensors: how many tensors it holds.
+        n_positions: positions that it has learned, or None where positions are computed and none is the last.
     """
 
     path: str
@@ -64,7 +64,7 @@ class ModelFile:
 
     @property
     def identity(self) -> tuple[int, int, int, int]:
-        """Device, inode, size and mtime: these differ once the file was replaced."""
+        """Device, inode, size and mtime; another one once the file was replaced."""
         return self.device, self.inode, self.size, self.mtime_ns
 
     @property
@@ -74,38 +74,38 @@ class ModelFile:
 
     @property
     def name(self) -> str:
-        """The model's name by its metadata, or else the name of its file."""
+        """The model's own name, or else its file's."""
         return self._text("general.name") or os.path.basename(self.path)
 
     @property
     def n_ctx_train(self) -> int:
-        """Tokens of context that the model was trained for; 0 if the metadata does not say."""
+        """Tokens of context that it was trained for; 0 when it does not say."""
         return self._number("context_length")
 
     @property
     def n_layer(self) -> int:
-        """Number of layers."""
+        """Its layers."""
         return self._number("block_count")
 
     @property
     def n_embd(self) -> int:
-        """Width of the model: numbers in a token's vector."""
+        """Its width."""
         return self._number("embedding_length")
 
     @property
     def n_expert(self) -> int:
-        """Number of experts in a layer; 0 for a dense model."""
+        """Experts of a layer; 0 for a dense model."""
         return self._number("expert_count")
 
     @property
     def n_vocab(self) -> int:
-        """Number of tokens in the vocabulary; 0 if the file does not list them."""
+        """Tokens in the vocabulary, or 0 when the file does not list them."""
         tokens = self.metadata.get("tokenizer.ggml.tokens")
         return tokens.length if isinstance(tokens, ArrayInfo) else 0
 
     @property
     def chat_template(self) -> str | None:
-        """Jinja source of the model's chat template, or None."""
+        """Jinja source of its chat template, or None."""
         return self._text("tokenizer.chat_template")
 
     @property
@@ -117,7 +117,7 @@ class ModelFile:
         head = self.n_embd // most if most else 0
         key = self._number("attention.key_length") or head
         value = self._number("attention.value_length") or head
-        # A list has one number for each layer: 0 for a recurrent layer of a hybrid model.
+        # A list has one entry per layer (0 where a hybrid's layer is recurrent).
         total = sum(kv_heads) * (self.n_layer if len(kv_heads) == 1 else 1)
         return 2 * (key + value) * total
 
@@ -128,13 +128,13 @@ class ModelFile:
 
     @property
     def embedding_only(self) -> bool:
-        """Whether the model makes vectors and cannot continue a text, as BERT."""
+        """Whether it makes vectors and cannot continue a text (BERT and its like)."""
         causal = self.metadata.get(f"{self.architecture}.attention.causal")
         return self.architecture in _EMBEDDING_ONLY or causal is False
 
     @property
     def pooling(self) -> FilePooling | None:
-        """How token vectors become one; None if the metadata does not say."""
+        """How its metadata says that token vectors become one; None when it does not say."""
         return _POOLINGS.get(self._number("pooling_type"))
 
     def _text(self, key: str) -> str | None:
@@ -154,7 +154,7 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
     """Check a GGUF file and read its metadata; never blocks, and runs no native code on it.
 
     Raises:
-        ModelError: the file cannot be opened, is no regular file, or is not a sound GGUF model.
+        ModelError: it cannot be opened, is no regular file, or is not a sound GGUF model.
     """
     try:
         name = _path(path)
@@ -180,7 +180,7 @@ def _path(path: object) -> str:
 
 
 def _open(name: str) -> int:
-    # The kind is checked before opening as well: even a non-blocking open lets the writer of a FIFO go on.
+    # Checked before opening as well: even a non-blocking open lets the writer of a FIFO go on.
     _regular(os.stat(name))
     flags = os.O_RDONLY
     for wanted in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
@@ -199,7 +199,7 @@ def _read(name: str, fd: int) -> ModelFile:
     _regular(found)
     if found.st_size == 0:
         raise Unsound("is empty")
-    metadata, tensors = parse_header(fd, found.st_size)
+    metadata, tensors = parse(fd, found.st_size)
     for key in _REQUIRED:
         value = metadata.get(key)
         if not isinstance(value, str) or not value:
