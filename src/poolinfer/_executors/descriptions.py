@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from .._checks.limits import number, refuse
+from .._checks.limits import number
+from .._checks.refusals import refuse
 from .._data.errors import InvalidRequest, ModelError
 from .._data.specs import LaneSpec, ModelSpec
 from .._system.environment import patched_by

@@ -30,7 +30,7 @@ from .._data.stats import PoolStats
 from .._executors.executor_protocol import Executor
 from .._system.forks import check_process, was_forked
 from .._system.logs import SafeLog
-from .._system.threads import OwnThread
+from .._system.threads import OwnThread, start_in_pool
 from .callbacks import Callbacks
 from .dispatcher import Dispatcher
 from .pool_log import log_closed, log_started
@@ -105,10 +105,7 @@ class PoolLifecycle:
             return
         # Before there is a thread: a fork at this moment must not find a pool that looks new, with a call in it.
         self._pid = os.getpid()
-        try:
-            OwnThread(target=self._conduct, name="poolinfer-conductor").start()
-        except RuntimeError as error:
-            raise PoolBroken(f"the pool cannot start a thread: {error}") from error
+        start_in_pool(OwnThread(target=self._conduct, name="poolinfer-conductor"))
 
     def check_process(self) -> None:
         """Refuse in a forked child.

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from typing_extensions import Self
 
-from .._checks.limits import check_option, check_pooling, check_tokens, flag, refuse
+from .._checks.limits import check_option
+from .._checks.model_fit import check_tokens
+from .._checks.plain_data import check_pooling, flag
+from .._checks.refusals import refuse
 from .._data.errors import InvalidRequest, ModelError, PoolClosed
 from .._data.option_names import options_of
 from .._data.requests import Chat, Embed, Pooling, Request

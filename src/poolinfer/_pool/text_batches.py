@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .._checks.limits import number, refuse
+from .._checks.limits import number
+from .._checks.refusals import refuse
 from .._data.errors import DeadlineExceeded, InvalidRequest, PoolinferError
 from .._data.requests import Embed, EmbedOptions
 from .bulk import Bulk, Item

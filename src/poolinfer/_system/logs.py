@@ -1,8 +1,7 @@
-"""poolinfer's loggers: their names, what a line may hold, and how lines get from a worker process to its host.
+"""poolinfer's loggers: their names, what their lines may hold, and how lines get from a worker to the host.
 
-The host decides where its log goes: poolinfer adds no handler to the host's loggers but a `logging.NullHandler`,
-and sets no level. In a child process of poolinfer, a `Forwarder` keeps the logged lines until they are sent to the
-host.
+Where a log goes is the host's business: in its process, no handler is added but a `logging.NullHandler`, and no
+level is set. In a process that is poolinfer's own, a `Forwarder` keeps what is logged until it is sent to the host.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeAlias
 
-#: The logger of pools, their calls and their worker processes.
+#: The logger that says what pools, their calls and their worker processes do.
 POOLS = "poolinfer"
-#: The logger of llama.cpp's own lines. It is off until it has a level of its own.
+#: The logger for llama.cpp's own lines. It is off until it has a level of its own.
 LLAMA = "poolinfer.llama"
 
 #: A line on its way to another process: logger, level, text.
@@ -27,25 +26,28 @@ _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.
 
 
 def llama_level() -> int:
-    """The least level that the host has set for llama.cpp's lines; `logging.NOTSET` if it has set none.
+    """The least level of llama.cpp's lines that somebody asked for; `logging.NOTSET` when nobody did.
 
-    A level that the logger inherits does not count: a host that debugs its own code would get hundreds of lines for
-    every model and every context.
+    A level that this logger has from its parents does not count: a host that debugs its own code would get
+    hundreds of lines for every model and every context.
     """
     logger = logging.getLogger(LLAMA)
     return logger.getEffectiveLevel() if logger.level != logging.NOTSET else logging.NOTSET
 
 
 def printable(text: str) -> str:
-    """A text as one line of bounded length without control characters; the text may quote a model file."""
+    """One line of bounded length without control characters: it may quote a model file."""
     cut = text[:_MOST_CHARS] + (" ..." if len(text) > _MOST_CHARS else "")
     return "".join(char if char.isprintable() else " " if char == "\t" else "?" for char in cut)
 
 
 class SafeLog:
-    """A logger for poolinfer's own threads: errors that the host's handlers and filters raise are dropped.
+    """A logger for poolinfer's own threads: what handlers and filters of the host raise is dropped.
 
-    An error in the host's logging must not end a thread or fail a call.
+    A handler that raises is a fault of the host's log. It must neither fail a call nor end a thread of the pool.
+
+    Args:
+        name: the logger's name.
     """
 
     def __init__(self, name: str = POOLS) -> None:
@@ -55,6 +57,18 @@ class SafeLog:
     def debugs(self) -> bool:
         """Whether lines at DEBUG are wanted."""
         return self._logger.isEnabledFor(logging.DEBUG)
+
+    def log(self, level: int, message: str, *arguments: object) -> None:
+        """See `logging.Logger.log`."""
+        self._log(level, message, arguments)
+
+    def debug(self, message: str, *arguments: object) -> None:
+        """See `logging.Logger.debug`."""
+        self._log(logging.DEBUG, message, arguments)
+
+    def info(self, message: str, *arguments: object) -> None:
+        """See `logging.Logger.info`."""
+        self._log(logging.INFO, message, arguments)
 
     def warning(self, message: str, *arguments: object) -> None:
         """See `logging.Logger.warning`."""
@@ -76,22 +90,16 @@ class SafeLog:
             self._logger.log(level, message, *arguments, exc_info=with_error, stacklevel=3)
 
 
-def say(name: str, level: int, message: str, *arguments: object) -> None:
-    """Log a line, and drop errors that the host's handlers and filters raise: they must not end a pool's thread."""
-    with suppress(Exception):
-        logging.getLogger(name).log(level, message, *arguments)
-
-
 def wanted() -> tuple[int, int]:
-    """The least levels that this process wants of a worker's two loggers, `POOLS` and `LLAMA`."""
+    """The least levels at which this process wants the lines of a worker's two loggers, `POOLS` and `LLAMA`."""
     return max(logging.DEBUG, logging.getLogger(POOLS).getEffectiveLevel()), llama_level()
 
 
 class Forwarder(logging.Handler):
-    """Keeps the last 1,000 lines of a worker's log until they are sent to the host; it never waits.
+    """Keeps the last lines of a worker's log until they are sent; it never waits.
 
     Args:
-        levels: the least levels that the host wants (see `wanted`).
+        levels: the levels that the host wants (see `wanted`).
         ring: called after each line, so that the line is sent.
     """
 
@@ -103,6 +111,7 @@ class Forwarder(logging.Handler):
         self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep the lines of a record that the host wants."""
         least = self._least.get(record.name, logging.NOTSET)
         if least == logging.NOTSET or record.levelno < least:
             return
@@ -112,7 +121,7 @@ class Forwarder(logging.Handler):
         self._ring()
 
     def take(self) -> tuple[tuple[Line, ...], int]:
-        """The lines since the last call of this method, and the number of lines before them that were lost."""
+        """The lines that nobody has taken yet, and how many lines before them were lost."""
         self.acquire()
         try:
             lines, lost = tuple(self._lines), self._lost
@@ -124,7 +133,14 @@ class Forwarder(logging.Handler):
 
 
 def forward(levels: tuple[int, int], ring: Callable[[], object]) -> Forwarder:
-    """Have a new `Forwarder` keep what this child process logs; it replaces an earlier one (the zygote's)."""
+    """In a process of poolinfer's own, keep what is logged for the host.
+
+    An earlier `Forwarder` is replaced: a forked worker has the one of its zygote.
+
+    Args:
+        levels: the levels that the host wants (see `wanted`).
+        ring: called after each line, so that the line is sent.
+    """
     logger = logging.getLogger(POOLS)
     for handler in list(logger.handlers):
         if isinstance(handler, Forwarder):
@@ -138,9 +154,15 @@ def forward(levels: tuple[int, int], ring: Callable[[], object]) -> Forwarder:
 
 
 def repeat(lines: Iterable[Line], lost: int, who: str) -> None:
-    """Log in the host what a worker has logged. Workers are not trusted: names, levels and texts are checked."""
+    """Log in the host what a worker has logged. A worker is not trusted: names, levels and texts are checked.
+
+    Args:
+        lines: the worker's lines.
+        lost: how many lines before them were lost.
+        who: the worker's name, which is put before each line.
+    """
     for name, level, text in lines:
         if (name == POOLS or (name == LLAMA and llama_level())) and level in _LEVELS:
-            say(name, level, "%s: %s", who, printable(text))
+            SafeLog(name).log(level, "%s: %s", who, printable(text))
     if lost > 0:
-        say(POOLS, logging.WARNING, "%s: %d lines of its log were lost", who, lost)
+        SafeLog().warning("%s: %d lines of its log were lost", who, lost)

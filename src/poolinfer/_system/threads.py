@@ -1,9 +1,8 @@
-"""poolinfer's own threads, whose stack size does not depend on what the host has set for its threads.
+"""poolinfer's own threads, with stacks of a known size, whatever the host has set for its threads.
 
-Python has one stack size for a whole process, `threading.stack_size`, which belongs to the host. So it is changed
-only while a thread of poolinfer starts. A thread that the host starts in that moment gets the changed size too,
-which costs address space and no memory. A size that the host sets in that moment stays, and a fork waits until the
-thread has started.
+Python has one stack size for the whole process, `threading.stack_size`, which is the host's. It is changed only
+while one of our threads starts. A thread that the host starts in that moment gets our stack size, too: more address
+space, and no more memory. A size that the host sets in that moment stays, and a fork waits until it is over.
 """
 
 from __future__ import annotations
@@ -14,8 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
-#: Bytes of stack for C code in each of these threads. A page of it that is never touched takes no memory.
-STACK = 16 * 1024 * 1024
+from .._data.errors import PoolBroken
+
+#: Bytes that C code finds on the stack of each of our threads. A page that nobody touches takes no memory.
+STACK_SIZE = 16 * 1024 * 1024
 _T = TypeVar("_T")
 # Reentrant: a signal handler may start a pool, or fork, while the thread that it interrupts starts one.
 _starting = threading.RLock()
@@ -31,12 +32,12 @@ class OwnThread(threading.Thread):
     Args:
         target: the function that the thread runs.
         name: the thread's name.
-        stack: bytes of the thread's stack, where the system allows a choice.
+        stack: size of the thread's stack in bytes, where the system lets us choose.
         daemon: False to keep the interpreter from ending before the thread does.
     """
 
     def __init__(
-        self, target: Callable[[], object], name: str, *, stack: int = STACK, daemon: bool = True
+        self, target: Callable[[], object], name: str, *, stack: int = STACK_SIZE, daemon: bool = True
     ) -> None:
         super().__init__(target=target, name=name, daemon=daemon)
         self._stack = stack
@@ -51,8 +52,20 @@ class OwnThread(threading.Thread):
             super().start()
 
 
+def start_in_pool(thread: OwnThread) -> None:
+    """Start a thread without which a pool cannot work.
+
+    Raises:
+        PoolBroken: the system has no room for another thread.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise PoolBroken(f"the pool cannot start a thread: {error}") from error
+
+
 def call_on_stack(function: Callable[[], _T], stack: int, name: str) -> _T:
-    """Call a function on a thread of its own with `stack` bytes of stack; returns or raises what the function does.
+    """Call a function on a thread of its own with `stack` bytes of stack; return or raise what the function does.
 
     Raises:
         RuntimeError: the system has no room for such a stack.
@@ -65,6 +78,8 @@ def call_on_stack(function: Callable[[], _T], stack: int, name: str) -> _T:
 
 
 class _CallOnStack(Generic[_T]):
+    """A call that one thread makes, and whose outcome another thread takes."""
+
     def __init__(self, function: Callable[[], _T]) -> None:
         self._function = function
         self._result: list[_T] = []
@@ -73,7 +88,7 @@ class _CallOnStack(Generic[_T]):
     def run(self) -> None:
         try:
             self._result.append(self._function())
-        except BaseException as error:  # the caller gets it, whatever it is
+        except BaseException as error:  # it is the caller's, whatever it is
             self._error = error
 
     def outcome(self) -> _T:
@@ -87,11 +102,11 @@ class _CallOnStack(Generic[_T]):
 def _stack_size(size: int) -> Iterator[None]:
     with _starting:
         theirs: int | None = None
-        with suppress(ValueError, RuntimeError):  # the system has a fixed size, or other bounds
+        with suppress(ValueError, RuntimeError):  # a system that has a fixed size, or other bounds
             theirs = threading.stack_size(size)
         try:
             yield
         finally:
             if theirs is not None and (found := threading.stack_size(theirs)) != size:
-                # The host has just set another size, which stays.
+                # The host has just set another one.
                 threading.stack_size(found)
