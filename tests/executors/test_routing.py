@@ -11,6 +11,7 @@ from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.routing import Trail, choose, path
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer.testing import FakeEngine
+from poolinfer.testing._crash import crash_program
 from poolinfer.testing._executor_under_test import Bench
 
 SYSTEM = "You are a helpful assistant of few words. " * 20
@@ -83,9 +84,8 @@ def test_calls_of_one_beginning_meet_in_one_lane(executor):
     if executor == "thread":
         made = FakeEngine(step_delay=0.01).executor(workers=2, slots=8, n_ctx=4096)
     else:
-        knobs = {"step_delay": 0.01}
-        factory = "poolinfer.testing._crash:load"
-        made = ProcessExecutor(ModelSpec("", (0, 0, 0, 0)), lane, workers=2, factory=factory, knobs=knobs)
+        program = crash_program(step_delay=0.01)
+        made = ProcessExecutor(ModelSpec("", (0, 0, 0, 0)), lane, workers=2, program=program)
     bench = Bench(made, 20)
     try:
         # The first call holds a lane, so that the next goes to the other one, and the third back to the first.
