@@ -19,6 +19,7 @@ import pytest
 from gguf_header import Pair, read
 from gguf_models import VARIANTS, WRITERS, write_llama
 from gguf_models import Model as Vocabulary
+from processes import alive
 
 from poolinfer import Model, ModelError, Pool, PoolClosed, demo_model
 from poolinfer._data.specs import LaneSpec, ModelSpec
@@ -316,14 +317,6 @@ THREAD
 """
 
 
-def _alive(pid: int) -> bool:
-    """Whether a process runs; a zombie that nobody reaps does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def _in_native_code(pid: int) -> bool:
     """Whether the child has come to the file: it has settled in before."""
     try:
@@ -349,7 +342,7 @@ def test_F14_no_child_outlives_the_process_that_tries(start, early, endless):
         if not early:
             wait_until(lambda: _in_native_code(pid), "the child tries the file", WAIT)
         host.kill()
-    wait_until(lambda: not _alive(pid), "the child has ended", WAIT)
+    wait_until(lambda: not alive(pid), "the child has ended", WAIT)
 
 
 @pytest.mark.parametrize(
