@@ -23,7 +23,11 @@ SRC = str(Path(__file__).parents[2] / "src")
 
 
 def _start(source: str, prefork: bool) -> tuple[subprocess.Popen[str], set[int], int]:
-    """A host that says how many processes it has and what it forked; itself, those processes, and the fork."""
+    """Start a host that prints how many processes it has and which one it forked.
+
+    Returns:
+        The host, the ids of its processes, and the id of the fork.
+    """
     host = subprocess.Popen(
         [sys.executable, "-c", MAKE + source, *(["--prefork"] if prefork else [])],
         stdout=subprocess.PIPE,
@@ -104,7 +108,7 @@ def test_F14_no_worker_outlives_a_killed_host(source, prefork):
 
 
 def test_F14_a_lifeline_where_the_signal_cannot_be_chosen(run_script):
-    """As on macOS: SIGIO, whose handler needs no interpreter lock."""
+    """On macOS the lifeline ends a child by SIGIO, whose handler needs no interpreter lock."""
     done = run_script(
         """
 import ctypes, fcntl, os

@@ -266,7 +266,7 @@ TestDispatcher = pytest.mark.timeout(0)(TestDispatcher)
 
 
 def test_room_during_a_refusal_is_not_lost():
-    """The machine's most important path, by itself."""
+    """The most important path of the state machine, tested by itself."""
     executor = Reluctant(lambda job_id: None)
     dispatcher = Dispatcher(_MAX_QUEUE, lambda: 0.0)
     executor.start(dispatcher.ready)
@@ -285,7 +285,7 @@ def test_room_during_a_refusal_is_not_lost():
 
 
 def test_deadlines_and_cancels_come_between_large_requests_that_are_handed_over():
-    """Each takes a tenth of a second, as it does to encode some megabytes for a worker."""
+    """Handing one over takes a tenth of a second here, as encoding megabytes for a worker does."""
     now = 1000.0
     submit = FakeExecutor.submit
 

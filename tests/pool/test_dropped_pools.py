@@ -118,7 +118,7 @@ def test_f22_a_pool_that_never_started_goes_quietly():
 
 
 def test_f22_a_pool_dropped_before_its_conductor_has_run(monkeypatch):
-    """It looked new, so nobody asked its conductor to end."""
+    """Such a pool once looked new, so nobody asked its conductor to end."""
     before = Held.now()
     go, conduct = threading.Event(), PoolLifecycle._conduct
     monkeypatch.setattr(PoolLifecycle, "_conduct", lambda lifecycle: go.wait(30) and conduct(lifecycle))

@@ -89,7 +89,7 @@ def test_f16_a_new_pool_in_the_child_of_a_used_parent(run_script):
 
 
 def test_f16_a_model_whose_implicit_pool_another_thread_was_making(run_script):
-    """The child hung in `Model`: a lock that another thread held while it forked stayed locked there."""
+    """Once, the child hung in `Model`, at a lock that another thread of the parent held at the fork."""
     done = run_script(
         """
         import os, signal, threading, warnings

@@ -244,7 +244,7 @@ def test_f19_a_thread_of_the_host_may_have_any_name():
 
 
 def _waits_for_close(loading):
-    """Loads for ever, but listens."""
+    """Make a load that goes on until it is cancelled."""
 
     def load(cancelled):
         loading.set()
@@ -377,7 +377,7 @@ def test_f21_close_before_the_conductor_has_begun(monkeypatch):
 
 
 def test_a_call_hears_why_the_pool_it_starts_cannot_start():
-    """Not that the pool is broken already, however soon that is known."""
+    """The call says why the start failed, and not only that the pool is broken."""
     for _ in range(30):
 
         class Odd(FakeExecutor):

@@ -46,7 +46,7 @@ def reply_unless_bad(request):
     "prompts", ["Hello", b"Hello", {"role": "user"}, Prompt.user("Hello"), Chat("Hello"), 5]
 )
 def test_map_of_one_prompt_is_refused(prompts):
-    """It ran five chats of one letter."""
+    """Once, `map("Hello")` ran five chats of one letter each."""
     with Pool(executor=FakeExecutor()) as pool:
         for use in (pool.map, pool.amap):
             with pytest.raises(InvalidRequest, match="prompts") as caught:
@@ -84,7 +84,7 @@ def test_the_error_says_which_prompt_it_was(mapped):
 
 
 def test_a_bad_prompt_comes_at_its_place():
-    """What was asked before it is answered before it."""
+    """Prompts before the bad one are answered first."""
     executor = FakeExecutor(manual=True)
     with Pool(executor=executor) as pool:
         results = pool.map(["first", "", "third"], window=3)
@@ -176,7 +176,7 @@ def test_what_was_accepted_is_given_out_before_the_pool_s_end_is_said(mapped):
 
 
 def test_map_takes_no_snapshot_of_the_statistics(mapped, monkeypatch):
-    """It took one for every prompt, 0.33 ms of the dispatcher's lock."""
+    """Once, it took one for every prompt, and held the dispatcher's lock for 0.33 ms each time."""
     with Pool(executor=FakeExecutor(slots=40)) as pool:
         pool.start()
         asked = []
@@ -206,7 +206,7 @@ def test_the_window_follows_the_slots():
 
 
 def test_a_bad_option_of_map_is_refused_at_once():
-    """With `return_exceptions` it gave one error for each prompt."""
+    """Once, `return_exceptions` made of it one error for each prompt."""
     with Pool(executor=FakeExecutor()) as pool:
         for use in (pool.map, pool.amap):
             for options, message in (
@@ -247,7 +247,7 @@ class Bar:
 
 
 def test_the_progress_bar_counts_results_and_not_prompts(mapped, monkeypatch):
-    """It showed the whole window before there was an answer."""
+    """Once, the bar showed the whole window before there was an answer."""
     import tqdm.auto
 
     monkeypatch.setattr(Bar, "made", [])

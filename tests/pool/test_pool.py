@@ -175,14 +175,14 @@ def test_bad_options_are_refused_before_anything_starts(options, field):
     ],
 )
 def test_an_executor_object_takes_no_options_of_lanes(options, field):
-    """They were dropped in silence, wrong ones too."""
+    """Once, options were dropped in silence, and wrong ones as well."""
     with pytest.raises(InvalidRequest, match=field) as caught:
         Pool(**{"executor": FakeExecutor(), **options})
     assert caught.value.field == field
 
 
 def test_a_pool_of_an_executor_and_a_model_has_both(tiny):
-    """The model was dropped in silence, and its checks with it."""
+    """Once, the model was dropped in silence, and with it its checks."""
     with Pool(tiny, executor=FakeExecutor(), max_queue=7) as pool:
         assert (pool.model, pool.max_queue) == (tiny.info, 7)
         assert tiny.name in repr(pool)
@@ -202,7 +202,7 @@ def test_a_pool_of_an_executor_and_a_model_has_both(tiny):
     ],
 )
 def test_bad_options_of_a_model_are_refused(options, field):
-    """An unknown pooling computed `cls`."""
+    """Once, an unknown pooling was taken for `cls`."""
     with pytest.raises(InvalidRequest, match=field) as caught:
         Model.load(demo_model(), **options)
     assert caught.value.field == field
@@ -341,7 +341,7 @@ def test_room_counts_before_the_queue_does():
 
 
 def test_the_kit_s_checks_fail():
-    """What holds others to account must itself be able to say no."""
+    """The checks of the testing kit can fail, and say what is wrong."""
     with pytest.raises(AssertionError, match="no"):
         check(False, "no")
     with pytest.raises(AssertionError, match="never"):

@@ -189,7 +189,7 @@ def test_F16_gunicorn_preload_of_a_started_pool(serve: Any) -> None:
 
 
 def test_F16_gunicorn_does_not_boot_with_a_started_pool(serve: Any) -> None:
-    """The hook of the example finds that out before the first request."""
+    """The hook in the example's configuration finds a started pool before the first request."""
     with serve(*GUNICORN, "-c", CONF, "--preload", "telling:app", app=STARTED) as server:
         # 3, or 1 where gunicorn trips over two workers that fail at once.
         assert server.process.wait(WAIT) in (1, 3), server.log

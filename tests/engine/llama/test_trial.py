@@ -98,7 +98,7 @@ def test_F57_a_file_that_only_computing_does_not_survive(
 
 @pytest.mark.parametrize("width", [65, 344, 1 << 20])
 def test_F57_a_file_that_only_an_embedding_does_not_survive(width: int, tmp_path: Path) -> None:
-    """A model that generates says of its vectors that they are wider than they are."""
+    """The header of a model that generates says that its vectors are wider than they are."""
     path = write_llama(tmp_path / "model.gguf")
     header = read(path.read_bytes())
     header.pairs.append(Pair(b"llama.embedding_length_out", 4, width.to_bytes(4, "little")))
@@ -359,7 +359,7 @@ def test_amx_kernels_that_crash_a_child_are_not_used(script, works, monkeypatch,
 
 
 def test_a_long_chat_template_does_not_reach_the_child(tmp_path):
-    """It would not fit into its arguments."""
+    """A long template would not fit into the arguments of a process."""
     spec = replace(_copy(tmp_path).spec, chat_template="x" * 10**6)
     with Trial(spec) as trial:
         trial.wait(lambda: False)
@@ -367,7 +367,7 @@ def test_a_long_chat_template_does_not_reach_the_child(tmp_path):
 
 
 def test_F16_a_child_that_holds_its_pipes_open_is_not_waited_for(monkeypatch, tmp_path):
-    """As one does that the host forks just when the pipes are made."""
+    """A process that the host forks just when the pipes are made holds them open, too."""
     _interpreter(monkeypatch, tmp_path, "sleep 30 & echo $! >&2; echo amx; echo amx works")
     with Trial(amx=True) as trial:
         trial.wait(lambda: False)
