@@ -114,15 +114,12 @@ class HasModelInfo(Protocol):
 ModelSource: TypeAlias = HasModelInfo | ModelInfo | str | os.PathLike[str]
 
 
-def model_info_of(model: ModelSource | None) -> ModelInfo:
+def model_info_of(model: ModelSource) -> ModelInfo:
     """What is known of a model, from the model itself or from its file.
 
     Raises:
-        InvalidRequest: there is none.
         ModelError: the file cannot be used, or `model` is neither a model nor a path.
     """
-    if model is None:
-        raise InvalidRequest("model: give a Model or the path of a GGUF file", field="model")
     # A `pathlib.Path` has an attribute `info`, too, from Python 3.14 on.
     info = model if isinstance(model, ModelInfo) else getattr(model, "info", None)
     return info if isinstance(info, ModelInfo) else load_model_info(cast("str | os.PathLike[str]", model))

@@ -12,7 +12,7 @@ from rides import CostedEngine, Ride, raw
 from poolinfer import Embed, Model, Pool, Raw, Response, demo_model
 from poolinfer._engine.engine_protocol import EngineFault
 from poolinfer._engine.llama.llama_context import LlamaContext
-from poolinfer._executors.descriptions import ExecutorName
+from poolinfer._executors.registry import ExecutorName
 from poolinfer._pool.lane_sizing import lane_spec
 from poolinfer.testing import FakeEngine, wait_until
 from poolinfer.testing._fake_context import FakeContext
