@@ -27,8 +27,8 @@ class ModelInfo:
         name: the model's name from its metadata, or else the name of its file.
         architecture: llama.cpp's name of the architecture (``"llama"``, ``"bert"``).
         size: bytes of the file.
-        n_ctx: tokens that one call may use by default, prompt and output together: what `Model.load` was given, or
-            else at most 4 096, and no more than the model was trained for.
+        n_ctx: tokens that one call may use by default, prompt and output together. This is what `Model.load` was
+            given, or else at most 4 096, and no more than the model was trained for.
         n_ctx_train: tokens of context that the model was trained for; 0 when the file does not say.
         n_vocab: tokens in the vocabulary; 0 when the file does not list them.
         n_expert: experts in each layer of a mixture of experts; 0 for a dense model.
