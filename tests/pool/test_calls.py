@@ -78,17 +78,17 @@ def test_result_again_and_from_many_threads(pool, executor):
     assert found == {id(call.result())}
 
 
-def test_stream_gives_pieces_as_they_come(pool, executor):
+def test_stream_gives_chunks_as_they_come(pool, executor):
     call = pool.stream("Count")
     job = taken(executor, 1)
-    pieces = iter(call)
+    chunks = iter(call)
     executor.say(job, "one ")
-    assert next(pieces).text == "one "
+    assert next(chunks).text == "one "
     later(executor.say, job, "two")
-    assert next(pieces).text == "two"
+    assert next(chunks).text == "two"
     later(executor.finish, job)
-    assert list(pieces) == []
-    assert list(pieces) == []
+    assert list(chunks) == []
+    assert list(chunks) == []
     assert call.result().text == call.partial == "one two"
 
 
@@ -100,21 +100,21 @@ def test_each_reader_starts_at_the_beginning(pool, executor):
     assert next(first).answer == "one "
     executor.say(job, "two")
     executor.finish(job)
-    assert [piece.text for piece in call] == ["one two"]
-    assert [piece.text for piece in first] == ["two"]
+    assert [chunk.text for chunk in call] == ["one two"]
+    assert [chunk.text for chunk in first] == ["two"]
 
 
-def test_pieces_come_before_the_error(pool, executor):
+def test_chunks_come_before_the_error(pool, executor):
     call = pool.stream("Count")
     job = taken(executor, 1)
     executor.say(job, "one ")
     executor.fail(job, EngineError("it broke"))
-    pieces = iter(call)
-    assert next(pieces).text == "one "
+    chunks = iter(call)
+    assert next(chunks).text == "one "
     with pytest.raises(EngineError, match="it broke") as caught:
-        next(pieces)
+        next(chunks)
     assert caught.value.partial == "one "
-    assert list(pieces) == []
+    assert list(chunks) == []
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -124,8 +124,8 @@ def test_dropping_an_iterator_half_way_cancels(pool, executor, keep):
     def read():
         call = pool.stream("Count")
         kept.extend([call] if keep else [])
-        for piece in call:
-            assert piece.text == "one "
+        for chunk in call:
+            assert chunk.text == "one "
             break
 
     later(lambda: executor.say(taken(executor, 1), "one "))

@@ -48,7 +48,7 @@ def test_a_timeout_that_is_no_number_is_refused(pool, executor):
 
 
 def test_what_are_no_calls_is_refused_by_wait_and_as_completed(pool, executor):
-    """A single call was read as if its pieces were calls."""
+    """A single call was read as if its chunks were calls."""
     (call,) = submitted(pool, executor, 1)
     for use in (wait, as_completed):
         for calls, message in (

@@ -1,4 +1,4 @@
-"""Texts to embed: any number of them, in parts, cut, and as arrays."""
+"""Texts to embed: any number of them, in batches, cut, and as arrays."""
 
 from __future__ import annotations
 
@@ -216,8 +216,8 @@ def test_embed_says_pool_full_at_once_and_waits_once_it_has_begun(embedded):
 
 
 def test_a_part_that_is_a_million_characters_long_is_full():
-    parts = list(split(["x" * 400_000] * 3 + ["y" * 2_000_000, "z"]))
-    assert [(part.start, len(part.texts)) for part in parts] == [(0, 2), (2, 1), (3, 1), (4, 1)]
+    batches = list(split(["x" * 400_000] * 3 + ["y" * 2_000_000, "z"]))
+    assert [(batch.start, len(batch.texts)) for batch in batches] == [(0, 2), (2, 1), (3, 1), (4, 1)]
 
 
 def test_one_text_has_one_embedding_however_it_is_asked_for():
@@ -268,7 +268,7 @@ def test_an_embedding_is_a_sequence():
     assert pickle.loads(pickle.dumps(one)) == one
 
 
-def test_embed_of_the_demo_model_in_parts(tiny: Model):
+def test_embed_of_the_demo_model_in_batches(tiny: Model):
     texts = [f"text {n}" for n in range(300)]
     found = tiny.embed(text for text in texts)
     assert len(found) == 300

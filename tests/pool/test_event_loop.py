@@ -28,23 +28,23 @@ async def _tick(late: list[float], stop: asyncio.Event) -> None:
 
 
 async def _read(pool: Pool) -> int:
-    pieces = 0
-    async for piece in pool.stream("Count from 1 to 60.", temperature=0):
-        assert piece.text
-        pieces += 1
-    return pieces
+    chunks = 0
+    async for chunk in pool.stream("Count from 1 to 60.", temperature=0):
+        assert chunk.text
+        chunks += 1
+    return chunks
 
 
 async def _measure(pool: Pool) -> tuple[list[float], int]:
     late: list[float] = []
     stop = asyncio.Event()
     ticker = asyncio.create_task(_tick(late, stop))
-    pieces = 0
+    chunks = 0
     for _ in range(4):
-        pieces += sum(await asyncio.gather(*(_read(pool) for _ in range(STREAMS))))
+        chunks += sum(await asyncio.gather(*(_read(pool) for _ in range(STREAMS))))
     stop.set()
     await ticker
-    return late, pieces
+    return late, chunks
 
 
 def test_P10_a_ticker_is_never_late_beside_16_streams(tiny: Model) -> None:
@@ -59,7 +59,7 @@ def test_P10_a_ticker_is_never_late_beside_16_streams(tiny: Model) -> None:
     rounds = [asyncio.run(main()) for _ in range(3)]
     worst = [max(late) for late, _ in rounds]
     print(
-        f"16 streams, {rounds[0][1]} pieces; latest tick of each round, ms: {[round(w * 1e3, 1) for w in worst]}"
+        f"16 streams, {rounds[0][1]} chunks; latest tick of each round, ms: {[round(w * 1e3, 1) for w in worst]}"
     )
     assert all(len(late) > 10 for late, _ in rounds)
     assert min(worst) < LATEST

@@ -305,12 +305,12 @@ def test_f60_a_model_that_does_not_fit():
         assert pool.raw("x" * 2047).finish_reason == "length"
 
 
-def test_logprobs_come_with_their_pieces():
+def test_logprobs_come_with_their_chunks():
     with fake_pool() as pool:
         call = pool.stream(Raw("abc", logprobs=True, top_logprobs=1))
-        pieces = [token for piece in call for token in piece.logprobs]
+        found = [token for chunk in call for token in chunk.logprobs]
         tokens = call.result().logprobs
-    assert tuple(pieces) == tokens
+    assert tuple(found) == tokens
     assert "".join(token.text for token in tokens) == "abc"
     assert all(token.logprob == token.top[0][2] for token in tokens[:3])
 

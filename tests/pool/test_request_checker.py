@@ -62,8 +62,8 @@ def test_a_large_request_is_checked_off_the_event_loop(run_async: RunAsync) -> N
         async with Pool(executor=FakeExecutor()) as pool:
             assert (await pool.achat([small])).answer == "last"
             assert (await pool.achat(large(big))).answer == "last"
-            pieces = [piece.text async for piece in pool.stream(large(stream))]
-            assert pieces == ["last"]
+            chunks = [chunk.text async for chunk in pool.stream(large(stream))]
+            assert chunks == ["last"]
             assert (await pool.araw("x " * 200_000, max_tokens=1)).text == "x "
             assert len(await pool.submit(Embed(["a"] * MANY))) == MANY
             assert pool.stats().succeeded == 5
