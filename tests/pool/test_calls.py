@@ -241,7 +241,7 @@ def test_options_beside_a_request_are_refused():
     ],
 )
 def test_the_first_argument_by_another_name_is_an_unknown_option(name, given, message):
-    """It was "missing 1 required positional argument: 'prompt'"."""
+    """Before, the message was "missing 1 required positional argument: 'prompt'"."""
     with Pool(executor=FakeExecutor()) as pool:
         for use in (getattr(pool, name), getattr(pool, f"a{name}", None)):
             if use is not None:
@@ -252,12 +252,12 @@ def test_the_first_argument_by_another_name_is_an_unknown_option(name, given, me
 
 
 def run_to_end(use, **options):
-    """A method, sync or async."""
+    """Call a method, sync or async, and return what it returns."""
     return anyio.run(partial(use, **options)) if inspect.iscoroutinefunction(use) else use(**options)
 
 
 def test_pool_full_names_the_bound():
-    """It said "5 calls wait already (max_queue=4)"."""
+    """Before, the message was "5 calls wait already (max_queue=4)"."""
     executor = FakeExecutor(manual=True, slots=1)
     with Pool(executor=executor, max_queue=1) as pool:
         calls = [pool.submit(Raw("a"))]
@@ -298,7 +298,7 @@ def test_timings_say_where_the_time_went(pool, executor):
 
 
 def test_neighbours_never_cross():
-    """F-74 in small: each of many concurrent calls gets its own text back."""
+    """F-74 on a small scale: each of many concurrent calls gets its own text back."""
     engine = FakeEngine()
     with fake_pool(engine, workers=2, slots=6) as pool:
         prompts = [f"secret {n} " * (1 + n % 7) for n in range(60)]

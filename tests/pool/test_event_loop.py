@@ -1,4 +1,4 @@
-"""Promise P10: the event loop is never blocked for 50 ms by us."""
+"""Promise P10: poolinfer never blocks the event loop for 50 ms."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_P10_a_ticker_is_never_late_beside_16_streams(tiny: Model) -> None:
             return await _measure(pool)
 
     gc.collect()
-    # A shared machine can take the core away from any process for longer than this: the best of three rounds
-    # shows what is ours, and a stall of ours would show in all of them.
+    # A shared machine can take the core away from any process for longer than this. A stall of poolinfer's own
+    # shows in all three rounds, so the best one counts.
     rounds = [asyncio.run(main()) for _ in range(3)]
     worst = [max(late) for late, _ in rounds]
     print(
@@ -70,7 +70,7 @@ BYTES, ITEMS = int(LIMITS["prompt"].high), int(LIMITS["items"].high)
 
 
 def _parts() -> Chat:
-    """As many messages as there may be, with as many parts and as much text."""
+    """A chat with as many messages, parts and characters as the limits allow."""
     text = "x" * (BYTES // ITEMS)
     return Chat([{"role": "user", "content": [{"type": "text", "text": text}] * 15}] * 4096)
 
@@ -136,7 +136,7 @@ def test_P10_a_ticker_is_never_late_beside_the_largest_requests(kind: str) -> No
     assert normalize(request)
     seconds = time.perf_counter() - began
     gc.collect()
-    # The heap of the test run is the host's: walking over it is no stall of ours.
+    # Walking over the heap of the test run is no stall of poolinfer's.
     gc.freeze()
     try:
         worst = [asyncio.run(_submit_beside_a_ticker(request)) for _ in range(3)]
@@ -145,5 +145,5 @@ def test_P10_a_ticker_is_never_late_beside_the_largest_requests(kind: str) -> No
     print(
         f"{kind}: checked in {seconds * 1e3:.1f} ms; latest ticks, ms: {[round(w * 1e3, 1) for w in worst]}"
     )
-    # A machine that is busy with other things takes longer to check, and its ticks are later, too.
+    # A busy machine takes longer to check requests, and its ticks are later, too.
     assert min(worst) < LATEST + seconds / 4
