@@ -202,10 +202,6 @@ ERRORS: Mapping[str, type[PoolinferError]] = {
     )
 }
 
-# Tracebacks and logs say `poolinfer.InvalidRequest`, which is what an `except` clause says.
-for _cls in (PoolinferError, PoolError, CallError, *ERRORS.values()):
-    _cls.__module__ = "poolinfer"
-
 
 def error_to_data(error: PoolinferError) -> tuple[str, str, dict[str, object]]:
     """Name, message and attributes of an error: what crosses a process border."""

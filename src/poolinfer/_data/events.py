@@ -70,7 +70,8 @@ class Failed:
         return error_from_data(self.kind, self.message, self.detail)
 
 
-#: What an executor says of a job: ``Started? Chunk* (Done | Failed)``.
 Event: TypeAlias = Started | Chunk | Done | Failed
-#: Takes one event of one job. It is called on the executor's threads and must not block.
+"""What an executor says of a job, in the order ``Started? Chunk* (Done | Failed)``."""
+
 Emit: TypeAlias = Callable[[Event], None]
+"""Takes one event of one job. It is called on the executor's threads and must not block."""

@@ -9,6 +9,7 @@ lanes and threads, and `ExecutorContract` holds an executor of one's own to the 
         assert pool.chat("What is the capital of France?").answer == "Paris."
 """
 
+from .._data.public_names import publish as _publish
 from ._contract import ExecutorContract
 from ._expect import check, wait_until
 from ._fake_engine import FakeEngine, fake_pool
@@ -24,3 +25,5 @@ __all__ = [
     "fake_pool",
     "wait_until",
 ]
+
+_publish(__name__, *(globals()[name] for name in __all__))
