@@ -64,9 +64,13 @@ def run_block(source: str, page: Path, line: int, names: dict[str, Any]) -> None
     """Run a block with the names of the blocks before it; ``await`` works at its top level."""
     # Empty lines first, so that a traceback has the page's own line numbers.
     tree = compile(
-        "\n" * line + source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
+        "\n" * line + source,
+        str(page),
+        "exec",
+        flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST,
+        dont_inherit=True,
     )
-    code = compile(tree, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    code = compile(tree, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     if code.co_flags & inspect.CO_COROUTINE:
 
         async def run() -> None:

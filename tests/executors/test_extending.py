@@ -1,0 +1,96 @@
+"""The executor of the page on extending: its very text keeps the laws, has a name, and is found in a package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolinfer import InvalidRequest, Pool
+from poolinfer._executors import registry
+from poolinfer.executor import LaneSpec
+
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+#: What the package of a third party has: the executor, and its description.
+SOURCE = BLOCKS[0] + BLOCKS[2]
+NAMES: dict[str, Any] = {"__name__": "poolinfer_echo"}
+for block in (BLOCKS[0], BLOCKS[2], BLOCKS[5]):
+    exec(compile(block, str(PAGE), "exec", dont_inherit=True), NAMES)
+
+
+class TestTheExecutorOfThePage(NAMES["TestEcho"]):  # type: ignore[misc]
+    """The page's own test class, run."""
+
+
+class TestTheDescriptionOfThePage(NAMES["TestEcho"]):  # type: ignore[misc]
+    """The same over what its description makes."""
+
+    def make_executor(self) -> Any:
+        return NAMES["Echo"](delay=0.001).make(None, LaneSpec(slots=self.slots))
+
+
+def test_the_whole_executor_is_short() -> None:
+    lines = [line for line in SOURCE.splitlines() if line.strip()]
+    assert len(lines) < 80
+    assert len(BLOCKS[0].splitlines()) < 80
+
+
+def test_each_law_is_explained() -> None:
+    assert re.findall(r"^\| L(\d) ", PAGE.read_text(), re.MULTILINE) == list("123456789")
+
+
+def test_a_pool_finds_it_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    with pytest.raises(InvalidRequest, match="'echo' is not known"):
+        Pool(executor="echo")
+    registry.register("echo", NAMES["Echo"])
+    with Pool(executor="echo", slots=3) as pool:
+        assert [call.answer for call in pool.map(["one two", "three"])] == ["one two", "three"]
+        assert pool.stats().slots == 3
+        assert repr(pool).startswith("<Pool echo ")
+    with pytest.raises(
+        InvalidRequest, match=r"^workers is 2: leave it out, executor='echo' has no such option"
+    ):
+        Pool(executor="echo", workers=2)
+
+
+def test_a_pool_finds_it_in_an_installed_package(tmp_path: Path, run_script: Callable[..., Any]) -> None:
+    """A distribution on the import path, with the entry point that the page shows."""
+    found = re.search(r'^\[project\.entry-points\."(.+)"\]\necho = "(.+)"$', PAGE.read_text(), re.MULTILINE)
+    assert found is not None
+    (tmp_path / "poolinfer_echo.py").write_text(SOURCE)
+    meta = tmp_path / "poolinfer_echo-1.0.dist-info"
+    meta.mkdir()
+    (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: poolinfer-echo\nVersion: 1.0\n")
+    (meta / "entry_points.txt").write_text(
+        f"[{found[1]}]\necho = {found[2]}\nbroken = poolinfer_echo:Nothing\n"
+    )
+    done = run_script(
+        f"""
+        import sys
+        sys.path.append({str(tmp_path)!r})
+        from poolinfer import InvalidRequest, Pool, demo_model
+
+        with Pool(executor="thread", model={str(_demo())!r}):
+                with Pool(executor="echo", slots=2) as pool:
+            print(pool.chat("over there").answer, pool.stats().slots)
+        for name in ("broken", "other"):
+            try:
+                Pool(executor=name)
+            except InvalidRequest as error:
+                print(error)
+        """
+    )
+    said, broken, other = done.stdout.splitlines()
+    assert said == "over there 2"
+    assert broken.startswith(
+        "executor: 'broken' of the package poolinfer-echo (poolinfer_echo:Nothing) cannot be loaded: AttributeError"
+    )
+    assert other.startswith(
+        "executor: 'other' is not known; use 'thread', 'process', 'prefork', 'broken', 'echo', a description"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
