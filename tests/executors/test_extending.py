@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from poolinfer import InvalidRequest, Pool
+from poolinfer import InvalidRequest, Pool, demo_model
 from poolinfer._executors import registry
 from poolinfer.executor import LaneSpec
 
@@ -73,10 +73,11 @@ def test_a_pool_finds_it_in_an_installed_package(tmp_path: Path, run_script: Cal
         f"""
         import sys
         sys.path.append({str(tmp_path)!r})
-        from poolinfer import InvalidRequest, Pool, demo_model
+        from poolinfer import InvalidRequest, Pool
 
-        with Pool(executor="thread", model={str(_demo())!r}):
-                with Pool(executor="echo", slots=2) as pool:
+        with Pool({demo_model()!r}, executor="thread"):
+            assert "poolinfer_echo" not in sys.modules
+        with Pool(executor="echo", slots=2) as pool:
             print(pool.chat("over there").answer, pool.stats().slots)
         for name in ("broken", "other"):
             try:

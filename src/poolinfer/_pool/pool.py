@@ -7,7 +7,6 @@ This file is the public face; `poolinfer._pool.lifecycle` is the machinery.
 
 from __future__ import annotations
 
-import os
 import warnings
 from functools import partial
 from types import TracebackType
@@ -31,7 +30,7 @@ from .call import Call
 from .call_methods import Calls
 from .lane_sizing import lane_spec
 from .lifecycle import PoolLifecycle
-from .model import Model
+from .model_info import ModelInfo, ModelSource, model_info_of
 from .pool_log import describe
 from .pool_options import check_lane, choose_executor, plain_lane, refuse_options
 from .request_checker import finish_check
@@ -104,7 +103,7 @@ class Pool(Calls):
     @options_of("Pool")
     def __init__(
         self,
-        model: Model | str | os.PathLike[str] | None = None,
+        model: ModelSource | None = None,
         *,
         executor: ExecutorName | str | Description | Executor = "thread",
         workers: int | None = None,
@@ -149,18 +148,18 @@ class Pool(Calls):
         }
         check_option("max_queue", max_queue)
         self._max_queue = max_queue
-        self._model: Model | None = None
+        self._model: ModelInfo | None = None
         if isinstance(executor, str | Description):
             check_lane(how)
         chosen = choose_executor(executor, where)
         if not isinstance(chosen, Description):
             refuse_options({**where, **how}, Pool)
-            self._model = None if model is None else _as_model(model)
+            self._model = None if model is None else model_info_of(model)
             self._executor = type(chosen).__name__
             self._lifecycle = PoolLifecycle(lambda: chosen, max_queue, title=self._executor)
             return
         self._executor = chosen.name
-        self._model = used = None if model is None else _as_model(model)
+        self._model = used = None if model is None else model_info_of(model)
         spec = None if used is None else used.spec
         chosen.check(spec)
         if used is None:
@@ -178,8 +177,8 @@ class Pool(Calls):
         )
 
     @property
-    def model(self) -> Model:
-        """The pool's model.
+    def model(self) -> ModelInfo:
+        """The pool's model, as plain data.
 
         Raises:
             InvalidRequest: the pool was made of an executor object without one.
@@ -306,7 +305,3 @@ class Pool(Calls):
 
     def _repr_html_(self) -> str:
         return self.stats()._repr_html_()
-
-
-def _as_model(model: Model | str | os.PathLike[str]) -> Model:
-    return model if isinstance(model, Model) else Model.load(model)
