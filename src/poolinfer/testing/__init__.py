@@ -1,8 +1,9 @@
 """The public testing kit.
 
-`FakeExecutor` lets an application test itself without a model, `FakeEngine` puts a scripted engine under the real
-lanes and threads, and `ExecutorContract` holds an executor of one's own to the laws of executors.
+`FakeExecutor` lets an application test itself without a model. `FakeEngine` puts a scripted engine under the real
+lanes and threads. `ExecutorContract` holds an executor of your own to the laws of executors (`poolinfer.executor`).
 
+    import poolinfer
     from poolinfer.testing import FakeExecutor
 
     with poolinfer.Pool(executor=FakeExecutor(lambda request: "Paris.")) as pool:
