@@ -33,6 +33,58 @@ class TestTheDescriptionOfThePage(NAMES["TestEcho"]):  # type: ignore[misc]
         return NAMES["Echo"](delay=0.001).make(None, LaneSpec(slots=self.slots))
 
 
+BEFORE = "emit, _ = print, emit(ending)"
+#: For each law a change of the page's text that breaks it, as (what is there, what is put there instead).
+BREACHES = {
+    "l1_ends_twice": ("        emit(ending)\n", "        emit(ending)\n        emit(ending)\n"),
+    "l1_never_ends": ("        emit(ending)\n", ""),
+    "l1_loses_a_chunk": (
+        "            emit(Chunk(word, word))\n",
+        "            emit(Chunk(word[:2], word))\n",
+    ),
+    "l2": ("            self._threads.submit(self._run, job, ", "            self._run(job, "),
+    "l3": ("len(self._jobs) >= self._slots", "False"),
+    "l4": ("if cancelled.wait(self._delay):", "if threading.Event().wait(self._delay):"),
+    "l6": ("        with self._changed:  # first", f"        {BEFORE}\n        with self._changed:  # first"),
+    "l7_leaves_threads": ("            self._threads.shutdown()", "            pass"),
+    "l7_starts_after_close": ("            if self._closing:\n", "            if False:\n"),
+    "l7_lets_none_end": ("            self._changed.wait_for(", "            (lambda idle, grace: None)("),
+    "l8": ("if os.getpid() != self._pid:", "if False:"),
+    "l9": ("Chunk(word, word)", "Chunk(type('Word', (str,), {})(word), {word})"),
+}
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_the_contract_notices_a_broken_law(breach: str) -> None:
+    there, instead = BREACHES[breach]
+    source = BLOCKS[0].replace(there, instead)
+    assert source != BLOCKS[0]
+    names: dict[str, Any] = {"__name__": "poolinfer_echo"}
+    exec(compile(source + BLOCKS[5], str(PAGE), "exec", dont_inherit=True), names)
+    made = []
+
+    class Contract(names["TestEcho"]):  # type: ignore[misc]
+        patience = 1.5
+
+        def make_executor(self) -> Any:
+            made.append(super().make_executor())
+            return made[-1]
+
+    failed = []
+    law = breach.partition("_")[0]
+    for name in [name for name in dir(Contract) if name.startswith(f"test_{law}_")]:
+        try:
+            getattr(Contract(), name)()
+        except AssertionError as error:
+            failed.append(str(error))
+    for executor in made:
+        for job in executor._jobs.values():
+            job.set()
+        if executor._threads is not None:
+            executor._threads.shutdown(cancel_futures=True)
+    assert any(law.upper() in said for said in failed), failed
+
+
 def test_the_whole_executor_is_short() -> None:
     lines = [line for line in SOURCE.splitlines() if line.strip()]
     assert len(lines) < 80

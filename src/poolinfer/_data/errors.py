@@ -153,9 +153,9 @@ class WorkerLost(CallError):
     """The worker that ran this call died or broke its protocol.
 
     Attributes:
-        exitcode: its exit status, or None when unknown or killed by a signal.
-        signal: number of the signal that killed it, or None.
-        stderr_tail: last bytes of its diagnostics, decoded.
+        exitcode: exit status of the worker, or None when it is unknown or a signal killed the worker.
+        signal: number of the signal that killed the worker, or None.
+        stderr_tail: the last lines that the worker printed.
         suspect: whether more than one worker has died of this request, so that it is not run again.
     """
 

@@ -19,7 +19,7 @@ class Turn(NamedTuple):
 
     Attributes:
         role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``.
-        content: its text, or of an assistant turn the `Response`.
+        content: the text of the turn; of an assistant turn, also a `Response`.
         call_id: of a tool turn, the id of the call that it answers.
     """
 

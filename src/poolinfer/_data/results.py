@@ -62,8 +62,8 @@ class ToolCall:
     Attributes:
         id: identifier, which the answer to this tool call repeats as ``tool_call_id``: ``call_`` and 24 letters and
             digits. It is a new one each time; with a `seed` it follows from the seed and the prompt.
-        name: the tool's name.
-        arguments: its arguments as JSON text, as OpenAI gives them.
+        name: name of the tool.
+        arguments: what the tool is called with, as JSON text, as OpenAI gives it.
     """
 
     id: str

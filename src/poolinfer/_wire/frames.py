@@ -158,7 +158,7 @@ class Forked:
 
     Attributes:
         number: the worker.
-        pid: its process id.
+        pid: process id of the worker.
     """
 
     number: int
@@ -172,7 +172,7 @@ class Reaped:
     Attributes:
         number: the worker.
         running: whether the worker still runs.
-        code: its exit status, if it exited.
+        code: exit status of the worker, if it exited.
         signal: the number of the signal that killed it, if one did.
     """
 
@@ -206,7 +206,7 @@ def read_from_worker(data: bytes) -> FromWorker:
     """What a worker said.
 
     Raises:
-        WireError: it is nothing that a worker may say.
+        WireError: a worker may not say this.
     """
     return cast("FromWorker", _from_child("a worker", data, FromWorker))
 
@@ -215,7 +215,7 @@ def read_from_zygote(data: bytes) -> FromZygote:
     """What a zygote said.
 
     Raises:
-        WireError: it is nothing that a zygote may say.
+        WireError: a zygote may not say this.
     """
     return cast("FromZygote", _from_child("a zygote", data, FromZygote))
 
@@ -224,7 +224,7 @@ def read_to_worker(data: bytes) -> ToWorker:
     """What a worker was told.
 
     Raises:
-        WireError: it is nothing that a worker understands.
+        WireError: a worker does not understand this.
     """
     return cast("ToWorker", _from_host("a worker", data, ToWorker))
 
@@ -233,7 +233,7 @@ def read_to_zygote(data: bytes) -> ToZygote:
     """What a zygote was told.
 
     Raises:
-        WireError: it is nothing that a zygote understands.
+        WireError: a zygote does not understand this.
     """
     return cast("ToZygote", _from_host("a zygote", data, ToZygote))
 
