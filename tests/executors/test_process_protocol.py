@@ -30,7 +30,7 @@ class _Stage:
         )
         self.bench = Bench(self.executor, 20)
 
-    def spawn(self, loop):
+    def spawn(self, poller):
         worker = FakeWorker(10_000_000 + len(self.workers))
         self.workers.append(worker)
         worker.say(Up())

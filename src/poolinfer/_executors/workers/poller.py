@@ -14,7 +14,7 @@ from .child_process import Child
 
 
 class Poller:
-    """Waits for everything at once. `call` may be used from any thread, the rest from the loop's own."""
+    """Waits for everything at once. `call` may be used from any thread, the rest from the poller's own."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()

@@ -43,8 +43,8 @@ class WorkerProgram:
 class Spawner(Protocol):
     """Starts workers for a supervisor, on whose thread all of this is called."""
 
-    def spawn(self, loop: Poller) -> Child:
-        """Start a worker; `loop` is the supervisor's.
+    def spawn(self, poller: Poller) -> Child:
+        """Start a worker; `poller` is the supervisor's.
 
         Raises:
             OSError: the system has no room for one.
@@ -66,7 +66,7 @@ class ExecSpawner:
     def __init__(self, main: str) -> None:
         self._main = main
 
-    def spawn(self, loop: Poller) -> Child:  # noqa: ARG002 - it needs no news
+    def spawn(self, poller: Poller) -> Child:  # noqa: ARG002 - it needs no news
         """See `Spawner.spawn`."""
         return launch(self._main)
 

@@ -91,7 +91,7 @@ class Zygote:
         up: whether it has loaded the weights.
     """
 
-    def __init__(self, main: str, boot: Boot, loop: Poller, on_lost: Callable[[Zygote], None]) -> None:
+    def __init__(self, main: str, boot: Boot, poller: Poller, on_lost: Callable[[Zygote], None]) -> None:
         self.up = False
         self._on_lost = on_lost
         self._clock = PatientClock()
@@ -100,8 +100,8 @@ class Zygote:
         self._waiting: dict[int, ForkedProcess] = {}
         self._workers: dict[int, ForkedProcess] = {}
         self._child = launch(main, **_SINGLE_THREADED)
-        self._line = Connection(self._child, loop, self._hear, self._on_end)
-        self._line.post(frame(replace(boot, levels=wanted())))
+        self._connection = Connection(self._child, poller, self._hear, self._on_end)
+        self._connection.send(frame(replace(boot, levels=wanted())))
 
     @property
     def pid(self) -> int:
@@ -139,7 +139,7 @@ class Zygote:
             worker.status = self._fate(worker)
         elif worker.asked_at is None:
             worker.asked_at = self._clock.now
-            self._line.post(frame(Reap(worker.number)))
+            self._connection.send(frame(Reap(worker.number)))
         elif self._is_stuck(self._clock.now - worker.asked_at):
             _log.warning("the zygote does not answer, and is ended")
             self.end()
@@ -155,7 +155,7 @@ class Zygote:
             if not self._waiting and not self.up:
                 self.end()
         elif self._alive:
-            self._line.post(frame(Signal(worker.number, number)))
+            self._connection.send(frame(Signal(worker.number, number)))
         elif worker.pid:
             with suppress(OSError):
                 os.kill(worker.pid, number)
@@ -165,7 +165,7 @@ class Zygote:
         if not self._alive:
             return
         self._alive = False
-        self._line.cut()
+        self._connection.cut()
         self._child.process.send_signal(signal.SIGKILL)
         for worker in self._waiting.values():
             self._speak_for(worker)
@@ -257,18 +257,18 @@ class ZygoteSpawner:
         """The zygote's process id, while there is one."""
         return None if self._zygote is None else self._zygote.pid
 
-    def spawn(self, loop: Poller) -> Child:
+    def spawn(self, poller: Poller) -> Child:
         """See `Spawner.spawn`."""
         self._lost = [zygote for zygote in self._lost if not zygote.reaped]
         if self._zygote is None:
-            self._zygote = self._start(loop)
+            self._zygote = self._start(poller)
         self._numbers += 1
         return self._zygote.fork(self._numbers)
 
-    def _start(self, loop: Poller) -> Zygote:
-        return Zygote(self._main, self._boot, loop, lambda zygote: self._on_lost(zygote, loop))
+    def _start(self, poller: Poller) -> Zygote:
+        return Zygote(self._main, self._boot, poller, lambda zygote: self._on_lost(zygote, poller))
 
-    def _on_lost(self, zygote: Zygote, loop: Poller) -> None:
+    def _on_lost(self, zygote: Zygote, poller: Poller) -> None:
         self._lost.append(zygote)
         if self._zygote is not zygote:
             return
@@ -278,7 +278,7 @@ class ZygoteSpawner:
             # and again, waits until a worker is wanted, whose failure counts.
             _log.warning("the zygote has died; another one is started")
             with suppress(OSError):
-                self._zygote = self._start(loop)
+                self._zygote = self._start(poller)
 
     def close(self) -> None:
         """See `Spawner.close`."""
