@@ -8,10 +8,7 @@ import weakref
 
 import pytest
 
-from poolinfer import (
-    Pool,
-    Raw,
-)
+from poolinfer import Pool, Raw
 from poolinfer._pool.lifecycle import PoolLifecycle
 from poolinfer.testing import FakeEngine, FakeExecutor, Held, fake_pool, wait_until
 
