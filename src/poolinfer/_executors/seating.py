@@ -106,7 +106,7 @@ class Seating:
             assignment.cancelled = True
             seat = assignment.seat
         if seat is None:
-            self._link.call(self._place_waiting)
+            self._link.call(self._seat_waiting)
         else:
             self._link.send(seat.number, frame(Cancel(job_id)))
 
@@ -143,7 +143,7 @@ class Seating:
         """See `LinkOwner.on_up`: there is room again."""
         with self._lock:
             self._seats[number] = Seat(number, self._link.now)
-        self._place_waiting()
+        self._seat_waiting()
         self._ready()
 
     def on_message(self, number: int, message: Pong | Burst) -> bool:
@@ -169,7 +169,7 @@ class Seating:
         for assignment, error in fates:
             if error is not None:
                 self._fail(assignment, error)
-        self._place_waiting()
+        self._seat_waiting()
         return bool(assignments)
 
     def on_broken(self, reason: str) -> None:
@@ -260,7 +260,7 @@ class Seating:
             return False
         return not (assignment.seen or assignment.cancelled or self._broken)
 
-    def _place_waiting(self) -> None:
+    def _seat_waiting(self) -> None:
         """Give jobs that wait for a worker of their own the workers that are free, and end those cancelled."""
         for assignment in list(self._seats.waiting.values()):
             with self._lock:
@@ -298,5 +298,5 @@ class Seating:
             self._quarantine.forget(assignment.job.request)
         if seat is not None and seat.retiring and not seat.jobs:
             self._link.retire(seat.number)
-        self._place_waiting()
+        self._seat_waiting()
         assignment.emit(event)

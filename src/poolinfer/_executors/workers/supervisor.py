@@ -12,7 +12,6 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
-from typing import Literal, TypeAlias
 
 from ..._data.errors import ModelError, PoolClosed, PoolError, PoolinferError
 from ..._system.logs import SafeLog, repeat
@@ -20,19 +19,17 @@ from ..._system.machine import rss
 from ..._system.threads import OwnThread
 from ..._wire.codec import WireError
 from ..._wire.frames import Boot, BootFailed, Burst, Logged, Pong, frame, read_from_worker
-from .connection import Connection
 from .death import Exit
 from .link import LinkOwner
 from .patience import Patience, PatientClock
 from .poller import Poller
 from .restarts import Restarts
 from .spawner import Spawner
+from .supervisor_state import SupervisorState
 from .worker import Worker
 
 _log = SafeLog()
 _REAP_NAP = 0.005
-
-_State: TypeAlias = Literal["new", "starting", "running", "broken", "closing", "closed"]
 
 
 class Supervisor:
@@ -51,8 +48,7 @@ class Supervisor:
         self._patience = patience
         self._restarts = Restarts(patience.restarts)
         self._clock = PatientClock()
-        self._changed = threading.Condition()
-        self._state: _State = "new"
+        self._state = SupervisorState()
         self._failure: PoolinferError | None = None
         self._poller = Poller()
         self._workers: dict[int, Worker] = {}
@@ -82,14 +78,14 @@ class Supervisor:
             ModelError: one could not boot; all are ended then.
             PoolClosed: `close` came first.
         """
-        with self._changed:
-            if self._state != "new":
+        with self._state.changed:
+            if not self._state.is_in("new"):
                 raise PoolClosed("the pool was closed before it started")
             self._owner, self._size = owner, size
-            self._state = "starting"
+            self._state.name = "starting"
             self._open()
-            self._changed.wait_for(lambda: not self._is("starting"))
-            if self._is("running", "broken"):
+            self._state.changed.wait_for(lambda: not self._state.is_in("starting"))
+            if self._state.is_in("running", "broken"):
                 return
         self._thread.join()
         raise self._failure or PoolClosed("the pool was closed while it was starting")
@@ -100,17 +96,17 @@ class Supervisor:
             self._thread.start()
         except (OSError, RuntimeError) as error:
             self._poller.close()
-            self._state = "closed"
+            self._state.name = "closed"
             raise ModelError(f"the workers' supervisor cannot start ({error})") from error
 
     def close(self) -> None:
         """End all workers and the thread; idempotent. Takes no longer than `Patience` lets a worker live."""
         if threading.current_thread() is self._thread:
             raise PoolError("close() was called from the pool's own thread, which it would wait for")
-        with self._changed:
-            if self._state == "new":
-                self._state = "closed"
-            if self._state == "closed":
+        with self._state.changed:
+            if self._state.is_in("new"):
+                self._state.name = "closed"
+            if self._state.is_in("closed"):
                 return
         self.call(self._stop_all)
         self._thread.join()
@@ -159,7 +155,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self._spawn_at = [self.now] * self._size
         try:
-            while self._workers or self._state != "closing":
+            while self._workers or not self._state.is_in("closing"):
                 self._turn()
         except BaseException as error:  # no round may end so; if one does, no call is to wait for ever
             _log.exception("the supervisor has ended")
@@ -171,9 +167,9 @@ class Supervisor:
         finally:
             self._spawner.close()
             self._poller.close()
-            with self._changed:
-                self._state = "closed"
-                self._changed.notify_all()
+            with self._state.changed:
+                self._state.name = "closed"
+                self._state.changed.notify_all()
 
     def _turn(self) -> None:
         """One round; whatever goes wrong in it must not end the thread on which all endings come."""
@@ -215,7 +211,7 @@ class Supervisor:
             self._owner.on_tick()
 
     def _spawn_one(self) -> None:
-        if not self._is("starting", "running"):
+        if not self._state.is_in("starting", "running"):
             return
         try:
             boot = frame(self._boot())
@@ -225,9 +221,7 @@ class Supervisor:
             return
         self._spawned += 1
         worker = Worker(self._spawned, child, self._clock, self._patience)
-        worker.connection = Connection(
-            child, self._poller, lambda data: self._hear(worker, data), worker.cut_off
-        )
+        worker.connect(self._poller, lambda data: self._hear(worker, data))
         self._workers[worker.number] = worker
         worker.connection.send(boot)
 
@@ -253,17 +247,17 @@ class Supervisor:
             worker.progressed_at = self.now
 
     def _greet(self, worker: Worker) -> None:
-        if self._state not in ("starting", "running"):
+        if not self._state.is_in("starting", "running"):
             worker.terminate()
             return
         worker.greet()
         self._restarts.booted()
         self._owner.on_up(worker.number)
         if self.settled:
-            self._move("running", "starting")
+            self._state.move("running", "starting")
 
     def _bury(self, worker: Worker, status: Exit) -> None:
-        death = worker.end(status, closing=self._state == "closing")
+        death = worker.end(status, closing=self._state.is_in("closing"))
         del self._workers[worker.number]
         if not worker.was_up:
             self._boot_failed(death.boot_error(worker.failure))
@@ -278,10 +272,10 @@ class Supervisor:
             self._replace(delay, f"workers keep dying while idle; the last one: {death}")
 
     def _boot_failed(self, error: PoolinferError) -> None:
-        if self._state == "starting":
+        if self._state.is_in("starting"):
             self._failure = error
             self._stop_all()
-        if self._state == "closing":
+        if self._state.is_in("closing"):
             return
         _log.warning("a worker did not boot: %s", error)
         delay = self._restarts.failed_to_boot(self.now)
@@ -292,7 +286,7 @@ class Supervisor:
 
     def _replace(self, delay: float | None, reason: str = "") -> None:
         """Have a worker started after `delay` seconds, if one is missing. None: too many have died."""
-        if self._state not in ("starting", "running"):
+        if not self._state.is_in("starting", "running"):
             return
         if delay is None:
             self._break(reason)
@@ -301,10 +295,10 @@ class Supervisor:
 
     def _break(self, reason: str) -> None:
         self._spawn_at = []
-        if self._state == "starting":
+        if self._state.is_in("starting"):
             self._failure = ModelError(reason)
             self._stop_all()
-        elif self._move("broken", "running"):
+        elif self._state.move("broken", "running"):
             _log.error("the pool is broken: %s", reason)
             self._owner.on_broken(reason)
         for worker in self._workers.values():
@@ -312,21 +306,10 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         self._spawn_at = []
-        self._move("closing", "starting", "running", "broken")
+        self._state.move("closing", "starting", "running", "broken")
         for worker in self._workers.values():
             if worker.state == "up":
                 worker.retire()
             elif worker.state == "booting":
                 # It has nothing to lose, and may not listen for as long as it loads.
                 worker.kill_at = self.now
-
-    def _is(self, *states: _State) -> bool:
-        return self._state in states
-
-    def _move(self, to: _State, *allowed: _State) -> bool:
-        with self._changed:
-            moved = self._state in allowed
-            if moved:
-                self._state = to
-                self._changed.notify_all()
-            return moved

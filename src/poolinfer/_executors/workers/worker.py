@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from ..._data.events import Failed
@@ -11,6 +12,7 @@ from .child_process import Child, ProcessHandle
 from .connection import Connection
 from .death import Death, Exit
 from .patience import Patience, PatientClock
+from .poller import Poller
 
 _NEVER = float("inf")
 
@@ -75,6 +77,10 @@ class Worker:
     def due_at(self) -> float:
         """When the next signal is due, or the end of the wait for its exit status."""
         return min(self.term_at, self.kill_at, self.give_up_at)
+
+    def connect(self, poller: Poller, hear: Callable[[bytes], None]) -> None:
+        """Have its messages heard; called once, before anything is sent."""
+        self.connection = Connection(self.child, poller, hear, self.cut_off)
 
     def greet(self) -> None:
         """Note that it has booted."""
