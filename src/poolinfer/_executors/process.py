@@ -26,8 +26,8 @@ class ProcessExecutor(Seating):
         spec: the model.
         lane: how each worker runs it.
         workers: processes, of one lane each; None for what `sizing` says.
-        share: ``"mmap"`` keeps all weights in the mapped file, which workers share; ``"repack"`` lets each
-            copy part of them into a layout made for the processor, in memory of its own.
+        share: ``"mmap"`` keeps all weights in the mapped file, which workers share. With ``"repack"`` each worker
+            copies part of them into a layout made for the processor, in memory of its own.
         retries: how often a call is run again after the death of its worker, if nothing of it was seen.
         sizing: how many workers there are to be, and how long each is to live.
         prefork: whether they are forked by a zygote that has loaded the weights, instead of started by exec.

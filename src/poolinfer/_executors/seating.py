@@ -5,8 +5,8 @@
 Which worker gets a job is decided here: by free slots, by what a worker has seen (`routing`), and by what a request
 has done before (`quarantine`). What a worker is, and how bytes reach it, only the link knows.
 
-A call of which nothing was seen survives the death of its worker: it is run once more, alone in a worker, so
-that a second death is proof against it and costs nobody else.
+A call of which nothing was seen survives the death of its worker: it is run once more, alone in a worker. If that
+one dies, too, the call is to blame, and no other call is lost.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ the types of all fields are checked before anything is done with it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from .._data.events import Done, Failed, Job, Started
 from .._data.results import Chunk
@@ -190,10 +190,7 @@ def read_from_worker(data: bytes) -> FromWorker:
     Raises:
         WireError: nothing that a worker may say.
     """
-    message = decode(data)
-    if not conforms(message, FromWorker):
-        raise WireError(f"a worker may not send this {type(message).__name__}")
-    return cast("FromWorker", message)
+    return cast("FromWorker", _read(data, FromWorker, conforms, "a worker may not send"))
 
 
 def read_to_worker(data: bytes) -> ToWorker:
@@ -202,10 +199,7 @@ def read_to_worker(data: bytes) -> ToWorker:
     Raises:
         WireError: nothing that a worker understands.
     """
-    message = decode(data)
-    if not isinstance(message, Boot | Submit | Cancel | Ping | Stop):
-        raise WireError(f"a worker does not understand {type(message).__name__}")
-    return message
+    return cast("ToWorker", _read(data, ToWorker, isinstance, "a worker does not understand"))
 
 
 def read_from_zygote(data: bytes) -> FromZygote:
@@ -214,10 +208,7 @@ def read_from_zygote(data: bytes) -> FromZygote:
     Raises:
         WireError: nothing that a zygote may say.
     """
-    message = decode(data)
-    if not conforms(message, FromZygote):
-        raise WireError(f"a zygote may not send this {type(message).__name__}")
-    return cast("FromZygote", message)
+    return cast("FromZygote", _read(data, FromZygote, conforms, "a zygote may not send"))
 
 
 def read_to_zygote(data: bytes) -> ToZygote:
@@ -226,9 +217,14 @@ def read_to_zygote(data: bytes) -> ToZygote:
     Raises:
         WireError: nothing that a zygote understands.
     """
+    return cast("ToZygote", _read(data, ToZygote, isinstance, "a zygote does not understand"))
+
+
+def _read(data: bytes, kinds: Any, fits: Callable[[object, Any], bool], refusal: str) -> object:
+    """A message of certain kinds. The host trusts no child, and has `conforms` look at the fields, too."""
     message = decode(data)
-    if not isinstance(message, Boot | Fork | Signal | Reap):
-        raise WireError(f"a zygote does not understand {type(message).__name__}")
+    if not fits(message, kinds):
+        raise WireError(f"{refusal} this {type(message).__name__}")
     return message
 
 
