@@ -65,6 +65,12 @@ class Batch:
         Output is wanted of the last row if `last`, and of the rows before it if `rest`.
         """
         n = len(tokens)
+        if n == 1:
+            self.tokens.append(tokens[0])
+            self.positions.append(position)
+            self.sequences.append(sequence)
+            self.outputs.append(last)
+            return len(self.tokens) - 1
         self.tokens.extend(tokens)
         self.positions.extend(range(position, position + n))
         self.sequences.extend([sequence] * n)

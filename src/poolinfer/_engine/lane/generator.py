@@ -123,8 +123,9 @@ class Generator:
         """The batch of so many rows of some slots, and the slots that get a token from it with their rows."""
         batch, ready = Batch(), []
         for slot, n in chosen:
-            last = n == slot.n_pending
-            row = batch.add(_number(slot), slot.computed, slot.take(n), last=last)
+            position, tokens = slot.take(n)
+            last = position + n == slot.n_tokens
+            row = batch.add(_number(slot), position, tokens, last=last)
             if last:
                 ready.append((slot, row))
         return batch, ready
