@@ -1,4 +1,4 @@
-"""The Python around us: what child processes are started with, and who has patched the standard library."""
+"""The host's Python: what child processes are started with, and which library has patched the standard library."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def interpreter() -> str:
     Where Python is embedded (uWSGI, mod_wsgi), `sys.executable` is the program around it, empty or None.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: no interpreter was found.
     """
     # An embedding program may set it to None, or to anything.
     executable: object = sys.executable
@@ -43,21 +43,21 @@ def interpreter() -> str:
 
 
 def patched_by() -> str | None:
-    """The library that has put functions of its own in the place of the standard library's; None for none."""
+    """The library that has replaced functions of the standard library by its own (gevent, eventlet), or None."""
     functions = (_thread.start_new_thread, select.select, socket.socket, subprocess.Popen, time.sleep)
     roots = {str(getattr(function, "__module__", "")).partition(".")[0] for function in functions}
     return next((library for library in ("gevent", "eventlet") if library in roots), None)
 
 
 def scrub(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a child gets of the host's environment."""
+    """The environment of a child process: what it needs of the host's, and no secrets."""
     kept = {
         name: value
         for name, value in environment.items()
         if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)
     }
     kept["PYTHONPATH"] = os.pathsep.join(_import_path())
-    # Nor does it import what lies in the working directory (from Python 3.11 on).
+    # What lies in the working directory is not imported (from Python 3.11 on).
     kept["PYTHONSAFEPATH"] = "1"
     # A child that calls abort() would otherwise wait for a debugger that it starts itself.
     kept["GGML_NO_BACKTRACE"] = "1"

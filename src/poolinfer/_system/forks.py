@@ -42,10 +42,10 @@ def check_process(owner: int, what: str) -> None:
 
 
 class Closable(Protocol):
-    """Something with a descriptor."""
+    """Something that holds a descriptor."""
 
     def close(self) -> None:
-        """Close it; idempotent."""
+        """Close the descriptor; idempotent."""
         ...
 
 
@@ -53,7 +53,7 @@ _held: weakref.WeakSet[Closable] = weakref.WeakSet()
 
 
 def close_in_children(*held: Closable) -> None:
-    """Have these closed in every forked child, for as long as they exist."""
+    """Close these in every child that is forked while they exist."""
     _held.update(held)
 
 

@@ -1,7 +1,7 @@
-"""How a child process ends with its host, whatever it does: the kernel ends it, and needs none of its threads.
+"""How a child process ends with its host, whatever it does: the kernel ends it, without the help of its threads.
 
-A lifeline is a pipe. The host alone holds its writing end, and never writes; so it becomes readable once, when the
-host is gone. A thread that waits for that would need the interpreter lock, which C code may hold for ever.
+A lifeline is a pipe. The host alone holds the writing end, and never writes. So the reading end becomes readable
+once, when the host is gone. A thread that waited for that would need the interpreter lock, which C code may keep.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def end_with_host(fd: int) -> None:
     """Have this process ended as soon as the other end of a lifeline is closed.
 
     Args:
-        fd: the reading end, which stays open for as long as the process lives.
+        fd: the reading end of the lifeline, which stays open for as long as the process lives.
     """
     os.set_inheritable(fd, False)
     _choose_signal(fd)
@@ -27,12 +27,12 @@ def end_with_host(fd: int) -> None:
     news = select.poll()
     news.register(fd, select.POLLIN)
     if news.poll(0):
-        # Gone before anybody watched.
+        # The host was gone before the kernel watched.
         os._exit(0)
 
 
 def _choose_signal(fd: int) -> None:
-    """Which signal the kernel sends: on Linux SIGKILL, which ends a stopped process too; elsewhere SIGIO."""
+    """Choose the signal that the kernel sends: on Linux SIGKILL, which ends stopped processes, too; else SIGIO."""
     if hasattr(fcntl, "F_SETSIG"):
         with suppress(OSError):
             fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """The public testing kit.
 
-`FakeExecutor` lets an application test itself without a model, `FakeEngine` puts a scripted engine under the real
-lanes and threads, and `ExecutorContract` holds an executor of one's own to the laws of executors.
+`FakeExecutor` lets an application test itself without a model. `FakeEngine` puts a scripted engine under the real
+lanes and threads. `ExecutorContract` holds an executor of one's own to the laws of executors.
 
     from poolinfer.testing import FakeExecutor
 

@@ -1,7 +1,7 @@
-"""Splitting a stream of text at the first of some strings, wherever the stream's pieces are cut.
+"""Splitting a stream of text at the first of some strings, wherever the stream is cut into pieces.
 
-An Aho-Corasick automaton reads each character once. Its state's depth is the length of the longest
-suffix that some string could begin with: exactly what must be held back, and nothing more.
+An Aho-Corasick automaton reads each character once. The depth of its state is the length of the longest end of the
+text with which some string begins: exactly what must be held back, and nothing more.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from collections.abc import Iterable
 
 
 class Automaton:
-    """The strings to look for; immutable, shared by any number of `Finder`s."""
+    """The strings to look for; immutable, and shared by any number of `Finder`s.
+
+    Attributes:
+        depth: of each state, how many characters must be held back.
+        match: of each state, the length of the longest string that ends there, or 0.
+    """
 
     def __init__(self, strings: Iterable[str]) -> None:
         self._next: list[dict[str, int]] = [{}]
         self._fall: list[int] = [0]
         self.depth: list[int] = [0]
-        #: Per state: length of the longest string that ends there, or 0.
         self.match: list[int] = [0]
         for string in strings:
             self._add(string)
@@ -66,7 +70,7 @@ class Finder:
     The string that starts earliest wins; of those that start together, the shortest.
 
     Attributes:
-        found: a string was met; what `feed` returned so far is all that stands before it.
+        found: whether a string was met; what `feed` returned until then is all that stands before it.
         rest: what followed the string in the piece that completed it.
     """
 
@@ -80,7 +84,7 @@ class Finder:
         self.rest = ""
 
     def feed(self, text: str) -> str:
-        """What can be passed on now; a possible beginning of a string is held back."""
+        """Take the next piece; what can be passed on now. What a string may begin with is held back."""
         if not self._automaton:
             return text
         depth, match, step = self._automaton.depth, self._automaton.match, self._automaton.step
