@@ -17,15 +17,17 @@ COUNTRIES = (
 async def main() -> None:
     async with poolinfer.Pool(MODEL, slots=8) as pool:
         prompts = [f"What is the capital of {country}?" for country in COUNTRIES]
-        replies = await asyncio.gather(*(pool.achat(text, temperature=0, max_tokens=64) for text in prompts))
-        for prompt, reply in zip(prompts, replies, strict=True):
-            print(f"{prompt:36} {reply.answer}")
+        responses = await asyncio.gather(
+            *(pool.achat(text, temperature=0, max_tokens=64) for text in prompts)
+        )
+        for prompt, response in zip(prompts, responses, strict=True):
+            print(f"{prompt:36} {response.answer}")
 
-        async for piece in pool.stream("Count from 1 to 20.", temperature=0, max_tokens=80):
-            print(piece.text, end="", flush=True)
+        async for chunk in pool.stream("Count from 1 to 20.", temperature=0, max_tokens=80):
+            print(chunk.text, end="", flush=True)
         print()
 
-        # Whatever cancels the awaiting task cancels the call, at once: here a scope with a time limit.
+        # A call is cancelled as soon as the task that awaits it is cancelled; here a time limit does that.
         with anyio.move_on_after(0.001):
             await pool.achat("Count from 1 to 60.", temperature=0)
         print(f"{pool.stats().cancelled} call was cancelled")

@@ -86,12 +86,12 @@ async def chat(question: Question, request: Request, pool: PoolOf) -> dict[str, 
         watch.cancel()
 
 
-async def pieces(call: poolinfer.Call[poolinfer.Response], form: str) -> AsyncIterator[str]:
-    """The answer as it comes; an error half way is the last item, because the status is sent already."""
+async def chunks(call: poolinfer.Call[poolinfer.Response], form: str) -> AsyncIterator[str]:
+    """The chunks of an answer; an error half way is the last item, because the status is sent already."""
     async with call:
         try:
-            async for piece in call:
-                yield form % json.dumps({"text": piece.answer})
+            async for chunk in call:
+                yield form % json.dumps({"text": chunk.answer})
         except poolinfer.PoolinferError as error:
             yield form % json.dumps(as_data(error))
 
@@ -103,13 +103,13 @@ async def pieces(call: poolinfer.Call[poolinfer.Response], form: str) -> AsyncIt
 @app.post("/stream")
 async def stream(question: Question, pool: PoolOf) -> StreamingResponse:
     call = pool.stream(question.chat())
-    return StreamingResponse(pieces(call, "%s\n"), media_type="application/x-ndjson")
+    return StreamingResponse(chunks(call, "%s\n"), media_type="application/x-ndjson")
 
 
 @app.get("/events")
 async def events(prompt: str, pool: PoolOf) -> StreamingResponse:
     call = pool.stream(Question(prompt=prompt).chat())
-    return StreamingResponse(pieces(call, "data: %s\n\n"), media_type="text/event-stream")
+    return StreamingResponse(chunks(call, "data: %s\n\n"), media_type="text/event-stream")
 
 
 @app.get("/stats")

@@ -3,8 +3,8 @@
     pip install flask
     flask --app flask_app run
 
-A pool starts its threads at the first call and not when it is made, so this is safe under a server that forks
-its workers after importing the application (gunicorn --preload): each worker gets a pool of its own.
+A pool starts its threads at the first call, not when it is made. So a server may import the application and then
+fork its workers (gunicorn --preload): each worker gets a pool of its own.
 """
 
 import json
@@ -58,7 +58,7 @@ def lines(call: poolinfer.Call[poolinfer.Response]) -> Iterator[str]:
     # A client that leaves makes the server close this generator, and `with call` cancels the work.
     with call:
         try:
-            for piece in call:
-                yield json.dumps({"text": piece.answer}) + "\n"
+            for chunk in call:
+                yield json.dumps({"text": chunk.answer}) + "\n"
         except poolinfer.PoolinferError as error:
             yield json.dumps({"error": type(error).__name__, "detail": error.message}) + "\n"

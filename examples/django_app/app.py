@@ -36,19 +36,19 @@ pool = poolinfer.Pool(os.environ.get("POOLINFER_MODEL") or poolinfer.demo_model(
 def ask(request: HttpRequest) -> JsonResponse:
     """GET /ask?prompt=..."""
     try:
-        reply = pool.chat(request.GET.get("prompt", ""), temperature=0, max_tokens=256, timeout=60)
+        response = pool.chat(request.GET.get("prompt", ""), temperature=0, max_tokens=256, timeout=60)
     except poolinfer.PoolinferError as error:
         return explain(error)
-    return JsonResponse({"answer": reply.answer})
+    return JsonResponse({"answer": response.answer})
 
 
 async def aask(request: HttpRequest) -> JsonResponse:
     """GET /aask?prompt=..."""
     try:
-        reply = await pool.achat(request.GET.get("prompt", ""), temperature=0, max_tokens=256, timeout=60)
+        response = await pool.achat(request.GET.get("prompt", ""), temperature=0, max_tokens=256, timeout=60)
     except poolinfer.PoolinferError as error:
         return explain(error)
-    return JsonResponse({"answer": reply.answer})
+    return JsonResponse({"answer": response.answer})
 
 
 async def stream(request: HttpRequest) -> JsonResponse | StreamingHttpResponse:
@@ -63,8 +63,8 @@ async def stream(request: HttpRequest) -> JsonResponse | StreamingHttpResponse:
 async def lines(call: poolinfer.Call[poolinfer.Response]) -> AsyncIterator[str]:
     async with call:
         try:
-            async for piece in call:
-                yield json.dumps({"text": piece.answer}) + "\n"
+            async for chunk in call:
+                yield json.dumps({"text": chunk.answer}) + "\n"
         except poolinfer.PoolinferError as error:
             yield json.dumps({"error": type(error).__name__, "detail": error.message}) + "\n"
 

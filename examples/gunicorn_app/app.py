@@ -14,12 +14,12 @@ import poolinfer
 
 app = Flask(__name__)
 
-# Only made here, which is harmless before a fork. gunicorn.conf.py starts it in each web worker.
+# The pool is only made here, which is harmless before a fork. gunicorn.conf.py starts it in each web worker.
 pool = poolinfer.Pool(
     os.environ.get("POOLINFER_MODEL") or poolinfer.demo_model(),
     executor=os.environ.get("POOLINFER_EXECUTOR", "thread"),
     slots=8,
-    threads=int(os.environ.get("POOLINFER_THREADS", "1")),  # the cores, divided by the web workers
+    threads=int(os.environ.get("POOLINFER_THREADS", "1")),  # cores per web worker
     max_queue=100,
 )
 

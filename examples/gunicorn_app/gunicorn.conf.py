@@ -2,11 +2,11 @@
 
 from typing import Any
 
-# Few processes, because each has a pool, and many threads, which cost little while they wait for it.
+# Few processes, because each has a pool. Many threads, because a thread that waits for its pool costs little.
 workers = 2
 worker_class = "gthread"
 threads = 32
-# Longer than the longest call, which a web worker that is told to stop still answers.
+# Longer than the longest call: a web worker that is told to stop still answers its calls.
 graceful_timeout = 65
 
 
