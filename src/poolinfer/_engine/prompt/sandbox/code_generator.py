@@ -18,7 +18,7 @@ _OPERATIONS = (
 )
 
 # What a template may be made of; anything else (include, import, extends, block) is refused.
-_KNOWN = frozenset(
+_KNOWN_NODES = frozenset(
     [
         *(
             nodes.Template,
@@ -49,7 +49,14 @@ _KNOWN = frozenset(
 )
 
 # What running a node once costs, where that is more than one: it makes something, or keeps some output.
-_COSTS = {nodes.List: 64, nodes.Tuple: 64, nodes.Dict: 128, nodes.Pair: 64, nodes.Output: 8, nodes.Call: 32}
+_NODE_COSTS = {
+    nodes.List: 64,
+    nodes.Tuple: 64,
+    nodes.Dict: 128,
+    nodes.Pair: 64,
+    nodes.Output: 8,
+    nodes.Call: 32,
+}
 
 
 def _binary(name: str) -> Callable[[TemplateCodeGenerator, nodes.BinExpr, Frame], None]:
@@ -89,7 +96,7 @@ class TemplateCodeGenerator(CodeGenerator):
 
     def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
         """Generate the code of a node."""
-        if type(node) not in _KNOWN:
+        if type(node) not in _KNOWN_NODES:
             self.fail(f"a chat template cannot use {type(node).__name__}", node.lineno)
         if cost := self._item_costs.pop(id(node), 0):
             self.write(f"op_each({cost}, ")
@@ -206,4 +213,4 @@ def _comparison(operand: nodes.Operand) -> str:
 def _cost(body: Iterable[nodes.Node]) -> int:
     """What running some nodes once costs at most. Loops in them pay for each further turn."""
     inner = [node for part in body for node in (part, *part.find_all(nodes.Node))]
-    return sum(_COSTS.get(type(node), 1) for node in inner)
+    return sum(_NODE_COSTS.get(type(node), 1) for node in inner)
