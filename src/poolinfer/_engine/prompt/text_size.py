@@ -14,8 +14,8 @@ from ..._checks.model_fit import with_room
 from ..._data.errors import ContextOverflow, InvalidRequest
 from ..tokenizer import Tokenizer
 
-#: Characters of one match that the stack of any of our threads holds.
-SHORT = 4096
+#: Most characters of a text that can be tokenized on the stack of any of our threads, whatever it matches.
+SHORT_TEXT = 4096
 #: Characters of one match that the deepest stack holds.
 LONGEST_MATCH = 512 * 1024
 # Other compilers take more than was measured. What is not touched takes no memory.
@@ -34,7 +34,7 @@ _ONE_KIND = re.compile(r"[^\t-\r ]+|\s+|[^\t-\r!-@\[-`{-~]+")
 # Two pre-tokenizers have a pattern that looks from each of some characters to the end of all that follow: blanks
 # (``\s+$``), and digits (``(?=(\d{3})+(?!\d))``). 16,000 of them take 11 s and 25 s, and twice as many take four
 # times as long.
-_SLOW = {
+_SLOW_PATTERNS = {
     "deepseek-llm": (re.compile(r"[^\S\r\n]+"), "blanks"),
     "superbpe": (re.compile(r"\d+"), "digits"),
 }
@@ -98,8 +98,8 @@ def check_stretches(field: str, text: str, pre_tokenizer: str) -> None:
             " else, or letters and spaces only), too long a word for the tokenizer: put newlines into it",
             field=field,
         )
-    if len(text) > SHORT and pre_tokenizer in _SLOW:
-        pattern, what = _SLOW[pre_tokenizer]
+    if len(text) > SHORT_TEXT and pre_tokenizer in _SLOW_PATTERNS:
+        pattern, what = _SLOW_PATTERNS[pre_tokenizer]
         if (at := _find(pattern, text, _SLOW_BLOCK)) is not None:
             raise InvalidRequest(
                 f"{field} has {_SLOW_BLOCK} {what} in a row from character {at:,} on, for which this model's"

@@ -10,7 +10,7 @@ from .sandbox.authored_text import FOREIGN, OWN, TRUSTED, origin
 #: Most characters of a spelling that is looked for; a longer one is always plain text.
 MAX_SPELLING = 128
 #: Characters that are looked through in one go, about 10 ms where many nearly are spellings.
-BLOCK = 256 * 1024
+SEARCH_BLOCK = 256 * 1024
 
 _OWN_RUNS = re.compile(b"\0+")
 _TRUSTED_AS_FOREIGN = bytes.maketrans(bytes((TRUSTED,)), bytes((FOREIGN,)))
@@ -61,7 +61,7 @@ class Spellings:
     def _next(self, text: str, place: int, stop: int) -> re.Match[str] | None:
         """The next spelling from `place` on that ends before `stop`. Other threads may run between two blocks."""
         while place < stop:
-            end = min(place + BLOCK, stop)
+            end = min(place + SEARCH_BLOCK, stop)
             match = self.pattern.search(text, place, min(end + MAX_SPELLING, stop))
             # What begins behind the block may have been cut.
             if match is not None and match.start() < end:

@@ -31,6 +31,7 @@ class Automaton:
         return len(self.depth) > 1
 
     def _add(self, string: str) -> None:
+        """Add the states of one string."""
         state = 0
         for char in string:
             # A string that begins with another can never be the first to complete at its start.
@@ -47,6 +48,7 @@ class Automaton:
             self._next[state] = {}
 
     def _link(self) -> None:
+        """Find out, state by state, where to go on when no string goes on with the next character."""
         waiting = deque([0])
         while waiting:
             state = waiting.popleft()
@@ -106,6 +108,7 @@ class Finder:
         return held
 
     def _pass(self, held: str, state: int) -> str:
+        """Pass on all of the text but the end with which a string may begin."""
         cut = len(held) - self._automaton.depth[state]
         if self._hit is not None:
             self._hit -= cut
@@ -114,6 +117,7 @@ class Finder:
         return held[:cut]
 
     def _stop(self, held: str) -> str:
+        """Pass on what stands before the string that was found."""
         shown, self.rest = held[: self._hit], held[self._end :]
         self.found, self._held, self._hit = True, "", None
         return shown
