@@ -1,4 +1,4 @@
-"""What it costs to cross a process border: the same calls with the tiny model, on each executor in turn.
+"""The cost of a process border: the same calls with the tiny model, on each executor in turn.
 
 ``python benchmarks/overhead.py [--quick] [--rounds 9] [--json PATH]``
 

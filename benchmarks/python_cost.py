@@ -2,9 +2,9 @@
 
 ``python benchmarks/python_cost.py [--quick] [--tokens 200] [--json PATH] [--docs]``
 
-One thread asks for 1 and then for 16 answers at a time. Only steps without prompt tokens are measured: the time
-from the beginning of a step to that of the next one, less the time inside llama.cpp's decode and inside the choice
-of tokens. The difference between steps of 16 tokens and of one, divided by 15, is the cost of a token; the
+One thread asks for 1 and then for 16 answers at a time. Only steps without prompt tokens are measured. A
+step's time runs to the beginning of the next step, less the time inside llama.cpp's decode and inside the choice of
+tokens. The difference between steps of 16 tokens and of one, divided by 15, is the cost of a token; the
 rest is the cost of a step. Figures are medians over all steps, so that other processes on the machine hardly show.
 ``sampled.py`` measures the same from outside.
 """

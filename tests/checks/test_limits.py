@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from refusals import label, refusal
 
-from poolinfer._checks.limits import LIMITS, check_fit, check_option, check_tokens, number
+from poolinfer._checks.limits import LIMITS, check_option, number
+from poolinfer._checks.model_fit import check_fit, check_tokens
 from poolinfer._checks.normalize import normalize
 from poolinfer._data.errors import ContextOverflow, InvalidRequest
 from poolinfer._data.requests import Raw

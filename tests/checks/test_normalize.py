@@ -17,6 +17,9 @@ from poolinfer._data.requests import Chat, Embed, Raw
 from poolinfer._data.results import Response, ToolCall
 from poolinfer._wire.codec import decode, encode
 
+#: A key that is no text, as JSON cannot have it.
+ODD_KEY: dict[Any, Any] = {5: 5}
+
 
 @pytest.mark.parametrize(
     ("prompt", "field"),
@@ -50,7 +53,7 @@ from poolinfer._wire.codec import decode, encode
         ([{"role": "user", "content": [{"type": "text"}]}], "messages[0].content[0].text"),
         ([{"role": "user", "content": [{"type": "text", "text": 1}]}], "messages[0].content[0].text"),
         ([{**USER, "audio": {"id": "x"}}], "messages[0]"),
-        ([{**USER, 5: 5}], "messages[0]"),
+        ([{**USER, **ODD_KEY}], "messages[0]"),
         ([{**USER, "name": 5}], "messages[0].name"),
         ([{**USER, "tool_calls": [CALL]}], "messages[0].tool_calls"),
         ([USER, {"role": "assistant", "content": "so"}], "messages[1].role"),
@@ -120,7 +123,7 @@ def test_F40_options(options: dict[str, Any], field: str) -> None:
 
 
 def test_F40_normal_form() -> None:
-    prompt = [
+    prompt: list[dict[str, Any]] = [
         {
             "role": "developer",
             "content": [{"type": "text", "text": "be "}, {"type": "text", "text": "brief"}],

@@ -68,7 +68,7 @@ def test_F43_keys_that_mean_nothing_are_counted() -> None:
     nothing = {f"k{i}": None for i in range(300_000)}
     for request, field in (
         (Chat([{**USER, **nothing}]), "messages[0]"),
-        (Chat([{**USER, **dict.fromkeys(range(3000))}] * 450), "messages[21]"),
+        (Chat([{**USER, **dict.fromkeys(map(str, range(3000)))}] * 450), "messages[21]"),
         (Chat(assistant(tool_calls=[{**CALL, **nothing}])), "messages[0].tool_calls[0]"),
         (Chat(assistant(tool_calls=[tool(**nothing)])), "messages[0].tool_calls[0].function"),
         (Chat("x", tools=[{**TOOL, **nothing}]), "tools[0]"),

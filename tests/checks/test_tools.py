@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from refusals import label, refusal
 
-from poolinfer._checks.limits import show
 from poolinfer._checks.normalize import normalize
+from poolinfer._checks.refusals import show
 from poolinfer._data.requests import Chat
 from poolinfer._wire.codec import decode, encode
 
@@ -124,7 +124,8 @@ class Sloth:
     def __repr__(self) -> str:
         raise AssertionError("nobody asks for it")
 
-    __str__ = __len__ = __getitem__ = __iter__ = __format__ = __repr__
+    __str__ = __len__ = __getitem__ = __iter__ = __repr__
+    __format__: Any = __repr__
 
 
 def lazy(base: type) -> Any:

@@ -13,7 +13,7 @@ import pytest
 
 import poolinfer
 from poolinfer import Chat, Embed, InvalidRequest, Model, Pool, Raw, UnknownOption, demo_model
-from poolinfer._checks.budgets import Work
+from poolinfer._checks.budgets import WorkBudget
 from poolinfer._checks.normalize import _contents, _options, normalize
 from poolinfer._data.option_names import _ELSEWHERE, _NO_CHANGE, _OWNERS, scalar
 from poolinfer.testing import FakeExecutor
@@ -160,7 +160,7 @@ def test_None_is_the_default(cls: Any) -> None:
 def test_no_field_of_a_request_is_left_unchecked(cls: Any) -> None:
     """A field that its check does not know would have its default, whatever the caller gave."""
     request = cls("x")
-    found = {**_options(request), **_contents(request, Work())}
+    found = {**_options(request), **_contents(request, WorkBudget())}
     assert set(found) == {item.name for item in fields(cls)}
 
 

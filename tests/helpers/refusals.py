@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from poolinfer._checks.limits import show
 from poolinfer._checks.normalize import normalize
+from poolinfer._checks.refusals import show
 from poolinfer._data.errors import InvalidRequest
 
 

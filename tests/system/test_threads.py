@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from poolinfer._system.threads import STACK, OwnThread, call_on_stack
+from poolinfer._system.threads import STACK_SIZE, OwnThread, call_on_stack
 
 
 def test_threads_have_a_stack_of_their_own_whatever_the_host_has_set(run_script):
@@ -69,7 +69,7 @@ def test_the_hosts_stack_size_is_its_own_again(monkeypatch):
     before = threading.stack_size()
     monkeypatch.setattr(threading.Thread, "start", lambda _: found.append(threading.stack_size()))
     OwnThread(lambda: None, "test").start()
-    assert found == [STACK]
+    assert found == [STACK_SIZE]
     assert threading.stack_size() == before
 
 

@@ -1,38 +1,39 @@
-"""What checking a request may cost: bytes and items, counted before anything walks over them."""
+"""What checking a request may cost, in items and bytes. They are counted before anything walks over them."""
 
 from __future__ import annotations
 
 import math
 
 from .._data.errors import InvalidRequest
-from .limits import LIMITS, refuse
+from .limits import LIMITS
+from .refusals import refuse
 
-#: What is checked at once, in units of about 2 µs: an item, 512 bytes of text, or 32 bytes of JSON text.
-_AT_ONCE = 500
-_TEXT, _JSON = 512, 32
-
-
-class Later(Exception):
-    """A request is too large to be checked at once."""
+#: Units that are checked at once. A unit takes about 2 µs: an item, 512 bytes of text, or 32 bytes of JSON text.
+_UNITS_AT_ONCE = 500
+_TEXT_BYTES_A_UNIT, _JSON_BYTES_A_UNIT = 512, 32
 
 
-class Work:
-    """Counts what checking one request costs, over all its parts.
+class TooLargeAtOnce(Exception):
+    """The request takes too long to be checked on its caller's thread."""
+
+
+class WorkBudget:
+    """Items that one request may have, and the work that checking it may take.
 
     Args:
-        at_once: whether to stop, with `Later`, after what takes about a millisecond.
+        at_once: whether to stop, with `TooLargeAtOnce`, at what would take more than about a millisecond.
     """
 
     def __init__(self, *, at_once: bool = False) -> None:
         self._items = int(LIMITS["items"].high)
-        self._units: float = _AT_ONCE if at_once else math.inf
+        self._units: float = _UNITS_AT_ONCE if at_once else math.inf
 
-    def items(self, field: str, n: int) -> None:
+    def spend_items(self, field: str, n: int) -> None:
         """Count messages, parts, tool calls or JSON values.
 
         Raises:
-            InvalidRequest: that is more than a request may have.
-            Later: it is more than is checked at once.
+            InvalidRequest: these are more items than a request may have.
+            TooLargeAtOnce: checking them would take too long.
         """
         self._spend(n)
         self._items -= n
@@ -40,34 +41,50 @@ class Work:
             row = LIMITS["items"]
             raise InvalidRequest(f"{field} goes over {row.high:,} items: give fewer ({row.why})", field=field)
 
-    def text(self, n: int) -> None:
-        """Count bytes of a text; raises Later, as `items` does."""
-        self._spend(n // _TEXT)
+    def spend_text(self, n: int) -> None:
+        """Count bytes of a text.
 
-    def json(self, n: int) -> None:
-        """Count bytes of a JSON text; raises Later, as `items` does."""
-        self._spend(n // _JSON)
+        Raises:
+            TooLargeAtOnce: checking them would take too long.
+        """
+        self._spend(n // _TEXT_BYTES_A_UNIT)
+
+    def spend_json(self, n: int) -> None:
+        """Count bytes of a JSON text.
+
+        Raises:
+            TooLargeAtOnce: decoding them would take too long.
+        """
+        self._spend(n // _JSON_BYTES_A_UNIT)
 
     def _spend(self, units: int) -> None:
         self._units -= units
         if self._units < 0:
-            raise Later
+            raise TooLargeAtOnce
 
 
-class Budget:
+class ByteBudget:
     """Bytes that several texts of a request may use together.
 
+    Args:
+        limit: the row of `LIMITS` that bounds them.
+        work: the budget of the whole request.
+
     Attributes:
-        work: what is counted over the whole request.
+        work: the budget of the whole request.
     """
 
-    def __init__(self, limit: str, work: Work) -> None:
+    def __init__(self, limit: str, work: WorkBudget) -> None:
         self._limit = LIMITS[limit]
         self._left = int(self._limit.high)
         self.work = work
 
-    def take(self, field: str, n: int) -> None:
-        """Use some; `InvalidRequest` when that is more than what is left."""
+    def spend(self, field: str, n: int) -> None:
+        """Count `n` bytes of a field.
+
+        Raises:
+            InvalidRequest: fewer are left.
+        """
         if n > self._left:
             raise InvalidRequest(
                 f"{field} goes over {self._limit.high:,} bytes: make it shorter ({self._limit.why})",
@@ -75,19 +92,24 @@ class Budget:
             )
         self._left -= n
 
-    def text(self, field: str, value: object) -> str:
-        """The value as a plain str, if it is a text that UTF-8 can hold and there is room for it."""
+    def checked_text(self, field: str, value: object) -> str:
+        """The value as a plain str.
+
+        Raises:
+            InvalidRequest: it is no text, or UTF-8 cannot hold it, or too few bytes are left.
+            TooLargeAtOnce: checking it would take too long.
+        """
         if not isinstance(value, str):
             refuse(field, value, "use a str")
         # Characters first: a text that is far too long is neither copied nor encoded.
         n = str.__len__(value)
-        self.take(field, n)
-        if n >= _TEXT:
-            self.work.text(n)
+        self.spend(field, n)
+        if n >= _TEXT_BYTES_A_UNIT:
+            self.work.spend_text(n)
         # A subclass could say anything of itself, and change how templates join texts (markupsafe's Markup does).
         text = str.__str__(value)
         if not text.isascii():
-            self.take(field, len(_encode(field, text)) - n)
+            self.spend(field, len(_encode(field, text)) - n)
         return text
 
 

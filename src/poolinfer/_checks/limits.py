@@ -1,16 +1,13 @@
-"""Every bound in one table, and the pure checks of numbers and texts against it.
-
-What has a shape (messages, tools, whole requests) is checked in `poolinfer._checks.normalize`, by these bounds.
-"""
+"""Every bound of what callers give, in one table, and the checks of numbers against it."""
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import TypeVar
 
-from .._data.errors import ContextOverflow, InvalidRequest
+from .._data.errors import InvalidRequest
+from .refusals import refuse, show
 
 _Number = TypeVar("_Number", bound=float)
 _MIB = 1024 * 1024
@@ -118,59 +115,6 @@ LIMITS: Mapping[str, Limit] = {
     )
 }
 
-_SHOWN = 60
-#: Items of a dict that is shown (`reprlib` sorts them), and bits of an int.
-_FEW, _BITS = 8, 1024
-#: What is enough of a text or of bytes to see that there is more.
-_HEAD = slice(_SHOWN + 4)
-
-
-class _Short(reprlib.Repr):
-    """Shows plain data in part, and all else by its type: the repr of a caller's class may take any time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel = 3
-        self.maxlong = _SHOWN
-
-    def repr1(self, x: Any, level: int) -> str:
-        kind = type(x)
-        if x is None or kind is bool:
-            return repr(x)
-        if issubclass(kind, int):
-            whole = int.__int__(x)
-            return super().repr1(whole, level) if whole.bit_length() <= _BITS else "a huge int"
-        if issubclass(kind, float):
-            return float.__repr__(x)
-        for base in (str, bytes, bytearray):
-            if issubclass(kind, base):
-                return repr(base.__getitem__(x, _HEAD))
-        for box in (dict, list, tuple):
-            if issubclass(kind, box):
-                n = box.__len__(x)
-                plain = kind is box and (box is not dict or n <= _FEW)
-                return super().repr1(x, level) if plain else f"{_a(kind)} of {n} items"
-        return _a(kind)
-
-
-_repr = _Short()
-
-
-def _a(kind: type) -> str:
-    name = kind.__name__
-    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name[:_SHOWN]}"
-
-
-def show(value: object) -> str:
-    """A value as it appears in messages: its repr, cut to about 60 characters, at a bounded cost."""
-    text = _repr.repr(value)
-    return text if len(text) <= _SHOWN + 4 else f"{text[:_SHOWN]}..."
-
-
-def refuse(field: str, value: object, remedy: str) -> NoReturn:
-    """Raise `InvalidRequest` that names the field, the value and the remedy."""
-    raise InvalidRequest(f"{field} is {show(value)}: {remedy}", field=field)
-
 
 def number(limit: str, value: object, field: str = "") -> int | float | None:
     """The value as a plain int or float, if it is within the named bound.
@@ -191,21 +135,6 @@ def number(limit: str, value: object, field: str = "") -> int | float | None:
     return plain if row.whole else float(plain)
 
 
-def flag(field: str, value: object) -> bool:
-    """The value, if it is a bool."""
-    if not isinstance(value, bool):
-        refuse(field, value, "use True or False")
-    return value
-
-
-def check_pooling(value: object) -> None:
-    """Refuse what is no way to pool token vectors; None leaves it to the model."""
-    if value is not None and not (
-        isinstance(value, str) and any(str.__eq__(way, value) for way in ("mean", "cls", "last"))
-    ):
-        refuse("pooling", value, "use None, 'mean', 'cls' or 'last'")
-
-
 def count(limit: str, n: int, field: str = "") -> None:
     """Check how many of something there are; `InvalidRequest` when out of range."""
     row = LIMITS[limit]
@@ -213,67 +142,6 @@ def count(limit: str, n: int, field: str = "") -> None:
         field = field or limit
         wanted = f"from {row.low:,} to {row.high:,} ({row.why})"
         raise InvalidRequest(f"{field} has {n:,} items: give {wanted}", field=field)
-
-
-def check_tokens(logit_bias: Mapping[int, float] | None, n_vocab: int) -> None:
-    """Refuse a ``logit_bias`` of tokens that the model does not have."""
-    for token in logit_bias or ():
-        if not 0 <= token < n_vocab:
-            raise InvalidRequest(
-                f"logit_bias key {token}: use token ids from 0 to {n_vocab - 1}, which this model has",
-                field="logit_bias",
-            )
-
-
-def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int, n_train: int = 0) -> None:
-    """Refuse a prompt that does not fit one call's context with the tokens asked for (at least one).
-
-    Args:
-        n_prompt: tokens of the prompt.
-        max_tokens: tokens to generate, or None for as many as fit.
-        n_ctx: tokens that one call may use.
-        n_train: tokens that the model was trained for; 0 when nobody knows.
-
-    Raises:
-        ContextOverflow: ``n_prompt + (max_tokens or 1) > n_ctx``.
-    """
-    wanted = max_tokens or 1
-    if n_prompt + wanted <= n_ctx:
-        return
-    advice = ["shorten the prompt"]
-    if n_prompt < n_ctx:
-        advice.append("lower max_tokens")
-    after = "at least one has to follow" if max_tokens is None else f"{wanted} more are asked for"
-    raise ContextOverflow(
-        f"prompt has {n_prompt} tokens and {after}, but a call may use {n_ctx}:"
-        f" {with_room(advice, n_ctx, n_train)}",
-        n_prompt=n_prompt,
-        n_ctx=n_ctx,
-    )
-
-
-def check_text_fit(field: str, n_tokens: int, n_ctx: int, n_train: int = 0) -> None:
-    """Refuse a text to embed that has more tokens than one call's context; nothing is generated after it.
-
-    Raises:
-        ContextOverflow: ``n_tokens > n_ctx``; `field` names the text.
-    """
-    if n_tokens > n_ctx:
-        advice = ["embed shorter texts", "cut them with truncate=True"]
-        raise ContextOverflow(
-            f"{field} has {n_tokens} tokens, but a call may use {n_ctx}: {with_room(advice, n_ctx, n_train)}",
-            field=field,
-            n_prompt=n_tokens,
-            n_ctx=n_ctx,
-        )
-
-
-def with_room(advice: Sequence[str], n_ctx: int, n_train: int) -> str:
-    """What to do about too little room; a larger context is advised only where the model was trained for one."""
-    trained = f" (this model was trained for {n_train})" if n_train else ""
-    if n_train and n_ctx >= n_train:
-        return f"{' or '.join(advice)}{trained}"
-    return f"{', '.join(advice)} or raise n_ctx{trained}"
 
 
 def check_option(name: str, value: _Number) -> _Number:

@@ -8,9 +8,10 @@ from typing import Any
 
 from .._data.errors import InvalidRequest
 from .._data.prompt_builder import Prompt
-from .budgets import Budget, Work
-from .limits import count, refuse, show
-from .plain_data import items, json_object, mapping, one_of, only, plain_object, some
+from .budgets import ByteBudget, WorkBudget
+from .limits import count
+from .plain_data import is_one_of, json_object, mapping, nonempty, plain_object, refuse_other_keys, sequence
+from .refusals import refuse, show
 from .tools import check_function, tool_name
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -18,14 +19,14 @@ _MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id", "reaso
 _CALL_KEYS = {"id", "type", "function", "index"}
 
 
-def check_messages(prompt: object, work: Work) -> tuple[dict[str, Any], ...]:
-    """The turns of a chat's prompt, as plain data."""
-    budget = Budget("prompt", work)
+def check_messages(prompt: object, work: WorkBudget) -> tuple[dict[str, Any], ...]:
+    """The messages of a chat's prompt, as plain data."""
+    budget = ByteBudget("prompt", work)
     if isinstance(prompt, str):
-        return ({"role": "user", "content": some("prompt", budget.text("prompt", prompt))},)
-    turns = items("prompt", _turns(prompt), "use a str, a list of message dicts or a Prompt")
+        return ({"role": "user", "content": nonempty("prompt", budget.checked_text("prompt", prompt))},)
+    turns = sequence("prompt", _turns(prompt), "use a str, a list of message dicts or a Prompt")
     count("messages", len(turns))
-    work.items("messages", len(turns))
+    work.spend_items("messages", len(turns))
     found = tuple([_message(f"messages[{i}]", turn, budget) for i, turn in enumerate(turns)])
     if found[-1]["role"] == "assistant":
         field = f"messages[{len(found) - 1}].role"
@@ -45,13 +46,13 @@ def _turns(prompt: object) -> object:
         refuse("prompt", prompt, "build it with Prompt.system(..).user(..)")
 
 
-def _message(field: str, value: object, budget: Budget) -> dict[str, Any]:
+def _message(field: str, value: object, budget: ByteBudget) -> dict[str, Any]:
     turn = mapping(field, value, "use a dict with 'role' and 'content'")
     role = turn.get("role")
-    if not one_of(role, _ROLES):
+    if not is_one_of(role, _ROLES):
         refuse(f"{field}.role", role, f"use one of {', '.join(_ROLES)}")
     role = str.__str__(role)
-    only(field, turn, _MESSAGE_KEYS, budget.work)
+    refuse_other_keys(field, turn, _MESSAGE_KEYS, budget.work)
     calls = _tool_calls(f"{field}.tool_calls", turn.get("tool_calls"), role, budget)
     content = turn.get("content")
     if content is None and calls:
@@ -62,47 +63,47 @@ def _message(field: str, value: object, budget: Budget) -> dict[str, Any]:
     }
     for key in ("name", "tool_call_id", "reasoning_content"):
         if turn.get(key) is not None:
-            found[key] = budget.text(f"{field}.{key}", turn[key])
+            found[key] = budget.checked_text(f"{field}.{key}", turn[key])
     if calls:
         found["tool_calls"] = calls
     return found
 
 
-def _content(field: str, value: object, budget: Budget) -> str:
+def _content(field: str, value: object, budget: ByteBudget) -> str:
     if isinstance(value, str):
-        return budget.text(field, value)
-    parts = items(field, value, "use a str or a list of text parts")
+        return budget.checked_text(field, value)
+    parts = sequence(field, value, "use a str or a list of text parts")
     count("parts", len(parts), field)
-    budget.work.items(field, len(parts))
+    budget.work.spend_items(field, len(parts))
     return "".join([_part(f"{field}[{i}]", part, budget) for i, part in enumerate(parts)])
 
 
-def _part(field: str, value: object, budget: Budget) -> str:
+def _part(field: str, value: object, budget: ByteBudget) -> str:
     part = mapping(field, value, "use {'type': 'text', 'text': ...}")
     kind = part.get("type")
-    if not one_of(kind, ("text",)):
+    if not is_one_of(kind, ("text",)):
         refuse(f"{field}.type", kind, "use 'text'; images and audio are not available yet")
-    return budget.text(f"{field}.text", part.get("text"))
+    return budget.checked_text(f"{field}.text", part.get("text"))
 
 
-def _tool_calls(field: str, value: object, role: str, budget: Budget) -> tuple[dict[str, Any], ...]:
+def _tool_calls(field: str, value: object, role: str, budget: ByteBudget) -> tuple[dict[str, Any], ...]:
     if value is None:
         return ()
-    calls = items(field, value, "use a list of tool calls")
+    calls = sequence(field, value, "use a list of tool calls")
     if calls and role != "assistant":
         refuse(field, value, "only assistant messages have tool calls")
     count("tools", len(calls), field)
     # A call, its function and its arguments.
-    budget.work.items(field, 3 * len(calls))
+    budget.work.spend_items(field, 3 * len(calls))
     return tuple([_tool_call(f"{field}[{i}]", call, budget) for i, call in enumerate(calls)])
 
 
-def _tool_call(field: str, value: object, budget: Budget) -> dict[str, Any]:
+def _tool_call(field: str, value: object, budget: ByteBudget) -> dict[str, Any]:
     call = mapping(field, value, "use {'id': ..., 'type': 'function', 'function': {...}}")
     function = check_function(field, call, _CALL_KEYS, {"name", "arguments"}, budget.work)
     found: dict[str, Any] = {"type": "function"}
     if call.get("id") is not None:
-        found["id"] = budget.text(f"{field}.id", call["id"])
+        found["id"] = budget.checked_text(f"{field}.id", call["id"])
     field = f"{field}.function"
     name = tool_name(f"{field}.name", function.get("name"))
     arguments = _arguments(f"{field}.arguments", function.get("arguments"), budget)
@@ -110,7 +111,7 @@ def _tool_call(field: str, value: object, budget: Budget) -> dict[str, Any]:
     return found
 
 
-def _arguments(field: str, value: object, budget: Budget) -> dict[str, Any]:
+def _arguments(field: str, value: object, budget: ByteBudget) -> dict[str, Any]:
     if value is None:
         return {}
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Shapes that callers give, as plain data: sequences, mappings, words, and JSON to any depth that is allowed."""
+"""Values that callers give, as plain data: sequences, mappings, words, flags, and nested JSON."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import Any, TypeGuard
 
 from .._data.errors import InvalidRequest
 from .._data.option_names import scalar
-from .budgets import Budget, Work
-from .limits import LIMITS, count, refuse, show
+from .budgets import ByteBudget, WorkBudget
+from .limits import LIMITS, count
+from .refusals import refuse, show
 
-_DEPTH = int(LIMITS["depth"].high)
-_PUNCTUATION = 2
-_NUMBER = 8
+_MAX_DEPTH = int(LIMITS["depth"].high)
+# Bytes that count for an item beside its text, and for a number.
+_ITEM_BYTES = 2
+_NUMBER_BYTES = 8
 
 
-def items(field: str, value: object, remedy: str) -> Sequence[Any]:
-    """The value, if it is a sequence of things (a text is not)."""
+def sequence(field: str, value: object, remedy: str) -> Sequence[Any]:
+    """The value, if it is a sequence and no text; a copy, unless it is a plain list or tuple."""
     if type(value) is list or type(value) is tuple:
         return value
     if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray | memoryview):
@@ -31,22 +33,24 @@ def items(field: str, value: object, remedy: str) -> Sequence[Any]:
 
 
 def mapping(field: str, value: object, remedy: str) -> Mapping[Any, Any]:
-    """The value, if it is a mapping."""
+    """The value, if it is a mapping; it is not copied."""
     if type(value) is not dict and not isinstance(value, Mapping):
         refuse(field, value, remedy)
     return value
 
 
-def one_of(value: object, words: Sequence[str]) -> TypeGuard[str]:
+def is_one_of(value: object, words: Sequence[str]) -> TypeGuard[str]:
     """Whether the value is one of these words."""
     return isinstance(value, str) and any(str.__eq__(word, value) for word in words)
 
 
-def only(field: str, found: Mapping[Any, Any], known: set[str], work: Work, remedy: str = "") -> None:
-    """Refuse keys that would be ignored; SDKs send the ones they don't use as None or empty."""
+def refuse_other_keys(
+    field: str, found: Mapping[Any, Any], known: set[str], work: WorkBudget, remedy: str = ""
+) -> None:
+    """Refuse keys that would be ignored, unless they hold nothing: SDKs send unused keys as None or empty."""
     n = len(found)
     if n > len(known):
-        work.items(field, n - len(known))
+        work.spend_items(field, n - len(known))
     for key in islice(found, n):
         if key not in known and not _is_nothing(found[key]):
             remedy = remedy or f"leave it out; only {', '.join(sorted(known))} mean something here"
@@ -57,7 +61,22 @@ def _is_nothing(value: object) -> bool:
     return value is None or (isinstance(value, str | list | tuple | dict) and not value)
 
 
-def some(field: str, text: str) -> str:
+def flag(field: str, value: object) -> bool:
+    """The value, if it is a bool."""
+    if not isinstance(value, bool):
+        refuse(field, value, "use True or False")
+    return value
+
+
+def check_pooling(value: object) -> None:
+    """Refuse what is no way to pool token vectors; None leaves it to the model."""
+    if value is not None and not (
+        isinstance(value, str) and any(str.__eq__(way, value) for way in ("mean", "cls", "last"))
+    ):
+        refuse("pooling", value, "use None, 'mean', 'cls' or 'last'")
+
+
+def nonempty(field: str, text: str) -> str:
     """The text, if it is not empty."""
     if not text:
         refuse(field, text, "give some text")
@@ -74,10 +93,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def json_object(field: str, text: str, budget: Budget) -> dict[str, Any]:
-    """What a JSON text says, if that is an object. What it says is paid for, and not the text itself."""
-    text = Budget("arguments", budget.work).text(field, text)
-    budget.work.json(len(text))
+def json_object(field: str, text: str, budget: ByteBudget) -> dict[str, Any]:
+    """The object that a JSON text spells. Its items and texts count for the budget, not the JSON text itself."""
+    text = ByteBudget("arguments", budget.work).checked_text(field, text)
+    budget.work.spend_json(len(text))
     try:
         value = _DECODER.decode(text or "{}")
     except (ValueError, RecursionError):
@@ -85,47 +104,47 @@ def json_object(field: str, text: str, budget: Budget) -> dict[str, Any]:
     return plain_object(field, value, "use a JSON object, as text or as a dict", budget)
 
 
-def plain_object(field: str, value: object, remedy: str, budget: Budget) -> dict[str, Any]:
-    """A private copy of a JSON object, lists as tuples."""
+def plain_object(field: str, value: object, remedy: str, budget: ByteBudget) -> dict[str, Any]:
+    """A copy of a JSON object, with lists as tuples."""
     return _object(field, mapping(field, value, remedy), budget, 1)
 
 
-def _plain(field: str, value: object, budget: Budget, depth: int) -> Any:
-    """Every part is paid for before it is walked over: shared parts cannot explode."""
+def _plain(field: str, value: object, budget: ByteBudget, depth: int) -> Any:
+    """A copy of a JSON value. Each item is counted before it is read, so shared lists cannot explode."""
     if isinstance(value, str):
-        return budget.text(field, value)
+        return budget.checked_text(field, value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
         return _number(field, value, budget)
     if isinstance(value, list | tuple):
-        n = _pay(field, value, budget, depth)
+        n = _spend(field, value, budget, depth)
         return tuple([_plain(field, item, budget, depth + 1) for item in islice(value, n)])
     if isinstance(value, Mapping):
         return _object(field, value, budget, depth)
     return _number(field, scalar(value), budget)
 
 
-def _object(field: str, value: Mapping[Any, Any], budget: Budget, depth: int) -> dict[str, Any]:
-    n = _pay(field, value, budget, depth)
+def _object(field: str, value: Mapping[Any, Any], budget: ByteBudget, depth: int) -> dict[str, Any]:
+    n = _spend(field, value, budget, depth)
     return {
-        budget.text(field, key): _plain(field, item, budget, depth + 1)
+        budget.checked_text(field, key): _plain(field, item, budget, depth + 1)
         for key, item in islice(value.items(), n)
     }
 
 
-def _pay(field: str, value: Mapping[Any, Any] | Sequence[Any], budget: Budget, depth: int) -> int:
-    """Pay for as many items as the value says that it has; no more may be read."""
-    if depth > _DEPTH:
-        raise InvalidRequest(f"{field} is nested too deeply: use at most {_DEPTH} levels", field=field)
+def _spend(field: str, value: Mapping[Any, Any] | Sequence[Any], budget: ByteBudget, depth: int) -> int:
+    """Count as many items as the value says that it has, and return how many; no more may be read."""
+    if depth > _MAX_DEPTH:
+        raise InvalidRequest(f"{field} is nested too deeply: use at most {_MAX_DEPTH} levels", field=field)
     n = len(value)
-    budget.work.items(field, n)
-    budget.take(field, _PUNCTUATION * n)
+    budget.work.spend_items(field, n)
+    budget.spend(field, _ITEM_BYTES * n)
     return n
 
 
-def _number(field: str, value: object, budget: Budget) -> bool | int | float:
-    budget.take(field, _NUMBER)
+def _number(field: str, value: object, budget: ByteBudget) -> bool | int | float:
+    budget.spend(field, _NUMBER_BYTES)
     if isinstance(value, bool):
         return value
     if isinstance(value, float) and math.isfinite(value):

@@ -6,20 +6,23 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .budgets import Budget, Work
-from .limits import count, flag, refuse
-from .plain_data import items, mapping, one_of, only, plain_object
+from .budgets import ByteBudget, WorkBudget
+from .limits import count
+from .plain_data import flag, is_one_of, mapping, plain_object, refuse_other_keys, sequence
+from .refusals import refuse
 
-_AROUND = "use {'type': 'function', 'function': {...}}"
+_WRAPPED = "use {'type': 'function', 'function': {...}}"
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-def check_tools(value: object, work: Work) -> tuple[dict[str, Any], ...]:
-    """The tools as plain data, each with a name of its own."""
-    tools = items("tools", value, "use a list of function tools")
+def check_tools(value: object, work: WorkBudget) -> tuple[dict[str, Any], ...]:
+    """The tools as plain data, each with a name of its own; None stands for no tools."""
+    if value is None:
+        return ()
+    tools = sequence("tools", value, "use a list of function tools")
     count("tools", len(tools))
-    work.items("tools", len(tools))
-    budget = Budget("tools_json", work)
+    work.spend_items("tools", len(tools))
+    budget = ByteBudget("tools_json", work)
     found = tuple([_tool(f"tools[{i}]", tool, budget) for i, tool in enumerate(tools)])
     names: set[str] = set()
     for i, tool in enumerate(found):
@@ -30,15 +33,15 @@ def check_tools(value: object, work: Work) -> tuple[dict[str, Any], ...]:
     return found
 
 
-def _tool(field: str, value: object, budget: Budget) -> dict[str, Any]:
-    tool = mapping(field, value, _AROUND)
+def _tool(field: str, value: object, budget: ByteBudget) -> dict[str, Any]:
+    tool = mapping(field, value, _WRAPPED)
     function = check_function(
         field, tool, {"type", "function"}, {"name", "description", "parameters", "strict"}, budget.work
     )
     field = f"{field}.function"
     found: dict[str, Any] = {"name": tool_name(f"{field}.name", function.get("name"))}
     if function.get("description") is not None:
-        found["description"] = budget.text(f"{field}.description", function["description"])
+        found["description"] = budget.checked_text(f"{field}.description", function["description"])
     if function.get("parameters") is not None:
         found["parameters"] = plain_object(
             f"{field}.parameters", function["parameters"], "use a JSON schema as a dict", budget
@@ -49,16 +52,27 @@ def _tool(field: str, value: object, budget: Budget) -> dict[str, Any]:
 
 
 def check_function(
-    field: str, value: Mapping[Any, Any], outer: set[str], inner: set[str], work: Work
+    field: str, value: Mapping[Any, Any], outer: set[str], inner: set[str], work: WorkBudget
 ) -> Mapping[Any, Any]:
-    """The function of a tool or of a tool call, if both have no other keys than these."""
+    """The function of a tool or of a tool call.
+
+    Args:
+        field: what the tool or the call is, for messages.
+        value: the tool or the call.
+        outer: the keys that it may have.
+        inner: the keys that its function may have.
+        work: the budget of the whole request.
+
+    Raises:
+        InvalidRequest: there is no function, or another key.
+    """
     kind = value.get("type")
-    if kind is not None and not one_of(kind, ("function",)):
+    if kind is not None and not is_one_of(kind, ("function",)):
         refuse(f"{field}.type", kind, "use 'function'")
     # A function without what is around it: the mistake is not one key, but where it stands.
-    only(field, value, outer, work, "" if value.get("function") else _AROUND)
+    refuse_other_keys(field, value, outer, work, "" if value.get("function") else _WRAPPED)
     function = mapping(f"{field}.function", value.get("function"), "use a dict with 'name'")
-    only(f"{field}.function", function, inner, work)
+    refuse_other_keys(f"{field}.function", function, inner, work)
     return function
 
 

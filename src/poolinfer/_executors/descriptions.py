@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
-from .._checks.limits import number, refuse
+from .._checks.limits import number
+from .._checks.refusals import refuse
 from .._data.errors import InvalidRequest, ModelError
 from .._data.option_names import options_of_class
 from .._data.specs import LaneSpec, ModelSpec

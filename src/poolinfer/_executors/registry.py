@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from .._checks.limits import refuse, show
+from .._checks.refusals import refuse, show
 from .._data.errors import InvalidRequest
 from .descriptions import Prefork, Process, Thread
 from .executor_protocol import Description

@@ -1,25 +1,38 @@
-"""Little-endian values of a model file's header: each is read only if the file has it, and bounded."""
+"""Reading the little-endian values of a model file's header, each within bounds and never past the file's end."""
 
 from __future__ import annotations
 
 import os
 import struct
 
-_WINDOW = 1 << 20
-_HEADER_MAX = 1 << 30
-_STRINGS_MAX = 1 << 22
-_KEPT_MAX = 1 << 24
+_WINDOW_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 30
+_MAX_STRINGS = 1 << 22
+_MAX_KEPT_BYTES = 1 << 24
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 #: Most bytes of a key, and of a text that is looked at.
-KEY_MAX = 65_535
+MAX_KEY_BYTES = 65_535
 
 
 class Unsound(Exception):
-    """The file is not a sound GGUF file; the message says why."""
+    """The file is not a sound GGUF file; the message says why, and begins with a verb."""
 
 
-class Reader:
-    """Little-endian values of a file, through a window that moves forward; never past the end."""
+class HeaderReader:
+    """Reads a file's header from its beginning to its end, through a window that moves forward.
+
+    `what`, in its methods, says in messages what is read.
+
+    Args:
+        fd: the open file.
+        size: its size in bytes.
+
+    Attributes:
+        size: the file's size in bytes.
+        pos: where the next value begins.
+        strings: how many strings were stepped over.
+        kept: bytes that are kept of the metadata.
+    """
 
     def __init__(self, fd: int, size: int) -> None:
         self._fd = fd
@@ -31,23 +44,23 @@ class Reader:
         self.kept = 0
 
     def need(self, n: int, what: str) -> None:
-        """Refuse unless the file has that many bytes more."""
+        """Refuse a file that does not have `n` bytes more, or whose header is too long."""
         if n > self.size - self.pos:
             raise Unsound(f"is truncated: {what} needs {self.pos + n:,} bytes, it has {self.size:,}")
-        if self.pos + n > _HEADER_MAX:
-            raise Unsound(f"has a header of more than {_HEADER_MAX:,} bytes ({what})")
+        if self.pos + n > _MAX_HEADER_BYTES:
+            raise Unsound(f"has a header of more than {_MAX_HEADER_BYTES:,} bytes ({what})")
 
     def skip(self, n: int, what: str) -> None:
-        """Step over some bytes."""
+        """Step over `n` bytes."""
         self.need(n, what)
         self.pos += n
 
     def take(self, n: int, what: str) -> bytes:
-        """The next bytes."""
+        """The next `n` bytes."""
         self.need(n, what)
         start = self.pos - self._base
         if start + n > len(self._window):
-            self._fill(max(n, _WINDOW))
+            self._fill(max(n, _WINDOW_BYTES))
             start = 0
         if n > len(self._window) - start:
             raise Unsound(f"became shorter while {what} was read")
@@ -72,34 +85,34 @@ class Reader:
         return int(_U64.unpack(self.take(8, what))[0])
 
     def text(self, longest: int, what: str) -> bytes:
-        """The next string."""
+        """The next string, of at most `longest` bytes."""
         n = self.u64(what)
         if n > longest:
             raise Unsound(f"has {what} of {n:,} bytes; at most {longest:,} are allowed")
         return self.take(n, what)
 
     def keeps(self, n: int) -> bool:
-        """Whether that many bytes more may be kept; they are counted if so."""
-        fits = self.kept + n <= _KEPT_MAX
+        """Whether `n` bytes more may be kept; if so, they are counted."""
+        fits = self.kept + n <= _MAX_KEPT_BYTES
         self.kept += n if fits else 0
         return fits
 
     def walk(self, count: int, what: str, seen: list[bytes] | None = None) -> None:
-        """Step over strings, noting them in `seen` if given."""
+        """Step over `count` strings, and add them to `seen` if it is given."""
         self.need(8 * count, what)
         self.strings += count
-        if self.strings > _STRINGS_MAX:
-            raise Unsound(f"has more than {_STRINGS_MAX:,} texts in its metadata ({what})")
+        if self.strings > _MAX_STRINGS:
+            raise Unsound(f"has more than {_MAX_STRINGS:,} texts in its metadata ({what})")
         while count:
             if seen is None:
                 self.skip(self.u64(what), what)
             else:
-                seen.append(self.text(KEY_MAX, what))
+                seen.append(self.text(MAX_KEY_BYTES, what))
             count -= 1
             count -= self._walk_window(count, seen)
 
     def _walk_window(self, count: int, seen: list[bytes] | None) -> int:
-        """Step over the strings that are wholly in the window: the hot loop, hence locals."""
+        """Step over the strings that are wholly in the window; how many. The loop is hot, hence the locals."""
         unpack, window, end = _U64.unpack_from, self._window, len(self._window)
         at = self.pos - self._base
         walked = 0

@@ -1,4 +1,4 @@
-"""What a GGUF model file says of itself, read in Python: only a sound file ever reaches the C loader."""
+"""What a GGUF model file says of itself, read in Python, so that only a sound file reaches the C loader."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from .._data.errors import ModelError
-from .header_parser import ArrayInfo, parse
+from .header_parser import parse_header
 from .header_reader import Unsound
+from .metadata import ArrayInfo
 
 __all__ = ["ArrayInfo", "FilePooling", "ModelFile", "read_model_file"]
 
@@ -44,13 +45,13 @@ class ModelFile:
 
     Attributes:
         path: its absolute path.
-        device: device that it is on.
-        inode: its number there.
-        size: its bytes.
-        mtime_ns: when it was last changed.
+        device: the device that the file is on.
+        inode: the file's number on that device.
+        size: its size in bytes.
+        mtime_ns: when it was last changed, in nanoseconds.
         metadata: its key-value pairs; long arrays and texts are `ArrayInfo`.
         n_tensors: how many tensors it holds.
-        n_positions: positions that it has learned, or None where positions are computed and none is the last.
+        n_positions: positions that the model has learned; None where positions are computed, which have no bound.
     """
 
     path: str
@@ -64,7 +65,7 @@ class ModelFile:
 
     @property
     def identity(self) -> tuple[int, int, int, int]:
-        """Device, inode, size and mtime; another one once the file was replaced."""
+        """Device, inode, size and mtime, which differ once the file was replaced."""
         return self.device, self.inode, self.size, self.mtime_ns
 
     @property
@@ -79,17 +80,17 @@ class ModelFile:
 
     @property
     def n_ctx_train(self) -> int:
-        """Tokens of context that it was trained for; 0 when it does not say."""
+        """Tokens of context that the model was trained for; 0 when the file does not say."""
         return self._number("context_length")
 
     @property
     def n_layer(self) -> int:
-        """Its layers."""
+        """Layers of the model."""
         return self._number("block_count")
 
     @property
     def n_embd(self) -> int:
-        """Its width."""
+        """Width of the model: numbers in the vector of a token."""
         return self._number("embedding_length")
 
     @property
@@ -128,13 +129,13 @@ class ModelFile:
 
     @property
     def embedding_only(self) -> bool:
-        """Whether it makes vectors and cannot continue a text (BERT and its like)."""
+        """Whether the model makes vectors and cannot continue a text, as BERT does."""
         causal = self.metadata.get(f"{self.architecture}.attention.causal")
         return self.architecture in _EMBEDDING_ONLY or causal is False
 
     @property
     def pooling(self) -> FilePooling | None:
-        """How its metadata says that token vectors become one; None when it does not say."""
+        """How the metadata says that token vectors become one; None when they do not say."""
         return _POOLINGS.get(self._number("pooling_type"))
 
     def _text(self, key: str) -> str | None:
@@ -199,7 +200,7 @@ def _read(name: str, fd: int) -> ModelFile:
     _regular(found)
     if found.st_size == 0:
         raise Unsound("is empty")
-    metadata, tensors = parse(fd, found.st_size)
+    metadata, tensors = parse_header(fd, found.st_size)
     for key in _REQUIRED:
         value = metadata.get(key)
         if not isinstance(value, str) or not value:

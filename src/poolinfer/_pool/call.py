@@ -10,7 +10,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from typing_extensions import Self
 
-from .._checks.limits import refuse
+from .._checks.refusals import refuse
 from .._data.errors import CallCancelled, PoolinferError, fresh
 from .._data.option_names import scalar
 from .._data.results import Chunk

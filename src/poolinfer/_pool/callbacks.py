@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from .._data.errors import PoolBroken
 from .._system.logs import POOLS, SafeLog
-from .._system.threads import OwnThread
+from .._system.threads import OwnThread, start_in_pool
 
 _log = SafeLog()
 
@@ -43,7 +43,7 @@ class Callbacks:
             self._thread = kept = self._thread or thread
             if kept is thread:
                 try:
-                    start_thread(thread)
+                    start_in_pool(thread)
                 except PoolBroken:
                     self._thread = None
                     raise
@@ -52,7 +52,7 @@ class Callbacks:
         """Run a callback soon; after `close`, on a new thread."""
         with self._lock:
             if self._closed:
-                start_thread(OwnThread(lambda: _run(callback), "poolinfer-callbacks"))
+                start_in_pool(OwnThread(lambda: _run(callback), "poolinfer-callbacks"))
             else:
                 self._queue.put(callback)
 
@@ -98,15 +98,3 @@ def _is_heard() -> bool:
             return True
         logger = logger.parent if logger.propagate else None
     return False
-
-
-def start_thread(thread: OwnThread) -> None:
-    """Start one of a pool's threads.
-
-    Raises:
-        PoolBroken: the system has no room for it.
-    """
-    try:
-        thread.start()
-    except RuntimeError as error:
-        raise PoolBroken(f"the pool cannot start a thread: {error}") from error

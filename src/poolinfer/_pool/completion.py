@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import anyio
 from typing_extensions import Self
 
-from .._checks.limits import refuse
+from .._checks.refusals import refuse
 from .call import Call, bounded, check_timeout
 from .wakers import Wake, loop_waker, thread_waker, warn_in_event_loop
 

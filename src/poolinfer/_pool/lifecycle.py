@@ -32,8 +32,8 @@ from .._data.stats import PoolStats
 from .._executors.executor_protocol import Executor
 from .._system.forks import check_process, was_forked
 from .._system.logs import SafeLog
-from .._system.threads import OwnThread
-from .callbacks import Callbacks, start_thread
+from .._system.threads import OwnThread, start_in_pool
+from .callbacks import Callbacks
 from .dispatcher import Dispatcher
 from .pool_log import log_closed, log_started
 from .ticket import Ticket
@@ -108,7 +108,7 @@ class PoolLifecycle:
             return
         # Set before there is a thread: a child that is forked now must not take this pool for a new one of its own.
         self._pid = os.getpid()
-        start_thread(OwnThread(target=self._conduct, name="poolinfer-conductor"))
+        start_in_pool(OwnThread(target=self._conduct, name="poolinfer-conductor"))
 
     def check_process(self) -> None:
         """Refuse in a forked child.

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeAlias
 
-from .._checks.limits import refuse
 from .._checks.normalize import normalize_at_once
+from .._checks.refusals import refuse
 from .._data.errors import CallError, InvalidRequest, PoolinferError, UnknownOption
 from .._data.prompt_builder import Prompt
 from .._data.requests import Chat, ChatInput, ChatOptions, Request

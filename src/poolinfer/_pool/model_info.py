@@ -7,7 +7,10 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, cast
 
-from .._checks.limits import check_option, check_pooling, check_tokens, flag, refuse
+from .._checks.limits import check_option
+from .._checks.model_fit import check_tokens
+from .._checks.plain_data import check_pooling, flag
+from .._checks.refusals import refuse
 from .._data.errors import InvalidRequest, ModelError
 from .._data.requests import Chat, Embed, Pooling, Request
 from .._data.specs import ModelSpec

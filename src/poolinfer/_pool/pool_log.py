@@ -5,15 +5,15 @@ A line says what happened and how long it took, and never what was asked or answ
 
 from __future__ import annotations
 
-import logging
-
 from .._data.errors import PoolinferError
 from .._data.results import Embedding, Response
 from .._data.specs import LaneSpec
 from .._data.stats import PoolStats
 from .._executors.executor_protocol import Description
-from .._system.logs import POOLS, printable, say
+from .._system.logs import SafeLog, printable
 from .ticket import Outcome, Ticket
+
+_log = SafeLog()
 
 _STARTED = "the pool has started in %.2f s: %s"
 _CLOSED = (
@@ -42,13 +42,13 @@ def describe(model: str | None, where: Description, lane: LaneSpec) -> str:
 
 def log_started(title: str, seconds: float) -> None:
     """Log at INFO that a pool has started, and how long that took."""
-    say(POOLS, logging.INFO, _STARTED, seconds, title)
+    _log.info(_STARTED, seconds, title)
 
 
 def log_closed(title: str, stats: PoolStats) -> None:
     """Log at INFO that a pool has closed, and what became of its calls."""
     counts = stats.succeeded, stats.failed, stats.cancelled, stats.expired, stats.rejected
-    say(POOLS, logging.INFO, _CLOSED, stats.accepted, *counts, title)
+    _log.info(_CLOSED, stats.accepted, *counts, title)
 
 
 def log_ended(ticket: Ticket, outcome: Outcome, now: float) -> None:
@@ -62,7 +62,7 @@ def log_ended(ticket: Ticket, outcome: Outcome, now: float) -> None:
         "first": f"{ticket.first - ticket.created:.3f}" if ticket.first else "-",
         "total": now - ticket.created,
     }
-    say(POOLS, logging.DEBUG, _ENDED, found)
+    _log.debug(_ENDED, found)
 
 
 def _outcome(outcome: Outcome) -> str:

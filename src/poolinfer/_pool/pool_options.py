@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .._checks.limits import number, refuse, show
+from .._checks.limits import number
+from .._checks.refusals import refuse, show
 from .._data.errors import InvalidRequest
 from .._data.specs import LaneSpec
 from .._executors.executor_protocol import Description, Executor

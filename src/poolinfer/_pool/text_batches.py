@@ -8,8 +8,9 @@ from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
-from .._checks.limits import number, refuse
+from .._checks.limits import number
 from .._checks.normalize import normalize_at_once
+from .._checks.refusals import refuse
 from .._data.errors import DeadlineExceeded, InvalidRequest, PoolinferError
 from .._data.requests import Embed, EmbedOptions
 from .bulk import Bulk, Item

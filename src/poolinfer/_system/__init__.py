@@ -1,1 +1,1 @@
-"""What this machine and this process are: cores, memory, the environment, forks, threads."""
+"""The machine and this process: cores, memory, environment variables, forks, threads, loggers."""

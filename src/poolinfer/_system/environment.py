@@ -1,4 +1,4 @@
-"""The Python around us: what child processes are started with, and who has patched the standard library."""
+"""The Python environment: what child processes are started with, and which library has patched Python's own."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _ALLOWED_PREFIXES = (
 
 
 def interpreter() -> str:
-    """The Python interpreter to start children with.
+    """The path of the Python interpreter to start child processes with.
 
-    Where Python is embedded (uWSGI, mod_wsgi), `sys.executable` is the program around it, empty or None.
+    Where Python is embedded (uWSGI, mod_wsgi), `sys.executable` is the embedding program, an empty text or None.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: no interpreter was found.
     """
-    # An embedding program may set it to None, or to anything.
+    # An embedding program may set `sys.executable` to None, or to anything else.
     executable: object = sys.executable
     if isinstance(executable, str) and Path(executable).name.lower().startswith(("python", "pypy")):
         return executable
@@ -43,21 +43,21 @@ def interpreter() -> str:
 
 
 def patched_by() -> str | None:
-    """The library that has put functions of its own in the place of the standard library's; None for none."""
+    """The library (gevent, eventlet) that has replaced functions of the standard library, or None."""
     functions = (_thread.start_new_thread, select.select, socket.socket, subprocess.Popen, time.sleep)
     roots = {str(getattr(function, "__module__", "")).partition(".")[0] for function in functions}
     return next((library for library in ("gevent", "eventlet") if library in roots), None)
 
 
 def scrub(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a child gets of the host's environment."""
+    """The environment variables for a child process: those of the host that a worker may need, and three more."""
     kept = {
         name: value
         for name, value in environment.items()
         if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)
     }
     kept["PYTHONPATH"] = os.pathsep.join(_import_path())
-    # Nor does it import what lies in the working directory (from Python 3.11 on).
+    # From Python 3.11 on, a child does not import what lies in the working directory.
     kept["PYTHONSAFEPATH"] = "1"
     # A child that calls abort() would otherwise wait for a debugger that it starts itself.
     kept["GGML_NO_BACKTRACE"] = "1"
@@ -65,10 +65,10 @@ def scrub(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _import_path() -> list[str]:
-    """The host's import path, in its order: the standard library has to stay before site-packages.
+    """The host's import path, in its order, since the standard library has to stay before site-packages.
 
-    Only texts count, as they do for imports in the host.
+    Items that are no texts are left out; the host's imports ignore them, too.
     """
-    entries: list[object] = [*sys.path, str(Path(__file__).parents[2])]
-    texts = dict.fromkeys(entry for entry in entries if isinstance(entry, str) and entry)
+    paths: list[object] = [*sys.path, str(Path(__file__).parents[2])]
+    texts = dict.fromkeys(path for path in paths if isinstance(path, str) and path)
     return [path for path in texts if os.pathsep not in path and "\0" not in path]

@@ -1,8 +1,8 @@
 """What a forked child of the host may not use, and what it must not keep open.
 
-As long as somebody holds the host's end of a worker's socket, the worker does not notice that its host is
-gone. So a child that the host forks (gunicorn, multiprocessing) closes its copies at once. It takes no lock:
-whoever held one at the moment of the fork does not exist in the child.
+A worker notices the end of its host only if no other process holds the host's end of its socket. So a child that
+the host forks (gunicorn, multiprocessing) closes its copies at once. It takes no lock: a thread that held a lock
+at the moment of the fork does not exist in the child, and would never release it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .._data.errors import ForkedPool
 
 
 def was_forked(owner: int) -> bool:
-    """Whether this process was forked from another one, the owner of something.
+    """Whether this process is not the owner of something, but was forked from the owner.
 
     Args:
         owner: the process id of the owner; 0 while there is none.
@@ -28,7 +28,7 @@ def check_process(owner: int, what: str) -> None:
 
     Args:
         owner: the process id of the owner; 0 while there is none.
-        what: what it is, for the message: ``"pool"``, ``"executor"``.
+        what: the name of the thing, for the message: ``"pool"``, ``"executor"``.
 
     Raises:
         ForkedPool: this process is not the owner.
@@ -42,10 +42,10 @@ def check_process(owner: int, what: str) -> None:
 
 
 class Closable(Protocol):
-    """Something with a descriptor."""
+    """An object that holds a file descriptor."""
 
     def close(self) -> None:
-        """Close it; idempotent."""
+        """Close the descriptor; idempotent."""
         ...
 
 
@@ -53,7 +53,7 @@ _held: weakref.WeakSet[Closable] = weakref.WeakSet()
 
 
 def close_in_children(*held: Closable) -> None:
-    """Have these closed in every forked child, for as long as they exist."""
+    """Have objects closed in every forked child, for as long as the objects exist."""
     _held.update(held)
 
 

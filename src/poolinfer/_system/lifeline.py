@@ -1,7 +1,8 @@
-"""How a child process ends with its host, whatever it does: the kernel ends it, and needs none of its threads.
+"""How a child process ends with its host, whatever the child is doing: the kernel ends it.
 
-A lifeline is a pipe. The host alone holds its writing end, and never writes; so it becomes readable once, when the
-host is gone. A thread that waits for that would need the interpreter lock, which C code may hold for ever.
+A lifeline is a pipe. Only the host holds the writing end, and it never writes; so the pipe becomes readable when
+the host is gone. The kernel then sends the child a signal. A thread of the child that waits for the pipe would not
+do: it needs the interpreter lock, which C code may hold for ever.
 """
 
 from __future__ import annotations
@@ -15,30 +16,30 @@ from contextlib import suppress
 
 
 def end_with_host(fd: int) -> None:
-    """Have this process ended as soon as the other end of a lifeline is closed.
+    """Have the kernel end this process as soon as the writing end of its lifeline is closed.
 
     Args:
-        fd: the reading end, which stays open for as long as the process lives.
+        fd: the descriptor of the reading end, which stays open for as long as the process lives.
     """
     os.set_inheritable(fd, False)
     _choose_signal(fd)
     fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-    news = select.poll()
-    news.register(fd, select.POLLIN)
-    if news.poll(0):
-        # Gone before anybody watched.
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    if poll.poll(0):
+        # The host was gone before the signal was asked for.
         os._exit(0)
 
 
 def _choose_signal(fd: int) -> None:
-    """Which signal the kernel sends: on Linux SIGKILL, which ends a stopped process too; elsewhere SIGIO."""
+    """Choose the kernel's signal: SIGKILL on Linux, which also ends a stopped process; elsewhere SIGIO."""
     if hasattr(fcntl, "F_SETSIG"):
         with suppress(OSError):
             fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
             return
-    # Its default is to be ignored on BSD and macOS. A handler in Python would need the interpreter lock; C's own
-    # function for ending a process does not, and takes one number as a handler does.
+    # BSD and macOS ignore SIGIO by default, so a handler is needed. A handler in Python would need the interpreter
+    # lock. C's `_exit` does not, and takes one number, as a handler does.
     libc = ctypes.CDLL(None)
     libc.signal(int(signal.SIGIO), libc._exit)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO})

@@ -1,7 +1,7 @@
-"""What poolinfer's loggers are called, what may stand in a line of theirs, and how lines leave a worker process.
+"""poolinfer's loggers: their names, what their lines may hold, and how lines get from a worker to the host.
 
-A library has no say in where a host's log goes: no handler is added but a `logging.NullHandler`, and no level
-is set. In a process that is poolinfer's own, a `Forwarder` keeps what is logged until it is sent to the host.
+Where a log goes is the host's business: in its process, no handler is added but a `logging.NullHandler`, and no
+level is set. In a process that is poolinfer's own, a `Forwarder` keeps what is logged until it is sent to the host.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeAlias
 
-#: What pools, their calls and their worker processes do.
+#: The logger that says what pools, their calls and their worker processes do.
 POOLS = "poolinfer"
-#: What llama.cpp says itself. Off until this logger has a level of its own.
+#: The logger for llama.cpp's own lines. It is off until it has a level of its own.
 LLAMA = "poolinfer.llama"
 
 #: A line on its way to another process: logger, level, text.
@@ -26,7 +26,7 @@ _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.
 
 
 def llama_level() -> int:
-    """The least level of llama.cpp's lines that somebody asked for, or `logging.NOTSET` when nobody did.
+    """The least level of llama.cpp's lines that somebody asked for; `logging.NOTSET` when nobody did.
 
     A level that this logger has from its parents does not count: a host that debugs its own code would get
     hundreds of lines for every model and every context.
@@ -44,7 +44,10 @@ def printable(text: str) -> str:
 class SafeLog:
     """A logger for poolinfer's own threads: what handlers and filters of the host raise is dropped.
 
-    A handler that raises is a fault of the host's log, and must not become one of its calls.
+    A handler that raises is a fault of the host's log. It must neither fail a call nor end a thread of the pool.
+
+    Args:
+        name: the logger's name.
     """
 
     def __init__(self, name: str = POOLS) -> None:
@@ -54,6 +57,18 @@ class SafeLog:
     def debugs(self) -> bool:
         """Whether lines at DEBUG are wanted."""
         return self._logger.isEnabledFor(logging.DEBUG)
+
+    def log(self, level: int, message: str, *arguments: object) -> None:
+        """See `logging.Logger.log`."""
+        self._log(level, message, arguments)
+
+    def debug(self, message: str, *arguments: object) -> None:
+        """See `logging.Logger.debug`."""
+        self._log(logging.DEBUG, message, arguments)
+
+    def info(self, message: str, *arguments: object) -> None:
+        """See `logging.Logger.info`."""
+        self._log(logging.INFO, message, arguments)
 
     def warning(self, message: str, *arguments: object) -> None:
         """See `logging.Logger.warning`."""
@@ -75,14 +90,8 @@ class SafeLog:
             self._logger.log(level, message, *arguments, exc_info=with_error, stacklevel=3)
 
 
-def say(name: str, level: int, message: str, *arguments: object) -> None:
-    """Log, whatever becomes of it: a filter of the host that raises must not end a thread of the pool."""
-    with suppress(Exception):
-        logging.getLogger(name).log(level, message, *arguments)
-
-
 def wanted() -> tuple[int, int]:
-    """The least levels that anybody wants to have here of a worker's two loggers, `POOLS` and `LLAMA`."""
+    """The least levels at which this process wants the lines of a worker's two loggers, `POOLS` and `LLAMA`."""
     return max(logging.DEBUG, logging.getLogger(POOLS).getEffectiveLevel()), llama_level()
 
 
@@ -90,8 +99,8 @@ class Forwarder(logging.Handler):
     """Keeps the last lines of a worker's log until they are sent; it never waits.
 
     Args:
-        levels: what the host wants (`wanted`).
-        ring: called after each line, to have it sent.
+        levels: the levels that the host wants (see `wanted`).
+        ring: called after each line, so that the line is sent.
     """
 
     def __init__(self, levels: tuple[int, int], ring: Callable[[], object]) -> None:
@@ -102,6 +111,7 @@ class Forwarder(logging.Handler):
         self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep the lines of a record that the host wants."""
         least = self._least.get(record.name, logging.NOTSET)
         if least == logging.NOTSET or record.levelno < least:
             return
@@ -111,7 +121,7 @@ class Forwarder(logging.Handler):
         self._ring()
 
     def take(self) -> tuple[tuple[Line, ...], int]:
-        """The lines that were not taken yet, and how many before them were lost."""
+        """The lines that nobody has taken yet, and how many lines before them were lost."""
         self.acquire()
         try:
             lines, lost = tuple(self._lines), self._lost
@@ -123,7 +133,14 @@ class Forwarder(logging.Handler):
 
 
 def forward(levels: tuple[int, int], ring: Callable[[], object]) -> Forwarder:
-    """In a process of ours, keep what is logged for the host. An earlier `Forwarder` (a zygote's) is replaced."""
+    """In a process of poolinfer's own, keep what is logged for the host.
+
+    An earlier `Forwarder` is replaced: a forked worker has the one of its zygote.
+
+    Args:
+        levels: the levels that the host wants (see `wanted`).
+        ring: called after each line, so that the line is sent.
+    """
     logger = logging.getLogger(POOLS)
     for handler in list(logger.handlers):
         if isinstance(handler, Forwarder):
@@ -137,9 +154,15 @@ def forward(levels: tuple[int, int], ring: Callable[[], object]) -> Forwarder:
 
 
 def repeat(lines: Iterable[Line], lost: int, who: str) -> None:
-    """Log in the host what a worker logged, which is not trusted: names, levels and texts are checked."""
+    """Log in the host what a worker has logged. A worker is not trusted: names, levels and texts are checked.
+
+    Args:
+        lines: the worker's lines.
+        lost: how many lines before them were lost.
+        who: the worker's name, which is put before each line.
+    """
     for name, level, text in lines:
         if (name == POOLS or (name == LLAMA and llama_level())) and level in _LEVELS:
-            say(name, level, "%s: %s", who, printable(text))
+            SafeLog(name).log(level, "%s: %s", who, printable(text))
     if lost > 0:
-        say(POOLS, logging.WARNING, "%s: %d lines of its log were lost", who, lost)
+        SafeLog().warning("%s: %d lines of its log were lost", who, lost)

@@ -1,4 +1,4 @@
-"""What this machine lets us use, and what a process takes of it: cores and memory, by the cgroup and /proc."""
+"""Cores and memory that this process may use, and memory that a process takes, from the cgroup and /proc."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """Cores that this process may use, at least 1."""
+    """Number of cores that this process may use, at least 1."""
     affinity = getattr(os, "sched_getaffinity", None)
     n = len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)
     quota = _cgroup_cores()
@@ -18,19 +18,19 @@ def cores() -> int:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process may still take, or None when the system does not say."""
+    """Bytes of memory that this process may still take, or None if the system does not say."""
     found = [value for value in (_free_memory(), _cgroup_memory()) if value is not None]
     return min(found, default=None)
 
 
 def rss(pid: int) -> int:
-    """Resident bytes of a process; 0 where the system does not say."""
+    """Resident bytes of a process; 0 if the system does not say."""
     words = _read(Path(f"/proc/{pid}/statm")).split()
     return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else 0
 
 
 def pss() -> int | None:
-    """What this process costs in bytes (PSS: memory that n processes share counts one n-th), or None if unknown."""
+    """Bytes of this process as PSS (memory that n processes share counts one n-th); None if unknown."""
     for line in _read(Path("/proc/self/smaps_rollup")).splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024

@@ -1,9 +1,8 @@
-"""Our own threads, with stacks of a size that we know, whatever the host has set for its threads.
+"""poolinfer's own threads, with stacks of a known size, whatever the host has set for its threads.
 
-Python knows one stack size for a whole process, `threading.stack_size`, and it is the host's. So it is ours for the
-moment in which one of our threads starts. What remains of a race: a thread that the host starts in that moment has
-our stack size too, which is address space and no memory. A size that the host sets in that moment stays, and a fork
-waits until the moment is over.
+Python has one stack size for the whole process, `threading.stack_size`, which is the host's. It is changed only
+while one of our threads starts. A thread that the host starts in that moment gets our stack size, too: more address
+space, and no more memory. A size that the host sets in that moment stays, and a fork waits until it is over.
 """
 
 from __future__ import annotations
@@ -14,8 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
+from .._data.errors import PoolBroken
+
 #: Bytes that C code finds on the stack of each of our threads. A page that nobody touches takes no memory.
-STACK = 16 * 1024 * 1024
+STACK_SIZE = 16 * 1024 * 1024
 _T = TypeVar("_T")
 # Reentrant: a signal handler may start a pool, or fork, while the thread that it interrupts starts one.
 _starting = threading.RLock()
@@ -29,30 +30,42 @@ class OwnThread(threading.Thread):
     """A daemon thread of a pool or of its executor.
 
     Args:
-        target: what it runs.
-        name: its name.
-        stack: bytes of its stack, where the system lets us choose.
+        target: the function that the thread runs.
+        name: the thread's name.
+        stack: size of the thread's stack in bytes, where the system lets us choose.
         daemon: False to keep the interpreter from ending before the thread does.
     """
 
     def __init__(
-        self, target: Callable[[], object], name: str, *, stack: int = STACK, daemon: bool = True
+        self, target: Callable[[], object], name: str, *, stack: int = STACK_SIZE, daemon: bool = True
     ) -> None:
         super().__init__(target=target, name=name, daemon=daemon)
         self._stack = stack
 
     def start(self) -> None:
-        """Start it.
+        """Start the thread.
 
         Raises:
-            RuntimeError: the system has no room for it.
+            RuntimeError: the system has no room for another thread.
         """
         with _stack_size(self._stack):
             super().start()
 
 
+def start_in_pool(thread: OwnThread) -> None:
+    """Start a thread without which a pool cannot work.
+
+    Raises:
+        PoolBroken: the system has no room for another thread.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise PoolBroken(f"the pool cannot start a thread: {error}") from error
+
+
 def call_on_stack(function: Callable[[], _T], stack: int, name: str) -> _T:
-    """Call a function on a thread of its own with `stack` bytes of stack; returns or raises what the function does.
+    """Call a function on a thread of its own with `stack` bytes of stack; return or raise what the function does.
 
     Raises:
         RuntimeError: the system has no room for such a stack.
@@ -65,6 +78,8 @@ def call_on_stack(function: Callable[[], _T], stack: int, name: str) -> _T:
 
 
 class _CallOnStack(Generic[_T]):
+    """A call that one thread makes, and whose outcome another thread takes."""
+
     def __init__(self, function: Callable[[], _T]) -> None:
         self._function = function
         self._result: list[_T] = []

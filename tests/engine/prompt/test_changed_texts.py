@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from char_engine import CONTROL, FIRST_CONTROL, CharEngine, chat, control_ids, user
@@ -25,7 +26,7 @@ def test_keys_that_are_inside_control_tokens_are_found_by_templates() -> None:
         "{% endfor %}{% endfor %}{{ tools[0].function.name }}"
     )
     calls = ({"type": "function", "id": "i1", "function": {"name": "f", "arguments": {"name": "v"}}},)
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "assistant", "content": "", "name": "n", "tool_calls": calls},
         {"role": "tool", "content": "r", "name": "f"},
     ]

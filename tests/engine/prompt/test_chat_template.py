@@ -244,7 +244,7 @@ LONG = "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfo
 
 
 def test_F54_rendering_is_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuel, "SECONDS", 0.0)
+    monkeypatch.setattr(fuel, "MAX_SECONDS", 0.0)
     with pytest.raises(InvalidRequest, match="took more than") as caught:
         render(LONG, user("hi"))
     assert caught.value.field == "prompt"

@@ -27,7 +27,7 @@ from poolinfer._engine.llama.llama_engine import LlamaEngine
 from poolinfer._engine.prompt.prompter import Prompter
 from poolinfer._engine.prompt.sandbox.authored_text import OWN as MINE
 from poolinfer._engine.prompt.sandbox.authored_text import origin
-from poolinfer._engine.prompt.template_input import Turns
+from poolinfer._engine.prompt.template_input import TemplateInput
 
 pytestmark = pytest.mark.fuzz
 
@@ -163,7 +163,7 @@ def test_harmless_conversations_are_rendered_as_hugging_face_does() -> None:
         name = sorted(SOURCES)[number % len(SOURCES)]
         rng = random.Random(number)
         messages, tools = conversation(rng, harmless(rng), harmless(rng))
-        turns = Turns(template(SOURCES[name])._compiled().names)
+        turns = TemplateInput(template(SOURCES[name])._compiled().reasoning_names)
         wanted = reference(SOURCES[name], turns.messages(messages), turns.tools(tools))
         engine = SpelledEngine(SOURCES[name])
         made = prompt(SOURCES[name], engine, messages, tools)

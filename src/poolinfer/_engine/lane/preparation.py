@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from ..._checks.limits import check_fit, check_text_fit, check_tokens
+from ..._checks.model_fit import check_fit, check_text_fit, check_tokens
 from ..._data.errors import CallCancelled, InvalidRequest
 from ..._data.events import Emit, Job
 from ..._data.requests import Chat, Embed, Raw

@@ -8,10 +8,11 @@ import logging
 import threading
 from typing import Any
 
-from ..._system.logs import LLAMA, llama_level, printable, say
+from ..._system.logs import LLAMA, SafeLog, llama_level, printable
 from .llama_context import stopping_here
 
 _log = logging.getLogger(LLAMA)
+_safe_log = SafeLog(LLAMA)
 _LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
 _CONTINUED = 5
 _MOST_BEGUN = 64
@@ -74,4 +75,4 @@ class LlamaLog:
             # What llama.cpp calls an error is none when we stopped the step ourselves.
             shown = logging.DEBUG if stopping_here() else number
             if _log.isEnabledFor(shown):
-                say(LLAMA, shown, "%s", printable(line.rstrip()))
+                _safe_log.log(shown, "%s", printable(line.rstrip()))

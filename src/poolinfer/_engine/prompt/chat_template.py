@@ -1,4 +1,4 @@
-"""Chat templates: Jinja from a model file or a host, in a sandbox that knows who wrote what."""
+"""Chat templates: Jinja from a model file or a host, run in a sandbox that knows who wrote each character."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 from ..._data.errors import CallCancelled, InvalidRequest, ModelError
 from .sandbox.authored_text import join
 from .sandbox.fuel import Fuel
-from .template_input import REASONING, Turns
+from .template_input import REASONING_NAMES, TemplateInput
 
 if TYPE_CHECKING:
     import jinja2
 
     from .sandbox.runtime import Runtime
 
-#: Longest source of a template.
+#: Most characters of the source of a template.
 MAX_SOURCE = 128 * 1024
 #: Most characters of a template's own words that an error shows.
 MAX_MESSAGE = 500
@@ -25,16 +25,29 @@ MAX_MESSAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """A template's code, and those names of an assistant's reasoning that it reads."""
+    """A template's code.
+
+    Attributes:
+        template: the compiled template.
+        reasoning_names: the names under which it reads an assistant's reasoning.
+    """
 
     template: jinja2.Template
-    names: frozenset[str]
+    reasoning_names: frozenset[str]
 
 
 class ChatTemplate:
-    """A Jinja chat template, compiled when first used and run in a sandbox; thread-safe.
+    """A Jinja chat template, compiled when it is first used, and run in a sandbox; thread-safe.
 
-    What a rendering may make and do is bounded in proportion to the messages, and so is its time.
+    What a rendering may make and do is bounded in proportion to the messages; its time is bounded, too.
+
+    Args:
+        source: the template.
+        bos: the spelling of the beginning-of-text token, as the variable ``bos_token``.
+        eos: the spelling of the end-of-text token, as the variable ``eos_token``.
+
+    Attributes:
+        source: the template.
     """
 
     def __init__(self, source: str, bos: str, eos: str) -> None:
@@ -65,16 +78,16 @@ class ChatTemplate:
             ModelError: the template is not a valid one.
         """
         compiled = self._compiled()
-        turns = Turns(compiled.names)
+        found = TemplateInput(compiled.reasoning_names)
         variables = {
-            "messages": turns.messages(messages),
-            "tools": turns.tools(tools) or None,
+            "messages": found.messages(messages),
+            "tools": found.tools(tools) or None,
             "documents": None,
             "add_generation_prompt": add_generation_prompt,
             **self._tokens,
         }
         try:
-            return _render(compiled.template, variables, Fuel(turns.size, len(messages), stop))
+            return _render(compiled.template, variables, Fuel(found.size, len(messages), stop))
         except (InvalidRequest, CallCancelled):
             raise
         # Whatever a template's own code raises is about these messages, not about us.
@@ -92,20 +105,22 @@ class ChatTemplate:
 
 
 def _compile(source: str) -> _Compiled:
+    """Compile a template. Jinja is imported here, as an engine without a chat template needs none of it."""
     if len(source) > MAX_SOURCE:
         raise ModelError(f"the model's chat template is not valid: it has more than {MAX_SOURCE} characters")
-    from .sandbox.code_generator import Sandbox, names
+    from .sandbox.template_environment import TemplateEnvironment, names_read
 
     try:
-        sandbox = Sandbox()
-        tree = sandbox.parse(source)
-        return _Compiled(sandbox.from_string(tree), names(tree) & {*REASONING, "reasoning_content"})
+        environment = TemplateEnvironment()
+        tree = environment.parse(source)
+        return _Compiled(environment.from_string(tree), names_read(tree) & REASONING_NAMES)
     except Exception as error:
         why = str(error)[:MAX_MESSAGE] or type(error).__name__
         raise ModelError(f"the model's chat template is not valid: {why}") from error
 
 
 def _render(template: jinja2.Template, variables: dict[str, Any], fuel: Fuel) -> str:
+    """The text that a template makes with these variables, paid for out of the fuel."""
     context = cast("Runtime", template.new_context(variables))
     context.pay = fuel.pay
     parts: list[str] = []

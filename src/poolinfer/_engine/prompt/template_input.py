@@ -1,4 +1,7 @@
-"""Messages and tools as a chat template gets them: a rendering's own lists and dicts, each text with its author."""
+"""Messages and tools as a chat template gets them: lists and dicts of its own, each text with its author.
+
+What a template needs otherwise than callers give it is mended here, in `TemplateInput`.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +11,39 @@ from typing import Any
 from ..._data.errors import InvalidRequest
 from .sandbox.authored_text import FOREIGN, OWN, TRUSTED, written
 
-#: Roles that a template may build into control tokens, and of these the ones whose user-defined tokens count.
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function", "ipython"})
+#: Roles whose names count as the template's own text: some templates make control tokens of them.
+KNOWN_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function", "ipython"})
+#: Roles whose texts may spell user-defined tokens (``<think>``).
 TRUSTED_ROLES = frozenset({"system", "developer", "assistant"})
 
-#: What else templates call an assistant's reasoning.
-REASONING = ("thinking", "reasoning")
+#: What an assistant's reasoning is called in requests, and what else templates call it.
+REASONING, OTHER_REASONING = "reasoning_content", ("thinking", "reasoning")
+REASONING_NAMES = frozenset({REASONING, *OTHER_REASONING})
 
 # In these the keys come from callers; elsewhere poolinfer writes them.
-_SCHEMAS = frozenset({"arguments", "parameters"})
+_CALLERS_KEYS = frozenset({"arguments", "parameters"})
+# What an item costs in `size` beside its text.
+_ITEM_SIZE = 8
 
 
-class Turns:
-    """Makes a template's messages and tools of requests.
+class TemplateInput:
+    """Makes the messages and tools of one rendering.
+
+    Args:
+        reasoning_names: the names under which the template reads an assistant's reasoning. If `REASONING` is not
+            among them, the reasoning is given under each of the others.
 
     Attributes:
-        size: characters and parts of all that was made.
+        size: characters of all that was made, and a few for each item.
     """
 
-    def __init__(self, names: Collection[str] = ()) -> None:
-        """`names` are those that the template reads: reasoning is given under each spelling that it knows."""
+    def __init__(self, reasoning_names: Collection[str] = ()) -> None:
         self.size = 0
-        known = "reasoning_content" in names
-        self._reasoning = () if known else tuple(name for name in REASONING if name in names)
+        others = [name for name in OTHER_REASONING if name in reasoning_names]
+        self._aliases = () if REASONING in reasoning_names else tuple(others)
 
     def messages(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Messages; what a known role is called is the template's own text.
+        """The messages for a template.
 
         Raises:
             InvalidRequest: they are nested too deeply.
@@ -41,46 +51,48 @@ class Turns:
         return [self._message(message) for message in messages]
 
     def tools(self, tools: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Tools, which anybody may have written.
+        """The tools for a template; anybody may have written them.
 
         Raises:
             InvalidRequest: they are nested too deeply.
         """
-        found: list[Any] = self._checked(tools, FOREIGN)
+        found: list[Any] = self._copy(tools, FOREIGN)
         return found
 
     def _message(self, message: Mapping[str, Any]) -> dict[str, Any]:
         role = message.get("role")
-        found: dict[str, Any] = self._checked(message, TRUSTED if role in TRUSTED_ROLES else FOREIGN)
-        if role in ROLES:
+        found: dict[str, Any] = self._copy(message, TRUSTED if role in TRUSTED_ROLES else FOREIGN)
+        if role in KNOWN_ROLES:
             found["role"] = role
-        if role == "assistant" and "reasoning_content" in found:
-            self._add_reasoning(found)
+        if role == "assistant" and REASONING in found:
+            self._add_aliases(found)
         return found
 
-    def _add_reasoning(self, message: dict[str, Any]) -> None:
+    def _add_aliases(self, message: dict[str, Any]) -> None:
+        """Give the reasoning of a message under the other names that the template reads."""
         # A template of gpt-oss refuses a turn with tool calls that has both.
-        if "thinking" in self._reasoning and message.get("content") and message.get("tool_calls"):
+        if "thinking" in self._aliases and message.get("content") and message.get("tool_calls"):
             return
-        for name in self._reasoning:
-            message.setdefault(name, message["reasoning_content"])
+        for name in self._aliases:
+            message.setdefault(name, message[REASONING])
 
-    def _checked(self, value: Any, by: int) -> Any:
+    def _copy(self, value: Any, by: int) -> Any:
         try:
-            return self._thaw(value, by, OWN)
+            return self._copied(value, by, OWN)
         except RecursionError:
             raise InvalidRequest("the messages or tools are nested too deeply", field="prompt") from None
 
-    def _thaw(self, value: Any, by: int, keys: int) -> Any:
-        self.size += 8
+    def _copied(self, value: Any, by: int, keys_by: int) -> Any:
+        """A copy of a value whose texts were written by one author, and its keys by another one."""
+        self.size += _ITEM_SIZE
         if isinstance(value, str):
             self.size += len(value)
             return written(value, by)
         if isinstance(value, Mapping):
             return {
-                written(key, keys): self._thaw(item, by, by if key in _SCHEMAS else keys)
+                written(key, keys_by): self._copied(item, by, by if key in _CALLERS_KEYS else keys_by)
                 for key, item in value.items()
             }
         if isinstance(value, list | tuple):
-            return [self._thaw(item, by, keys) for item in value]
+            return [self._copied(item, by, keys_by) for item in value]
         return value

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from ..._checks.limits import with_room
+from ..._checks.model_fit import with_room
 from ..._data.errors import ContextOverflow, InvalidRequest
 from ..tokenizer import Tokenizer
 

@@ -18,7 +18,7 @@ OWN, TRUSTED, FOREIGN = 0, 1, 2
 class AuthoredText(str):
     """A text with its characters' origins; equal to, and hashed as, the plain text.
 
-    Its own operators give plain text. Only the functions of this module and of `strings` keep origins.
+    Its own operators give plain text. Only the functions of this module and of `text_methods` keep origins.
 
     Attributes:
         origin: a byte for each character: `OWN`, `TRUSTED` or `FOREIGN`.
@@ -34,13 +34,13 @@ class AuthoredText(str):
         return self
 
     def __iter__(self) -> Iterator[str]:
-        """Its characters, each with its origin (loops and unpacking do this without asking the sandbox)."""
-        for place, char in enumerate(str.__str__(self)):
-            yield AuthoredText(char, self.origin[place : place + 1])
+        """Its characters, each with its origin. Loops and unpacking iterate without asking the runtime."""
+        for index, char in enumerate(str.__str__(self)):
+            yield AuthoredText(char, self.origin[index : index + 1])
 
 
 class Safe(AuthoredText):
-    """A text that ``|safe`` was said of: what ``+`` joins to it is escaped for HTML.
+    """A text that the ``safe`` filter gave: what ``+`` joins to it is escaped for HTML.
 
     Jinja does so even in prompts, where nothing else is escaped, and models are used with such prompts.
     """
@@ -49,21 +49,21 @@ class Safe(AuthoredText):
 
 
 _RUN = re.compile(rb"(.)\1*", re.S)
-_MARKED = frozenset({AuthoredText, Safe})
+_AUTHORED_TYPES = frozenset({AuthoredText, Safe})
 
 
 def written(text: str, by: int) -> str:
-    """A text written by one."""
+    """A text, all of it written by one author."""
     return text if by == OWN else AuthoredText(text, bytes((by,)) * len(text))
 
 
 def origin(text: str) -> bytes:
-    """A byte for each character of a text."""
+    """Who wrote each character of a text, a byte for each."""
     return text.origin if isinstance(text, AuthoredText) else bytes(len(text))
 
 
 def author(*texts: str) -> int:
-    """The least trusted one who wrote any of the texts."""
+    """The least trusted author of any of the texts."""
     found = OWN
     for text in texts:
         if isinstance(text, AuthoredText):
@@ -76,35 +76,35 @@ def author(*texts: str) -> int:
 def join(texts: Sequence[str], separator: str = "") -> str:
     """The texts one after the other, with a separator between them."""
     joined = separator.join(texts)
-    if isinstance(separator, AuthoredText) or not _MARKED.isdisjoint(map(type, texts)):
+    if isinstance(separator, AuthoredText) or not _AUTHORED_TYPES.isdisjoint(map(type, texts)):
         return AuthoredText(joined, origin(separator).join(map(origin, texts)))
     return joined
 
 
 def cut(text: str, start: int | None, stop: int | None, step: int | None = None) -> str:
-    """A slice of a text."""
-    place = slice(start, stop, step)
+    """``text[start:stop:step]``, with its authors."""
+    span = slice(start, stop, step)
     return (
-        AuthoredText(str.__getitem__(text, place), text.origin[place])
+        AuthoredText(str.__getitem__(text, span), text.origin[span])
         if isinstance(text, AuthoredText)
-        else text[place]
+        else text[span]
     )
 
 
 def derived(result: str, *sources: str) -> str:
-    """A result that cannot be followed: all of it was written by the least trusted author of its sources."""
+    """A result that cannot be followed character by character: its author is the least trusted of its sources."""
     return written(result, author(*sources))
 
 
 def runs(text: AuthoredText) -> Iterator[tuple[str, int]]:
-    """The longest pieces of a text that one author wrote, in order, each with the author."""
+    """A text cut where its author changes: the pieces in order, each with its author."""
     plain = str.__str__(text)
     for run in _RUN.finditer(text.origin):
         yield plain[run.start() : run.end()], run[1][0]
 
 
 def each_char(text: str, change: Callable[[str], str]) -> str:
-    """A text changed by a function that looks at each character alone."""
+    """A text changed by a function that changes each character by itself, and looks at no other one."""
     if not isinstance(text, AuthoredText):
         return change(text)
     return join([written(change(piece), by) for piece, by in runs(text)])

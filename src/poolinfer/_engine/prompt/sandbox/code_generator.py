@@ -1,26 +1,16 @@
-"""From a chat template to Python: Jinja's syntax and control flow, with every operation a method of `Runtime`."""
+"""From the nodes of a chat template to Python code, in which every operation on a value is a method of `Runtime`.
+
+Jinja's own generator writes the control flow and the scopes. What it would leave to Python (``a + b``, ``a.name``,
+``a[b]``, calls, loops over values) is written here as a call of the runtime, which pays for it and keeps authors.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import CodeType
 from typing import Any
 
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from .filters import FILTERS
-from .runtime import Runtime
-from .template_globals import GLOBALS, TESTS
-
-#: Most nodes of a template. Those that models come with have 1300 at most.
-MAX_NODES = 10_000
-#: Most characters of the code that is made of a template. Python compiles about a million in a second, and lets no
-#: other thread run meanwhile. The templates that models come with make 54,000 at most.
-MAX_CODE = 256 * 1024
 
 _OPERATIONS = (
     *("add", "sub", "mul", "mod", "pow", "eq", "ne", "lt", "lteq", "gt", "gteq", "isin", "notin", "chain"),
@@ -216,58 +206,3 @@ def _cost(body: Iterable[nodes.Node]) -> int:
     """What running some nodes once costs at most (loops in them pay for each further time)."""
     inner = [node for part in body for node in (part, *part.find_all(nodes.Node))]
     return sum(_COSTS.get(type(node), 1) for node in inner)
-
-
-class GenerationTag(Extension):
-    """``{% generation %}``: what the model says, marked for training. It is rendered like any other part."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        """The block as a scope of its own."""
-        lineno = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.Scope(body, lineno=lineno)
-
-
-def names(tree: nodes.Template) -> frozenset[str]:
-    """All names and texts by which a template may read something of a message."""
-    attributes = {node.attr for node in tree.find_all(nodes.Getattr)}
-    texts = {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
-    return frozenset(attributes | texts)
-
-
-class Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja with the syntax and the globals that Hugging Face's libraries give chat templates."""
-
-    code_generator_class = TemplateCodeGenerator
-    context_class = Runtime
-
-    def __init__(self) -> None:
-        super().__init__(
-            trim_blocks=True,
-            lstrip_blocks=True,
-            # Constants are not computed ahead of time, where nothing is bounded.
-            optimized=False,
-            extensions=["jinja2.ext.loopcontrols", GenerationTag],
-        )
-        self.filters = dict(FILTERS)
-        self.tests = dict(TESTS)
-        self.globals = dict(GLOBALS)
-
-    def parse(self, source: str, name: str | None = None, filename: str | None = None) -> nodes.Template:
-        """The nodes of a template.
-
-        Raises:
-            ValueError: there are too many.
-        """
-        tree = super().parse(source, name, filename)
-        for count, _ in enumerate(tree.find_all(nodes.Node)):
-            if count >= MAX_NODES:
-                raise ValueError(f"it has more than {MAX_NODES} parts")
-        return tree
-
-    def _compile(self, source: str, filename: str) -> CodeType:
-        if len(source) > MAX_CODE:
-            raise ValueError(f"it makes more than {MAX_CODE} characters of code")
-        return super()._compile(source, filename)

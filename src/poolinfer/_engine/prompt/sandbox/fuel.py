@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeAlias
 
 from ...._data.errors import CallCancelled, InvalidRequest
 
-#: Units that any rendering has. A unit is a character or a byte that is made or read, or a node that is run.
-BASE = 4 * 1024 * 1024
-#: Units that it has for each one of its messages and tools, and one more for each message: some templates look at
-#: all messages, or copy all that they have made, once for each of them.
-PER_UNIT = 64
-#: Most units of any rendering.
-MOST = 192 * 1024 * 1024
-#: Seconds of computing that a rendering may take; waiting for other threads is not counted.
-SECONDS = 5.0
+#: Pays for so many units, before what they pay for is done.
+Pay: TypeAlias = Callable[[int], None]
 
+#: Units that any rendering has. A unit is a character or a byte that is made or read, or a node that is run.
+BASE_UNITS = 4 * 1024 * 1024
+#: Units that a rendering has besides, for each unit of the size of its messages and tools. It has one more for each
+#: message: some templates look at all messages, or copy all that they have made, once for each of them.
+UNITS_PER_SIZE = 64
+#: Most units of any rendering.
+MAX_UNITS = 192 * 1024 * 1024
+#: Seconds of computing that a rendering may take; waiting for other threads is not counted.
+MAX_SECONDS = 5.0
+
+# Units after which the clock is looked at, and `stop` is asked.
 _TRANCHE = 20_000
 
 
@@ -25,25 +30,31 @@ def _never() -> bool:
 
 
 class Fuel:
-    """Pays for one rendering, and ends it when it has cost too much or is not wanted any more.
+    """Pays for one rendering, and ends the rendering when it has cost too much or its call was given up.
 
     No single operation of the sandbox takes longer than its units say, so the interpreter lock is never held for
     long, and a look at the clock every few thousand units bounds the time of loops that make nothing.
     """
 
-    def __init__(self, size: int, turns: int, stop: Callable[[], bool] | None = None) -> None:
-        """Fuel for so many messages, and units of them and the tools; `stop` says whether the call was given up."""
-        self._rest = min(BASE + (PER_UNIT + turns) * size, MOST)
+    def __init__(self, size: int, n_messages: int, stop: Callable[[], bool] | None = None) -> None:
+        """Fuel for one rendering.
+
+        Args:
+            size: size of the messages and tools, in characters; an item counts as a few (`TemplateInput.size`).
+            n_messages: how many messages there are.
+            stop: says whether the call was given up.
+        """
+        self._rest = min(BASE_UNITS + (UNITS_PER_SIZE + n_messages) * size, MAX_UNITS)
         self._tranche = 0
         self._stop = stop or _never
-        self._end = time.thread_time() + SECONDS
+        self._end = time.thread_time() + MAX_SECONDS
 
     def pay(self, units: int) -> None:
         """Pay for what is going to be done.
 
         Raises:
             InvalidRequest: it costs more than is left, or the rendering takes too long.
-            CallCancelled: nobody waits for it.
+            CallCancelled: the call was given up.
         """
         self._tranche -= units
         if self._tranche < 0:
@@ -59,7 +70,7 @@ class Fuel:
             )
         if time.thread_time() > self._end:
             raise InvalidRequest(
-                f"the chat template took more than {SECONDS:g} seconds: shorten the messages, or use another"
+                f"the chat template took more than {MAX_SECONDS:g} seconds: shorten the messages, or use another"
                 " template",
                 field="prompt",
             )

@@ -1,8 +1,9 @@
 """What the code of a chat template may do with values, and what each operation costs.
 
-The code that `compiler` generates does nothing to values but by a method of `Runtime`. All values are plain data
-(None, numbers, texts, lists, tuples, dicts, ranges) or one of the few kinds of objects below, and only what stands
-here is known of them: a template never touches an attribute of a Python object.
+The code that `code_generator` makes does nothing to a value but by a method of `Runtime`. Values are plain data
+(None, numbers, texts, lists, tuples, dicts, ranges) or one of a few kinds of objects: `Function`, macros, loops,
+namespaces, cyclers, joiners, and what is undefined. Only what stands here is known of them, so a template never
+touches an attribute of a Python object.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ from jinja2.utils import Cycler, Joiner, Namespace, missing
 
 from . import serializers, string_formatting
 from .authored_text import Safe, cut, join, origin
+from .fuel import Pay
 from .text_methods import escaped, repeat
-from .value_methods import method
+from .value_methods import find_method
 
 #: Most bits of a number that a template may compute.
 MAX_BITS = 4096
 #: Deepest nesting of calls and of comparisons.
 MAX_DEPTH = 100
 
-_KEYS = (str, int, float, type(None))
-_SHORT = 64
-_LOOP = frozenset(
+_KEY_TYPES = (str, int, float, type(None))
+# Texts that are compared without being paid for.
+_FREE_LENGTH = 64
+_LOOP_ATTRIBUTES = frozenset(
     {
         *("index", "index0", "revindex", "revindex0", "first", "last", "length"),
         *("previtem", "nextitem", "depth", "depth0"),
@@ -35,7 +38,11 @@ _LOOP = frozenset(
 
 
 class Function:
-    """Something that a template can call; its code gets the runtime first."""
+    """A function that a template can call.
+
+    Attributes:
+        code: what is called, with the runtime as its first argument.
+    """
 
     __slots__ = ("code",)
 
@@ -44,25 +51,25 @@ class Function:
 
 
 class Runtime(Context):
-    """One rendering's variables, operations and fuel.
+    """The variables of one rendering, and the operations that its code may do with values.
 
     Attributes:
-        pay: pays for so many units.
+        pay: pays for an operation before it is done, out of the rendering's fuel.
     """
 
-    pay: Callable[[int], None]
-    _calls = 0
+    pay: Pay
+    _call_depth = 0
 
     # --- texts
 
     def text(self, value: Any) -> str:
-        """A value as text, as ``str`` has it."""
+        """A value as text, as ``str`` makes it; what is undefined is no text."""
         if isinstance(value, str):
             return value
         return "" if isinstance(value, Undefined) else serializers.text(self.pay, value)
 
     def concat(self, parts: Iterable[Any]) -> str:
-        """Values as one text (``~``, and whatever collects output)."""
+        """Values as one text: what ``~`` does, and whatever collects output."""
         texts = [part if isinstance(part, str) else self.text(part) for part in parts]
         self.pay(sum(map(len, texts)))
         return join(texts)
@@ -109,10 +116,10 @@ class Runtime(Context):
     # --- comparisons
 
     def eq(self, a: Any, b: Any) -> bool:
-        """``a == b``; never by Python's own comparison of lists and dicts, which takes as long as it likes."""
+        """``a == b``. Lists and dicts are compared here: Python's own way has no bound on its time."""
         if isinstance(a, list | tuple | dict) and isinstance(b, list | tuple | dict):
             return self._same(a, b, 0)
-        if isinstance(a, str) and isinstance(b, str) and len(a) == len(b) > _SHORT:
+        if isinstance(a, str) and isinstance(b, str) and len(a) == len(b) > _FREE_LENGTH:
             self.pay(len(a))
         return bool(a == b)
 
@@ -157,7 +164,7 @@ class Runtime(Context):
         return not self.isin(a, b)
 
     def chain(self, a: Any, *rest: tuple[str, Callable[[], Any]]) -> bool:
-        """``a < b < c``: names of comparisons and what comes after them."""
+        """``a < b < c``: each comparison by its name, with a function that gives its right side when needed."""
         for name, operand in rest:
             b = operand()
             if not getattr(self, name)(a, b):
@@ -166,6 +173,7 @@ class Runtime(Context):
         return True
 
     def _same(self, a: Any, b: Any, depth: int) -> bool:
+        """Whether two values are equal that may be lists, tuples or dicts."""
         if depth > MAX_DEPTH:
             raise RecursionError("it is nested too deeply")
         self.pay(8)
@@ -180,6 +188,7 @@ class Runtime(Context):
         return a is b or self.eq(a, b)
 
     def _check_order(self, a: Any, b: Any) -> None:
+        """Refuse to order lists and dicts, and pay for the order of two texts."""
         if isinstance(a, list | tuple | dict) or isinstance(b, list | tuple | dict):
             raise TypeError(f"{type(a).__name__} and {type(b).__name__} have no order")
         if isinstance(a, str) and isinstance(b, str):
@@ -192,8 +201,8 @@ class Runtime(Context):
     # --- what is in values
 
     def key(self, key: Any) -> Any:
-        """A key of a dict, if it may be one (a nested tuple is hashed for as long as it likes)."""
-        if isinstance(key, _KEYS):
+        """A key of a dict, if the value may be one. A tuple may not: hashing nested ones may take any time."""
+        if isinstance(key, _KEY_TYPES):
             # A dict compares a long text with its keys.
             self.pay(1 + (len(key) // 16 if isinstance(key, str) else 0))
             return key
@@ -205,7 +214,7 @@ class Runtime(Context):
         """``value[key]``."""
         self.pay(1)
         if isinstance(value, dict):
-            if isinstance(key, _KEYS):
+            if isinstance(key, _KEY_TYPES):
                 found = value.get(self.key(key), missing)
                 if found is not missing:
                     return found
@@ -217,20 +226,20 @@ class Runtime(Context):
             return value[0]
         if isinstance(key, str):
             return self.attribute(value, key)
-        return self._undefined(value, key if isinstance(key, _KEYS) else type(key).__name__)
+        return self._undefined(value, key if isinstance(key, _KEY_TYPES) else type(key).__name__)
 
     def attribute(self, value: Any, name: str) -> Any:
-        """``value.name``: a method, or what a dict has under that name."""
+        """``value.name``: a method of the value, or what a dict has under that name."""
         self.pay(1)
-        code = method(value, name)
+        code = find_method(value, name)
         if code is not None:
             return Function(lambda runtime, *args, **kwargs: code(runtime, value, *args, **kwargs))
         if isinstance(value, dict):
             found = value.get(name, missing)
             return self._undefined(value, name) if found is missing else found
         if isinstance(value, Namespace):
-            return self._undefined(value, name) if name[:1] == "_" else _read(self, value, name)
-        if (isinstance(value, LoopContext) and name in _LOOP) or (
+            return self._undefined(value, name) if name[:1] == "_" else self._namespace_value(value, name)
+        if (isinstance(value, LoopContext) and name in _LOOP_ATTRIBUTES) or (
             isinstance(value, Cycler) and name == "current"
         ):
             return getattr(value, name)
@@ -248,12 +257,18 @@ class Runtime(Context):
         return value[start:stop:step]
 
     def each(self, cost: int, items: Any) -> Any:
-        """Items to loop over, paid for."""
+        """The items of a value, to loop over: `cost` units are paid for each, but more for characters of a text."""
         if not isinstance(items, str | list | tuple | dict | range | Undefined):
             raise TypeError(f"a {type(items).__name__} cannot be looped over")
         # The characters of a text become texts.
         self.pay((max(cost, 32) if isinstance(items, str) else cost) * len(items))
         return items
+
+    def _namespace_value(self, value: Namespace, name: str) -> Any:
+        try:
+            return getattr(value, name)
+        except AttributeError:
+            return self._undefined(value, name)
 
     def _undefined(self, value: Any, name: Any) -> Undefined:
         return self.environment.undefined(obj=value, name=name)
@@ -274,20 +289,13 @@ class Runtime(Context):
         if isinstance(function, LoopContext):
             args = tuple(self.each(1, items) for items in args)
             kwargs = {name: self.each(1, items) for name, items in kwargs.items()}
-        self._calls += 1
-        if self._calls > MAX_DEPTH:
+        self._call_depth += 1
+        if self._call_depth > MAX_DEPTH:
             raise RecursionError("macros call each other too deeply")
         try:
             return function(*args, **kwargs)
         finally:
-            self._calls -= 1
-
-
-def _read(runtime: Runtime, value: Namespace, name: str) -> Any:
-    try:
-        return getattr(value, name)
-    except AttributeError:
-        return runtime._undefined(value, name)
+            self._call_depth -= 1
 
 
 def _number(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""``"%s" % x`` and ``"{}".format(x)`` in chat templates: Python's, one field at a time, with origins."""
+"""``"%s" % x`` and ``"{}".format(x)`` in chat templates: as in Python, one field at a time, with authors kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from . import serializers
 from .authored_text import AuthoredText, cut, derived, join
-from .text_methods import PIECE, Pay, narrow
+from .fuel import Pay
+from .text_methods import PIECE_COST, narrow
 
 _PERCENT = re.compile(
     r"%(?:\((?P<key>[^()]*)\))?(?P<flags>[-#0 +]*)(?P<width>\d*)(?:\.(?P<digits>\d*))?[hlL]?(?P<kind>.?)",
@@ -32,22 +33,30 @@ def _width(form: str) -> int:
 
 
 def _joined(pay: Pay, pieces: Iterator[str]) -> str:
+    """The pieces as one text."""
     kept = list(pieces)
     pay(sum(map(len, kept)))
     return join(kept)
 
 
 def percent(pay: Pay, form: str, values: Any) -> str:
-    """What ``form % values`` is."""
+    """``form % values``.
+
+    Args:
+        pay: pays for what is read and made.
+        form: the text with fields.
+        values: a tuple of values, a dict of them by name, or one value.
+    """
     return _joined(pay, _percent(pay, form, values))
 
 
 def _percent(pay: Pay, form: str, values: Any) -> Iterator[str]:
+    """The pieces of ``form % values``: literal text and fields in turn."""
     named: Any = values
     ordered: Iterator[Any] = iter(values if isinstance(values, tuple) else (values,))
     end = 0
     for match in _PERCENT.finditer(form):
-        pay(PIECE + match.end() - end)
+        pay(PIECE_COST + match.end() - end)
         yield cut(form, end, match.start())
         end = match.end()
         key, kind = match["key"], match["kind"]
@@ -60,14 +69,15 @@ def _percent(pay: Pay, form: str, values: Any) -> Iterator[str]:
             raise TypeError("not enough arguments for format string") from None
         digits = "" if match["digits"] is None else f".{match['digits'] or 0}"
         field = f"%{match['flags']}{match['width']}{digits}{kind}"
-        yield _one(pay, field, value, kind, cut(form, *match.span()))
+        yield _percent_field(pay, field, value, kind, cut(form, *match.span()))
     pay(len(form) - end)
     yield cut(form, end, None)
     if not isinstance(values, dict) and next(ordered, ordered) is not ordered:
         raise TypeError("not all arguments converted during string formatting")
 
 
-def _one(pay: Pay, form: str, value: Any, kind: str, source: str) -> str:
+def _percent_field(pay: Pay, form: str, value: Any, kind: str, source: str) -> str:
+    """One field (``%5d``) with its value; `source` is the field as the template has it, with its author."""
     pay(_width(form))
     if kind in ("s", "r"):
         shown = serializers.text(pay, value) if kind == "s" else serializers.python(pay, value)
@@ -83,18 +93,18 @@ def brace(
     form: str,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-    look: Callable[[Any, bool, Any], Any],
+    read: Callable[[Any, bool, Any], Any],
 ) -> str:
-    """What ``form.format(*args, **kwargs)`` is.
+    """``form.format(*args, **kwargs)``.
 
     Args:
-        pay: pays for it.
+        pay: pays for what is read and made.
         form: the text with fields.
-        args: what numbered fields mean.
-        kwargs: what named fields mean.
-        look: takes an object, whether it is an attribute that is asked for, and a name: what is there.
+        args: the values of numbered fields.
+        kwargs: the values of named fields.
+        read: reads of a value an attribute (if its second argument is true) or an item, by a name.
     """
-    return _joined(pay, _brace(pay, form, args, kwargs, look))
+    return _joined(pay, _brace(pay, form, args, kwargs, read))
 
 
 def _brace(
@@ -102,12 +112,13 @@ def _brace(
     form: str,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-    look: Callable[[Any, bool, Any], Any],
+    read: Callable[[Any, bool, Any], Any],
 ) -> Iterator[str]:
+    """The pieces of ``form.format(...)``: literal text and fields in turn."""
     pay(len(form))
     automatic = 0
     for literal, field, spec, conversion in Formatter().parse(str.__str__(form)):
-        pay(PIECE + len(literal))
+        pay(PIECE_COST + len(literal))
         yield derived(literal, form)
         if field is None:
             continue
@@ -117,11 +128,12 @@ def _brace(
         value = args[int(name)] if name.isdecimal() else kwargs[name]
         for step in _STEP.finditer(field):
             key = step[1] or step[2]
-            value = look(value, step[1] is not None, int(key) if key.isdecimal() else key)
-        yield _field(pay, form, value, spec or "", conversion)
+            value = read(value, step[1] is not None, int(key) if key.isdecimal() else key)
+        yield _brace_field(pay, form, value, spec or "", conversion)
 
 
-def _field(pay: Pay, form: str, value: Any, spec: str, conversion: str | None) -> str:
+def _brace_field(pay: Pay, form: str, value: Any, spec: str, conversion: str | None) -> str:
+    """One field (``{0!r:>5}``) with its value; `form` is the whole text, which has its author."""
     if "{" in spec:
         raise ValueError("a format that is computed")
     pay(_width(spec))
@@ -138,6 +150,7 @@ def _field(pay: Pay, form: str, value: Any, spec: str, conversion: str | None) -
 
 
 def _number(pay: Pay, form: Callable[[], str], value: Any, source: str) -> str:
+    """A number as `form` writes it, by the author of the format."""
     if not isinstance(value, bool | int | float | AuthoredText | str):
         raise TypeError(f"a number is needed, not {type(value).__name__}")
     result = form()

@@ -1,4 +1,4 @@
-"""The methods of texts that chat templates may call. Each one keeps origins and pays before it makes anything.
+"""The methods of texts that chat templates may call. Each one keeps authors, and pays before it makes anything.
 
 `METHODS` maps a name to a function of ``pay``, the text and the method's own arguments. What is not in it
 (``encode``, ``translate``) is not there for templates.
@@ -12,59 +12,45 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .authored_text import AuthoredText, cut, derived, each_char, join
+from .fuel import Pay
+from .function_tables import preset
 
-#: Pays for so many units before they are made.
-Pay = Callable[[int], None]
 #: Widest padding of a text that a template may ask for.
 MAX_WIDTH = 10_000
 #: What a piece of text costs beside its characters.
-PIECE = 64
+PIECE_COST = 64
 
 _WORD = re.compile(r"\S+")
 _LINE_END = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
-def preset(code: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
-    """A function with some arguments set by name, which a template's own arguments by name do not change.
-
-    Raises:
-        TypeError: when it is called with one of them.
-    """
-
-    def function(*args: Any, **kwargs: Any) -> Any:
-        # Not `partial`: there the caller's arguments win.
-        return code(*args, **settings, **kwargs)
-
-    return function
-
-
 def replace(pay: Pay, text: str, old: str, new: str, count: int = -1) -> str:
-    """The text with `old` replaced, `count` times at most if that is not negative."""
+    """The text with `old` replaced by `new`: everywhere, or at most `count` times if that is not negative."""
     pay(len(text))
     found = str.count(text, old) if count else 0
     found = found if count < 0 else min(count, found)
     if not found:
         return text
-    pay(len(text) + found * (PIECE + len(new)))
+    pay(len(text) + found * (PIECE_COST + len(new)))
     if old:
         return join(_pieces(text, str.split(text, old, found), len(old)), new)
     # An empty text is found before each character and at the end.
-    chars = [cut(text, place, place + 1) for place in range(found - 1)]
+    chars = [cut(text, index, index + 1) for index in range(found - 1)]
     return join(["", *chars, cut(text, found - 1, None)], new)
 
 
 def joined(pay: Pay, separator: str, items: Iterable[str]) -> str:
     """The items with the separator between them."""
     parts = list(items)
-    for place, part in enumerate(parts):
+    for index, part in enumerate(parts):
         if not isinstance(part, str):
-            raise TypeError(f"sequence item {place}: expected str instance, {type(part).__name__} found")
+            raise TypeError(f"sequence item {index}: expected str instance, {type(part).__name__} found")
     pay(sum(map(len, parts)) + len(parts) * (len(separator) + 1))
     return join(parts, separator)
 
 
 def strip(pay: Pay, text: str, chars: str | None = None, *, left: bool = True, right: bool = True) -> str:
-    """The text without characters at its ends."""
+    """The text without whitespace, or without the characters given, at its ends."""
     if chars is not None:
         # Python looks each character up by searching.
         chars = "".join(set(str.__str__(chars)))
@@ -75,14 +61,14 @@ def strip(pay: Pay, text: str, chars: str | None = None, *, left: bool = True, r
 
 
 def split(pay: Pay, text: str, sep: str | None = None, maxsplit: int = -1) -> list[str]:
-    """The pieces between separators, or between runs of whitespace."""
+    """The pieces of the text between separators, or between runs of whitespace."""
     _pay_split(pay, text, sep, maxsplit)
     pieces = str.split(text, sep, maxsplit)
     return _pieces(text, pieces, len(sep)) if sep is not None else _words(text, pieces)
 
 
 def rsplit(pay: Pay, text: str, sep: str | None = None, maxsplit: int = -1) -> list[str]:
-    """The same, with a `maxsplit` that counts from the end."""
+    """The pieces of the text between separators, of which at most `maxsplit` are found, from the end."""
     _pay_split(pay, text, sep, maxsplit)
     pieces = str.rsplit(text, sep, maxsplit)
     return _pieces(text, pieces, len(sep)) if sep is not None else _words(text, pieces)
@@ -91,7 +77,7 @@ def rsplit(pay: Pay, text: str, sep: str | None = None, maxsplit: int = -1) -> l
 def splitlines(pay: Pay, text: str, keepends: bool = False) -> list[str]:
     """The lines of the text."""
     pay(len(text))
-    pay(PIECE * sum(1 for _ in _LINE_END.finditer(text)))
+    pay(PIECE_COST * sum(1 for _ in _LINE_END.finditer(text)))
     whole = str.splitlines(text, True)
     if not isinstance(text, AuthoredText):
         return whole if keepends else str.splitlines(text)
@@ -104,15 +90,15 @@ def splitlines(pay: Pay, text: str, keepends: bool = False) -> list[str]:
 
 
 def partition(pay: Pay, text: str, sep: str, *, right: bool = False) -> tuple[str, str, str]:
-    """What is before a separator, the separator, and what is after it."""
-    pay(len(text) * (1 + len(sep) // 16) + 3 * PIECE)
+    """What is before the first separator (the last one, with `right`), the separator, and what is after it."""
+    pay(len(text) * (1 + len(sep) // 16) + 3 * PIECE_COST)
     before, middle, _ = str.rpartition(text, sep) if right else str.partition(text, sep)
     start, stop = len(before), len(before) + len(middle)
     return cut(text, 0, start), cut(text, start, stop), cut(text, stop, None)
 
 
 def cased(pay: Pay, text: str, change: Callable[[str], str]) -> str:
-    """The text in other case."""
+    """The text in another case, which `change` gives it."""
     pay(3 * len(text))
     result = change(str.__str__(text))
     # No character's other case is empty: as many characters are one for one.
@@ -122,7 +108,7 @@ def cased(pay: Pay, text: str, change: Callable[[str], str]) -> str:
 
 
 def pad(pay: Pay, text: str, width: int, fillchar: str = " ", *, left: float) -> str:
-    """The text with a share of its padding at the left and the rest at the right, as `str.center` has it."""
+    """The text padded to a width: `left` is the share of the padding at its left (0, 1, or 0.5 for the middle)."""
     if len(fillchar) != 1:
         raise TypeError("the fill character must be exactly one character long")
     missing = max(0, narrow(width) - len(text))
@@ -132,7 +118,7 @@ def pad(pay: Pay, text: str, width: int, fillchar: str = " ", *, left: float) ->
 
 
 def escaped(pay: Pay, text: str) -> str:
-    """The text with the five characters escaped that mean something in HTML."""
+    """The text with the five characters escaped that mean something in HTML, as Jinja escapes them."""
     pay(6 * len(text))
     return each_char(
         text, lambda piece: html.escape(piece).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
@@ -140,7 +126,7 @@ def escaped(pay: Pay, text: str) -> str:
 
 
 def repeat(text: str, times: int) -> str:
-    """The text so many times (paid for already)."""
+    """``text * times``, which the caller has paid for."""
     return (
         AuthoredText(str.__mul__(text, times), text.origin * times)
         if isinstance(text, AuthoredText)
@@ -149,10 +135,10 @@ def repeat(text: str, times: int) -> str:
 
 
 def narrow(width: int) -> int:
-    """A width, if it is a small number.
+    """A width, if it is small.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the width is no int, or more than `MAX_WIDTH`.
     """
     if not isinstance(width, int) or width > MAX_WIDTH:
         raise ValueError(f"a text is padded to more than {MAX_WIDTH} characters")
@@ -160,16 +146,19 @@ def narrow(width: int) -> int:
 
 
 def _expandtabs(pay: Pay, text: str, tabsize: int = 8) -> str:
+    """The text with spaces instead of tabs."""
     pay(len(text) + str.count(text, "\t") * max(0, narrow(tabsize)))
     return derived(str.expandtabs(text, tabsize), text)
 
 
 def _zfill(pay: Pay, text: str, width: int) -> str:
+    """The text with zeros before its digits, up to a width."""
     pay(len(text) + max(0, narrow(width)))
     return derived(str.zfill(text, width), text)
 
 
 def _remove(pay: Pay, text: str, affix: str, *, prefix: bool) -> str:
+    """The text without a prefix or a suffix."""
     pay(len(text))
     if prefix:
         return cut(text, len(text) - len(str.removeprefix(text, affix)), None)
@@ -177,14 +166,15 @@ def _remove(pay: Pay, text: str, affix: str, *, prefix: bool) -> str:
 
 
 def _pay_split(pay: Pay, text: str, sep: str | None, maxsplit: int) -> None:
+    """Pay for splitting a text: for looking through it, and for each piece."""
     # Searching from the end takes as long as both together, in Python up to 3.12.
     pay(len(text) * (1 + len(sep or "") // 16))
     found = str.count(text, sep) if sep else sum(1 for _ in _WORD.finditer(text))
-    pay(len(text) + PIECE * (found if maxsplit < 0 else min(found, maxsplit)))
+    pay(len(text) + PIECE_COST * (found if maxsplit < 0 else min(found, maxsplit)))
 
 
 def _pieces(text: str, pieces: list[str], gap: int) -> list[str]:
-    """The pieces of a text with their origins; they follow one another with gaps of one length."""
+    """The pieces of a text with their authors; between two of them are `gap` characters of the text."""
     if not isinstance(text, AuthoredText):
         return pieces
     found, start = [], 0
@@ -195,7 +185,7 @@ def _pieces(text: str, pieces: list[str], gap: int) -> list[str]:
 
 
 def _words(text: str, pieces: list[str]) -> list[str]:
-    """The pieces of a text with their origins; only whitespace is between them."""
+    """The pieces of a text with their authors; only whitespace is between them."""
     if not isinstance(text, AuthoredText):
         return pieces
     found, start = [], 0
@@ -207,7 +197,7 @@ def _words(text: str, pieces: list[str]) -> list[str]:
 
 
 def _ask(pay: Pay, text: str, *args: Any, question: Callable[..., Any]) -> Any:
-    """The answer of a method that gives no text."""
+    """The answer of a method of ``str`` that gives no text."""
     words = [word for arg in args for word in (arg if isinstance(arg, tuple) else (arg,))]
     longest = max((len(word) for word in words if isinstance(word, str)), default=0)
     # Searching from the end takes as long as both together, in Python up to 3.12.
@@ -222,12 +212,11 @@ _QUESTIONS = (
     *(str.isnumeric, str.isprintable, str.isspace, str.istitle, str.isupper),
 )
 
-#: What a template may call on a text (and `format`, which needs to know more).
+#: What a template may call on a text, beside `join` and `format`, which `value_methods` has.
 METHODS: Mapping[str, Callable[..., Any]] = {
     **{change.__name__: preset(cased, change=change) for change in _CASES},
     **{question.__name__: preset(_ask, question=question) for question in _QUESTIONS},
     "replace": replace,
-    "join": joined,
     "strip": strip,
     "lstrip": preset(strip, right=False),
     "rstrip": preset(strip, left=False),

@@ -1,104 +1,158 @@
-"""What chat templates may call on texts, lists, dicts and loops: functions of the runtime and the value."""
+"""The methods that chat templates may call on texts, lists, dicts and Jinja's own loop objects."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from jinja2.runtime import LoopContext
 from jinja2.utils import Cycler, missing
 
 from . import string_formatting, text_methods
+from .fuel import Pay
+from .function_tables import preset
 
-if TYPE_CHECKING:
-    from .runtime import Runtime
+
+class Operations(Protocol):
+    """What a method may ask of the runtime that calls it, where each operation is paid for."""
+
+    pay: Pay
+
+    def each(self, cost: int, items: Any) -> Any:
+        """The items of a value, `cost` units for each."""
+        ...
+
+    def key(self, key: Any) -> Any:
+        """A key of a dict, if the value may be one."""
+        ...
+
+    def item(self, value: Any, key: Any) -> Any:
+        """``value[key]``."""
+        ...
+
+    def attribute(self, value: Any, name: str) -> Any:
+        """``value.name``."""
+        ...
+
+    def eq(self, a: Any, b: Any) -> bool:
+        """``a == b``."""
+        ...
 
 
-def method(value: Any, name: str) -> Callable[..., Any] | None:
-    """A method as a function of the runtime, the value and its arguments."""
+def find_method(value: Any, name: str) -> Callable[..., Any] | None:
+    """The method of that name that a value has for templates, or None.
+
+    It is a function of the operations, the value and the method's own arguments.
+    """
     if isinstance(value, dict):
-        return _DICT.get(name)
+        return _DICT_METHODS.get(name)
     if isinstance(value, str):
-        return _STRING.get(name)
+        return _TEXT_METHODS.get(name)
     if isinstance(value, list | tuple):
-        return _LIST.get(name)
+        return _LIST_METHODS.get(name)
     if isinstance(value, LoopContext):
         return _LOOP_METHODS.get(name)
-    return _CYCLER.get(name) if isinstance(value, Cycler) else None
+    return _CYCLER_METHODS.get(name) if isinstance(value, Cycler) else None
 
 
-def _paying(method: Callable[..., Any]) -> Callable[..., Any]:
-    def code(runtime: Runtime, text: str, *args: Any, **kwargs: Any) -> Any:
-        return method(runtime.pay, text, *args, **kwargs)
-
-    return code
+# --- texts
 
 
-def _join(runtime: Runtime, text: str, items: Any) -> str:
-    return text_methods.joined(runtime.pay, text, runtime.each(8, items))
+def _text_method(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of `text_methods`, which asks nothing of the operations but to pay."""
+
+    def call(operations: Operations, text: str, *args: Any, **kwargs: Any) -> Any:
+        return method(operations.pay, text, *args, **kwargs)
+
+    return call
 
 
-def _look(runtime: Runtime) -> Callable[[Any, bool, Any], Any]:
-    return lambda value, attribute, name: (runtime.attribute if attribute else runtime.item)(value, name)
+def _join(operations: Operations, text: str, items: Any) -> str:
+    """``text.join(items)``."""
+    return text_methods.joined(operations.pay, text, operations.each(8, items))
 
 
-def _format(runtime: Runtime, text: str, *args: Any, **kwargs: Any) -> str:
-    return string_formatting.brace(runtime.pay, text, args, kwargs, _look(runtime))
+def _format(operations: Operations, text: str, *args: Any, **kwargs: Any) -> str:
+    """``text.format(...)``."""
+    return string_formatting.brace(operations.pay, text, args, kwargs, _reader(operations))
 
 
-def _format_map(runtime: Runtime, text: str, values: Mapping[str, Any]) -> str:
-    return string_formatting.brace(runtime.pay, text, (), values, _look(runtime))
+def _format_map(operations: Operations, text: str, values: Mapping[str, Any]) -> str:
+    """``text.format_map(values)``."""
+    return string_formatting.brace(operations.pay, text, (), values, _reader(operations))
 
 
-def _get(runtime: Runtime, value: dict[Any, Any], key: Any, default: Any = None) -> Any:
-    return value.get(runtime.key(key), default)
+def _reader(operations: Operations) -> Callable[[Any, bool, Any], Any]:
+    """A function that reads an attribute or an item of a value, for fields such as ``{0.name[key]}``."""
+    return lambda value, attribute, name: (operations.attribute if attribute else operations.item)(
+        value, name
+    )
 
 
-def _list_of(runtime: Runtime, value: dict[Any, Any], part: Callable[[dict[Any, Any]], Iterable[Any]]) -> Any:
-    runtime.pay(64 * len(value))
+# --- dicts and lists
+
+
+def _get(operations: Operations, value: dict[Any, Any], key: Any, default: Any = None) -> Any:
+    """``dict.get(key, default)``."""
+    return value.get(operations.key(key), default)
+
+
+def _view(
+    operations: Operations, value: dict[Any, Any], part: Callable[[dict[Any, Any]], Iterable[Any]]
+) -> Any:
+    """``dict.items()``, ``dict.keys()`` and ``dict.values()``: a list of them, as they are now."""
+    operations.pay(64 * len(value))
     return list(part(value))
 
 
-def _copy(runtime: Runtime, value: Any) -> Any:
-    runtime.pay(64 * len(value))
+def _copy(operations: Operations, value: Any) -> Any:
+    """``dict.copy()`` and ``list.copy()``."""
+    operations.pay(64 * len(value))
     return value.copy()
 
 
-def _count(runtime: Runtime, value: Sequence[Any], wanted: Any) -> int:
-    return sum(item is wanted or runtime.eq(item, wanted) for item in runtime.each(4, value))
+def _count(operations: Operations, value: Sequence[Any], wanted: Any) -> int:
+    """``list.count(wanted)``."""
+    return sum(item is wanted or operations.eq(item, wanted) for item in operations.each(4, value))
 
 
-def _index(runtime: Runtime, value: Sequence[Any], wanted: Any) -> int:
-    for place, item in enumerate(runtime.each(4, value)):
-        if item is wanted or runtime.eq(item, wanted):
-            return place
+def _index(operations: Operations, value: Sequence[Any], wanted: Any) -> int:
+    """``list.index(wanted)``."""
+    for index, item in enumerate(operations.each(4, value)):
+        if item is wanted or operations.eq(item, wanted):
+            return index
     raise ValueError("it is not in the list")
 
 
-def _cycle(_: Runtime, loop: LoopContext, *values: Any) -> Any:
+# --- loops and cyclers
+
+
+def _cycle(_: Operations, loop: LoopContext, *values: Any) -> Any:
+    """``loop.cycle(...)``: one of the values, in turn."""
     return loop.cycle(*values)
 
 
-def _changed(runtime: Runtime, loop: LoopContext, *values: Any) -> bool:
+def _changed(operations: Operations, loop: LoopContext, *values: Any) -> bool:
+    """``loop.changed(...)``: whether the values are others than in the turn before."""
     last, loop._last_changed_value = loop._last_changed_value, values
-    return last is missing or not runtime.eq(list(cast("tuple[Any, ...]", last)), list(values))
+    return last is missing or not operations.eq(list(cast("tuple[Any, ...]", last)), list(values))
 
 
-_DICT: dict[str, Callable[..., Any]] = {
+_DICT_METHODS: dict[str, Callable[..., Any]] = {
     "get": _get,
-    "items": text_methods.preset(_list_of, part=dict.items),
-    "keys": text_methods.preset(_list_of, part=dict.keys),
-    "values": text_methods.preset(_list_of, part=dict.values),
+    "items": preset(_view, part=dict.items),
+    "keys": preset(_view, part=dict.keys),
+    "values": preset(_view, part=dict.values),
     "copy": _copy,
 }
-_LIST: dict[str, Callable[..., Any]] = {"count": _count, "index": _index, "copy": _copy}
+_LIST_METHODS: dict[str, Callable[..., Any]] = {"count": _count, "index": _index, "copy": _copy}
 _LOOP_METHODS: dict[str, Callable[..., Any]] = {"cycle": _cycle, "changed": _changed}
-_CYCLER: dict[str, Callable[..., Any]] = {
+_CYCLER_METHODS: dict[str, Callable[..., Any]] = {
     "next": lambda _, cycler: cycler.next(),
     "reset": lambda _, cycler: cycler.reset(),
 }
-_STRING: dict[str, Callable[..., Any]] = {
-    **{name: _paying(method) for name, method in text_methods.METHODS.items()},
+_TEXT_METHODS: dict[str, Callable[..., Any]] = {
+    **{name: _text_method(method) for name, method in text_methods.METHODS.items()},
     "join": _join,
     "format": _format,
     "format_map": _format_map,

@@ -1,0 +1,113 @@
+"""The check of each option of a request: of every field but the prompt, the texts and the tools.
+
+An option that is a number has its bounds in `LIMITS`, under its own name, and one that is True or False needs none.
+Any other option has a function here, in `_CHECKS`. So a new option cannot be forgotten: a field without a check is
+an error when poolinfer is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field
+from itertools import islice
+from typing import Any, NoReturn, TypeAlias
+
+from .._data.errors import InvalidRequest
+from .._data.option_names import scalar
+from .budgets import ByteBudget, WorkBudget
+from .limits import LIMITS, count, number
+from .plain_data import check_pooling, flag, is_one_of, mapping, sequence
+from .refusals import refuse, show
+
+#: Takes a field's name and its value; gives the checked value, or raises `InvalidRequest`.
+OptionCheck: TypeAlias = Callable[[str, Any], Any]
+
+#: Most digits of a token id in a text.
+_MAX_DIGITS = 10
+
+
+def check_of(field: Field[Any]) -> OptionCheck:
+    """The check of an option.
+
+    Raises:
+        LookupError: the option has none.
+    """
+    if field.name in _CHECKS:
+        return _CHECKS[field.name]
+    if isinstance(field.default, bool):
+        return flag
+    if field.name in LIMITS:
+        return number
+    raise LookupError(
+        f"the field {field.name} has no check: give it a row in LIMITS or a function in _CHECKS"
+    )
+
+
+def _stop(field: str, value: object) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else sequence(field, value, "use a str or a list of str")
+    count("stop", len(texts), field)
+    found = []
+    for i, text in enumerate(texts):
+        found.append(ByteBudget("stop_text", WorkBudget()).checked_text(f"{field}[{i}]", text))
+        if not found[-1]:
+            refuse(f"{field}[{i}]", text, "leave out the empty text; () is for none")
+    return tuple(found)
+
+
+def _cache_key(field: str, value: object) -> str | None:
+    if value is None:
+        return None
+    key = ByteBudget("cache_key", WorkBudget()).checked_text(field, value)
+    if not key:
+        refuse(field, key, "give some text, or None to share with all calls that have no key")
+    return key
+
+
+def _logit_bias(field: str, value: object) -> dict[int, float] | None:
+    if value is None:
+        return None
+    bias = mapping(field, value, "use a dict of token id to number")
+    n = len(bias)
+    count("logit_bias", n, field)
+    found: dict[int, float] = {}
+    for key, amount in islice(bias.items(), n):
+        token = _token(field, key)
+        if token in found:
+            _refuse_key(field, key, "give every token id once")
+        found[token] = float(number("logit_bias_value", scalar(amount), f"{field}[{token}]") or 0)
+    return found
+
+
+def _token(field: str, key: object) -> int:
+    """The token id that a key stands for. In JSON a key is always a text."""
+    row = LIMITS["logit_bias_token"]
+    token = scalar(key)
+    if isinstance(key, str) and str.__len__(key) <= _MAX_DIGITS and str.isascii(key) and str.isdigit(key):
+        token = int(str.__str__(key))
+    if not isinstance(token, int) or isinstance(token, bool) or not row.holds(token):
+        _refuse_key(field, key, row.remedy())
+    return token
+
+
+def _refuse_key(field: str, key: object, remedy: str) -> NoReturn:
+    raise InvalidRequest(f"{field} key {show(key)}: {remedy}", field=field)
+
+
+def _tool_choice(field: str, value: object) -> str:
+    if not is_one_of(value, ("auto", "none")):
+        refuse(field, value, "use 'auto' or 'none'; forcing a tool is not available yet")
+    return str.__str__(value)
+
+
+def _pooling(_: str, value: object) -> str | None:
+    check_pooling(value)
+    return None if value is None else str.__str__(value)
+
+
+_CHECKS: Mapping[str, OptionCheck] = {
+    "stop": _stop,
+    "cache_key": _cache_key,
+    "logit_bias": _logit_bias,
+    "tool_choice": _tool_choice,
+    "pooling": _pooling,
+}

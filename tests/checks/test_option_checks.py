@@ -1,0 +1,81 @@
+"""Every field of every request is checked, and a new option needs no line of its own where requests are checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any, cast
+
+import pytest
+from refusals import refusal
+
+from poolinfer._checks.limits import LIMITS, Limit
+from poolinfer._checks.normalize import normalize
+from poolinfer._checks.option_checks import check_of
+from poolinfer._data.errors import InvalidRequest
+from poolinfer._data.requests import Chat, Embed, Raw
+
+FIELDS = [(kind, item.name) for kind in (Chat, Raw, Embed) for item in fields(kind)]
+
+
+class Stranger:
+    """No field of any request takes one."""
+
+
+@pytest.mark.parametrize(("kind", "name"), FIELDS, ids=[f"{kind.__name__}.{name}" for kind, name in FIELDS])
+def test_every_field_of_every_request_has_a_check(kind: Any, name: str) -> None:
+    contents = {"input": "x"} if kind is Embed else {"prompt": "x"}
+    for value in (Stranger(), [Stranger()], {Stranger(): Stranger()}, 1e400, "\ud800"):
+        error = refusal(kind(**{**contents, name: value}))
+        assert error.field is not None
+        # Of messages, an item is named: `messages[0]`.
+        wanted = ("prompt", "messages") if name == "prompt" else (name,)
+        assert error.field.startswith(wanted), (error.field, value)
+
+
+@pytest.mark.parametrize(("kind", "name"), FIELDS, ids=[f"{kind.__name__}.{name}" for kind, name in FIELDS])
+def test_None_stands_for_the_default_of_every_field_that_has_one(kind: Any, name: str) -> None:
+    contents = {"input": "x"} if kind is Embed else {"prompt": "x"}
+    if name in contents:
+        assert refusal(kind(None)).field == name
+    else:
+        assert normalize(kind(**contents, **{name: None})) == normalize(kind(**contents))
+
+
+@dataclass(frozen=True)
+class Wider(Raw):
+    """A request with three options more, as a new version may have."""
+
+    typical_p: float = 1.0
+    ignore_eos: bool = False
+    grammar: str = ""
+
+
+def test_a_new_number_needs_a_row_in_the_table_of_limits_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = {item.name: item for item in fields(Wider)}
+    with pytest.raises(LookupError, match="typical_p has no check: give it a row in LIMITS"):
+        check_of(found["typical_p"])
+    row = Limit("typical_p", 0, 1, "a share", whole=False)
+    monkeypatch.setitem(cast("dict[str, Limit]", LIMITS), "typical_p", row)
+    check = check_of(found["typical_p"])
+    assert check("typical_p", 1) == 1.0
+    with pytest.raises(InvalidRequest, match="typical_p is 2: use a number from 0 to 1") as caught:
+        check("typical_p", 2)
+    assert caught.value.field == "typical_p"
+
+
+def test_a_new_flag_needs_nothing() -> None:
+    found = {item.name: item for item in fields(Wider)}
+    check = check_of(found["ignore_eos"])
+    assert check("ignore_eos", True) is True
+    with pytest.raises(InvalidRequest, match="ignore_eos is 1: use True or False"):
+        check("ignore_eos", 1)
+
+
+def test_a_field_that_nothing_checks_is_an_error() -> None:
+    """Not an option that any value passes."""
+    for kind in (Wider, make_dataclass("Odd", [("colour", str, field(default="red"))])):
+        item = fields(kind)[-1]
+        with pytest.raises(LookupError, match=f"the field {item.name} has no check"):
+            check_of(item)
