@@ -20,7 +20,7 @@ QUESTION = "What is the capital of Peru?"
 
 
 class ScarceEngine(CostedEngine):
-    """There is memory for so many tokens, in all contexts together."""
+    """A fake engine that has memory for a number of tokens, over all its contexts."""
 
     memory = 2**40
 
@@ -36,7 +36,7 @@ def shapes(ride: Ride) -> list[tuple[int, int]]:
 
 
 def burst(ride: Ride, lengths: list[int], tokens: int = 40) -> None:
-    """So many calls at once; every answer is its own prompt's."""
+    """Run this many calls at once, and check that each answer is the one to its own prompt."""
     texts = [
         f"{chr(65 + n)}{n}." + chr(97 + n) * (length - len(f"{n}") - 2) for n, length in enumerate(lengths)
     ]
@@ -160,7 +160,7 @@ def test_a_sequence_that_cannot_move_is_computed_again(
 def test_a_context_takes_over_what_another_one_holds(
     flash: bool, old: tuple[int, int], new: tuple[int, int]
 ) -> None:
-    """The next token's logits are the very same, wherever a sequence moves to."""
+    """The next token's logits are the same, bit by bit, after a sequence has moved to another context."""
     lane = LaneSpec(flash_attention=flash)
     engine = library.load(Model.load(demo_model()).spec, lane, lambda: False)
     first = engine.context(n_seq=old[0], n_ctx=old[1])

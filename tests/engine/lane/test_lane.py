@@ -179,7 +179,7 @@ def test_closing_ends_every_call_once(closing: bool) -> None:
 
 
 def test_prompts_of_one_step_are_answered_one_after_the_other() -> None:
-    """None waits for the others' rows, and each is told at once."""
+    """No prompt waits for the rows of the others, and each call gets its first token at once."""
     ride = Ride(CostedEngine(tokens=4), slots=8)
     ride.ask(9, raw("z" * 60))
     told: list[int] = []
