@@ -1,4 +1,4 @@
-"""What ``python -m poolinfer bench`` runs: one burst of chats on several layouts of a pool, and the fastest one."""
+"""The command ``python -m poolinfer bench``: one burst of chats on several layouts of a pool."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .._system.machine import available_memory, cores
 
 _MEMORY_SHARE = 0.5
 _SLOTS = (1, 4, 8, 16)
-#: A layout that is faster by less than this does not make up for more workers, slots or threads.
-_CLEARLY = 1.03
+#: A layout with more workers, slots or threads is only chosen if it is faster by this factor.
+_CLEARLY_FASTER = 1.03
 _SYLLABLES = ["ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "wo", "zu"]
 _HEAD = ("workers", "slots", "threads", "tokens/s", "TTFT p50 ms", "p95 ms", "between tokens p99 ms")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How many lanes, calls in each, and threads for each."""
+    """Number of lanes (workers), slots of each lane, and threads of each lane."""
 
     workers: int
     slots: int
@@ -38,13 +38,13 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class ChatBurst:
-    """What is asked of every layout: so many chats at once.
+    """The work for each layout: a number of chats at once.
 
     Attributes:
-        calls: chats, all at once.
-        words: made-up words in each; a word is two or three tokens for most models.
-        max_tokens: most tokens to generate for each.
-        n_ctx: context of each, in tokens.
+        calls: number of chats; all begin at once.
+        words: number of made-up words in each prompt; a word is two or three tokens for most models.
+        max_tokens: most tokens of each answer.
+        n_ctx: context of each call, in tokens.
         executor: where lanes run.
     """
 
@@ -55,15 +55,15 @@ class ChatBurst:
     executor: Literal["thread", "process", "prefork"] = "thread"
 
     def chats(self) -> list[Chat]:
-        """The chats: the same ones each time, and no two that begin alike."""
+        """Return the chats: the same ones each time; no two of them begin alike."""
         rng = random.Random(0)
         texts = (" ".join(_word(rng) for _ in range(self.words)) for _ in range(self.calls))
         return [Chat(text, max_tokens=self.max_tokens, temperature=0) for text in texts]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What a layout reached: tokens per second, and seconds as the readers of the streams saw them."""
+class LayoutFigures:
+    """What a layout reached: tokens per second, and seconds as seen by the readers of the streams."""
 
     layout: Layout
     tokens_per_second: float
@@ -72,7 +72,7 @@ class Measured:
     itl_p99: float
 
     def cells(self) -> tuple[str, ...]:
-        """The line of the table."""
+        """Return the cells of the layout's line in the table."""
         counts = (self.layout.workers, self.layout.slots, self.layout.threads)
         times = (self.ttft_p50, self.ttft_p95, self.itl_p99)
         return (
@@ -83,10 +83,10 @@ class Measured:
 
 
 def run_bench(model: str | os.PathLike[str], burst: ChatBurst) -> int:
-    """Measure every layout that fits into memory, print a table and the line to write; 0.
+    """Measure each layout that fits into memory, print a table and the ``Pool(...)`` line of the best; returns 0.
 
     Raises:
-        ModelError: the file cannot be used.
+        ModelError: the model file cannot be used.
         InvalidRequest: an option is out of bounds, or a chat does not fit into `ChatBurst.n_ctx`.
     """
     with Model.load(model) as loaded:
@@ -108,15 +108,15 @@ def run_bench(model: str | os.PathLike[str], burst: ChatBurst) -> int:
 
 
 def layouts(most_threads: int) -> Iterator[Layout]:
-    """The layouts worth a try with so many threads: from one call after the other to sixteen at a time."""
+    """Yield the layouts to try with so many threads: from one call after the other to sixteen calls at a time."""
     for workers in dict.fromkeys((1, min(2, most_threads), min(4, most_threads))):
         for slots in _SLOTS:
             if slots % workers == 0:
                 yield Layout(workers, slots // workers, max(1, most_threads // workers))
 
 
-def measure(model: Model, layout: Layout, burst: ChatBurst) -> Measured:
-    """Run the burst on a pool of that layout, read by a thread per chat; loading and a first call are left out."""
+def measure(model: Model, layout: Layout, burst: ChatBurst) -> LayoutFigures:
+    """Run the burst on a pool of that layout, with a reading thread per chat; loading and warm-up do not count."""
     with Pool(
         model,
         executor=burst.executor,
@@ -134,19 +134,19 @@ def measure(model: Model, layout: Layout, burst: ChatBurst) -> Measured:
     firsts = [times[0] - began for times, _ in read if times]
     gaps = [later - earlier for times, _ in read for earlier, later in pairwise(times)]
     tokens = sum(count for _, count in read)
-    return Measured(
+    return LayoutFigures(
         layout, tokens / seconds, _quantile(firsts, 0.5), _quantile(firsts, 0.95), _quantile(gaps, 0.99)
     )
 
 
-def best(found: list[Measured]) -> Measured:
-    """The fastest layout, or the first of those that are hardly slower."""
+def best(found: list[LayoutFigures]) -> LayoutFigures:
+    """Return the first layout that is not clearly slower than the fastest."""
     most = max(item.tokens_per_second for item in found)
-    return next(item for item in found if item.tokens_per_second * _CLEARLY >= most)
+    return next(item for item in found if item.tokens_per_second * _CLEARLY_FASTER >= most)
 
 
 def _read(pool: Pool, chat: Chat) -> tuple[list[float], int]:
-    """When each piece of a chat's answer came, and how many tokens it had."""
+    """Return when each chunk of a chat's answer came, and the number of its tokens."""
     call = pool.stream(chat)
     times = [time.monotonic() for _ in call]
     return times, call.result().usage.completion_tokens
