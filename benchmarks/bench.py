@@ -152,7 +152,8 @@ def write_docs(outcomes: dict[str, Outcome], facts: dict[str, Any]) -> None:
     machine_line = ", ".join(f"{name} {value}" for name, value in facts["machine"].items())
     paste(
         "machine",
-        f"Measured on: {machine_line}; {versions_line}; model: {facts['model']}; repeats: {facts['repeats']}.",
+        f"* Measured on: {machine_line}.\n* Versions: {versions_line}.\n"
+        f"* Model: {facts['model']}.\n* Repeats: {facts['repeats']}.",
     )
     for name, outcome in outcomes.items():
         draw(outcome, ASSETS, f"{machine_line}\n{versions_line}")

@@ -34,6 +34,7 @@ from ._data.stats import PoolStats, Quantiles
 from ._pool.call import Call
 from ._pool.completion import AsCompleted, DoneAndNotDone, as_completed, wait
 from ._pool.model import Model, demo_model
+from ._pool.model_info import ModelInfo
 from ._pool.pool import Pool
 
 __version__ = "0.1.0"
@@ -57,6 +58,7 @@ __all__ = [
     "InvalidRequest",
     "Model",
     "ModelError",
+    "ModelInfo",
     "Pool",
     "PoolBroken",
     "PoolClosed",

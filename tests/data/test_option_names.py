@@ -132,7 +132,7 @@ def test_options_of_other_clients_that_ask_for_something_are_refused(
 
 def test_every_hint_leads_somewhere() -> None:
     known = frozenset().union(*_OWNERS.values())
-    assert set(_OWNERS) == {"Chat", "Raw", "Embed", "Pool", LOAD}
+    assert set(_OWNERS) == {"Chat", "Raw", "Embed", "Pool", "Thread", "Process", "Prefork", LOAD}
     for name, hint in _ELSEWHERE.items():
         assert " " in hint or hint in known, name
     assert set(_NO_CHANGE) <= set(_ELSEWHERE)
@@ -223,53 +223,6 @@ def test_numpy_scalars_are_numbers() -> None:
             normalize(Raw("x", **{name: value}))
         assert caught.value.field == name
     assert scalar(numpy.str_("a")) == "a"
-
-
-@pytest.mark.parametrize(
-    ("options", "field"), [({"min_workers": 1}, "min_workers"), ({"max_workers": 2}, "max_workers")]
-)
-def test_min_workers_alone_is_what_is_refused_in_threads(options: dict[str, Any], field: str) -> None:
-    with pytest.raises(InvalidRequest, match=f"^{field}: ") as caught:
-        Pool(demo_model(), **options)
-    assert caught.value.field == field
-
-
-@pytest.mark.parametrize(
-    ("options", "field"),
-    [
-        ({"idle_timeout": 3}, "idle_timeout"),
-        ({"share": "mmap"}, "share"),
-        ({"retries": 1}, "retries"),
-        ({"max_calls": 5}, "max_calls"),
-        ({"max_rss": 2**30}, "max_rss"),
-        ({"max_age": 60}, "max_age"),
-        ({"executor": "process", "idle_timeout": 3}, "idle_timeout"),
-        ({"executor": "process", "workers": 2, "idle_timeout": 3}, "idle_timeout"),
-        ({"executor": "process", "min_workers": 2, "idle_timeout": 3}, "idle_timeout"),
-    ],
-)
-def test_options_that_would_be_ignored_in_silence_are_refused(options: dict[str, Any], field: str) -> None:
-    with pytest.raises(InvalidRequest, match=f"^{field} is .*: leave it out, ") as caught:
-        Pool(demo_model(), **options)
-    assert caught.value.field == field
-
-
-def test_options_of_processes_are_taken_by_processes() -> None:
-    options: dict[str, Any] = {"retries": 0, "max_calls": 5, "max_rss": 2**30, "max_age": 60, "share": "mmap"}
-    Pool(demo_model(), executor="process", max_workers=2, idle_timeout=3, **options).close()
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"flash_attention": "auto"}, "flash_attention is 'auto': use True or False, or None for"),
-        ({"executor": None}, "executor is None: use 'thread', 'process', 'prefork' or an object"),
-        ({"executor": "threads"}, "use 'thread', 'process', 'prefork' or an object"),
-    ],
-)
-def test_refused_options_of_a_pool_say_what_there_is(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(InvalidRequest, match=words):
-        Pool(demo_model(), **options)
 
 
 def test_tracebacks_say_the_public_name() -> None:

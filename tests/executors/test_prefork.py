@@ -184,7 +184,7 @@ def test_F75_no_library_that_found_a_gpu(monkeypatch):
             return True
 
     library.check_forkable()
-    monkeypatch.setattr(library._library, "_api", Api())
+    monkeypatch.setattr(library._library.bindings, "_api", Api())
     with pytest.raises(ModelError, match="GPU"):
         library.check_forkable()
 

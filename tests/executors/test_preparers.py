@@ -18,6 +18,7 @@ from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer._executors.workers.patience import Patience
 from poolinfer.testing import FakeEngine, wait_until
+from poolinfer.testing._crash import crash_program
 from poolinfer.testing._executor_under_test import Bench
 
 WAIT = 20.0
@@ -111,7 +112,7 @@ def test_a_worker_is_not_lost_with_a_call_that_waited_behind_a_stalled_preparati
         ModelSpec("", (0, 0, 0, 0)),
         LaneSpec(slots=4, n_ctx=4096),
         workers=1,
-        factory="poolinfer.testing._crash:load",
+        program=crash_program(),
         cancel_grace=0.3,
         patience=Patience(tick=0.1, term=0.3),
     )

@@ -11,9 +11,9 @@ from poolinfer import Model, Raw
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer.testing import ExecutorContract
+from poolinfer.testing._crash import crash_program
 
 NO_MODEL = ModelSpec("", (0, 0, 0, 0))
-CRASH = "poolinfer.testing._crash:load"
 
 
 class _OverProcesses(ExecutorContract):
@@ -28,7 +28,9 @@ class TestProcessExecutor(_OverProcesses):
 
     def make_executor(self):
         lane = LaneSpec(slots=self.slots, n_ctx=4096)
-        return ProcessExecutor(NO_MODEL, lane, workers=self.workers, factory=CRASH, prefork=self.prefork)
+        return ProcessExecutor(
+            NO_MODEL, lane, workers=self.workers, program=crash_program(), prefork=self.prefork
+        )
 
 
 class TestProcessExecutorWithTwoWorkers(TestProcessExecutor):

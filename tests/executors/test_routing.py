@@ -11,6 +11,7 @@ from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.routing import Trail, choose, path
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer.testing import FakeEngine
+from poolinfer.testing._crash import crash_program
 from poolinfer.testing._executor_under_test import Bench
 
 SYSTEM = "You are a helpful assistant of few words. " * 20
@@ -83,16 +84,15 @@ def test_calls_of_one_beginning_meet_in_one_lane(executor):
     if executor == "thread":
         made = FakeEngine(step_delay=0.01).executor(workers=2, slots=8, n_ctx=4096)
     else:
-        knobs = {"step_delay": 0.01}
-        factory = "poolinfer.testing._crash:load"
-        made = ProcessExecutor(ModelSpec("", (0, 0, 0, 0)), lane, workers=2, factory=factory, knobs=knobs)
+        program = crash_program(step_delay=0.01)
+        made = ProcessExecutor(ModelSpec("", (0, 0, 0, 0)), lane, workers=2, program=program)
     bench = Bench(made, 20)
     try:
         # The first call holds a lane, so that the next goes to the other one, and the third back to the first.
         bench.submit(Raw("a" * 2000))
         for text in ("b", "a", "b", "a"):
             bench.submit(Raw(text * 600, max_tokens=2))[1].wait(20)
-        lanes = made._berths if isinstance(made, ThreadExecutor) else list(made._seats.values())
+        lanes = made._seats if isinstance(made, ThreadExecutor) else list(made._seats.values())
         assert len(lanes) == 2
         for text in "ab":
             assert sum(lane.trail.match(of(text * 600)) == 2 for lane in lanes) == 1

@@ -8,11 +8,7 @@ import signal
 import pytest
 from crash_pools import WAIT, crash_pool, wait_up
 
-from poolinfer import (
-    DeadlineExceeded,
-    Raw,
-    WorkerLost,
-)
+from poolinfer import DeadlineExceeded, Raw, WorkerLost
 from poolinfer._executors.workers.patience import Patience
 from poolinfer.testing import wait_until
 

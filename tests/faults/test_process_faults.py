@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 from crash_pools import WAIT, crash_pool, make_executor, wait_up
@@ -27,9 +28,11 @@ from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.sizing import Sizing
 from poolinfer._executors.workers.patience import Patience
 from poolinfer._executors.workers.restarts import RestartLimit
+from poolinfer._executors.workers.spawner import WorkerProgram
 from poolinfer._system.machine import rss
 from poolinfer._wire import frames
 from poolinfer.testing import wait_until
+from poolinfer.testing._crash import crash_program
 
 pytestmark = pytest.mark.usefixtures("both_kinds")
 
@@ -177,9 +180,17 @@ def test_F58_a_worker_refuses_a_model_file_that_was_replaced(tmp_path):
             pool.raw("a", max_tokens=1, timeout=WAIT)
 
 
-def test_F08_an_engine_from_elsewhere_is_refused():
-    executor = ProcessExecutor(ModelSpec("", (0, 0, 0, 0)), LaneSpec(), factory="os:system")
-    with pytest.raises(ModelError, match="os:system"), Pool(executor=executor):
+def test_F08_an_engine_from_elsewhere_is_refused(prefork):
+    for factory in ("os:system", "poolinfer.testing._crash:load"):
+        program = WorkerProgram(factory=factory)
+        executor = ProcessExecutor(ModelSpec("", (0, 0, 0, 0)), LaneSpec(), program=program, prefork=prefork)
+        with pytest.raises(ModelError, match=f"{factory} is not an engine"), Pool(executor=executor):
+            pass
+
+
+def test_F08_the_workers_of_tests_load_the_engine_of_tests_and_nothing_else():
+    program = replace(crash_program(), factory="poolinfer._engine.llama.library:load")
+    with pytest.raises(ModelError, match="is not an engine"), crash_pool(program=program):
         pass
 
 

@@ -124,7 +124,7 @@ def test_F14_no_worker_outlives_a_killed_host(source, prefork):
     host, pids, _ = _start(source, prefork)
     assert all(map(_alive, pids))
     _kill(host)
-    wait_until(lambda: not any(map(_alive, pids)), "the workers have ended", 2)
+    wait_until(lambda: not any(map(_alive, pids)), "the workers have ended", 10)
 
 
 def test_F14_a_lifeline_where_the_signal_cannot_be_chosen(run_script):
@@ -169,7 +169,7 @@ def test_F14_workers_end_though_a_forked_child_of_the_host_lives(prefork):
     host, pids, child = _start(FORKED, prefork)
     try:
         _kill(host)
-        wait_until(lambda: not any(map(_alive, pids - {child})), "the workers have ended", 2)
+        wait_until(lambda: not any(map(_alive, pids - {child})), "the workers have ended", 10)
         assert _alive(child)
     finally:
         os.kill(child, signal.SIGKILL)

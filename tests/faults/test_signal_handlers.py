@@ -209,8 +209,10 @@ def test_f34_stats_from_a_signal_handler(run_script, executor):
         if {executor!r} == "thread":
             pool = fake_pool(FakeEngine())
         else:
+            from poolinfer.testing._crash import crash_program
+
             spec = ModelSpec("", (0, 0, 0, 0)), LaneSpec(n_ctx=4096, slots=4)
-            pool = Pool(executor=ProcessExecutor(*spec, factory="poolinfer.testing._crash:load"))
+            pool = Pool(executor=ProcessExecutor(*spec, program=crash_program()))
         pool.start()
         left = 3
 

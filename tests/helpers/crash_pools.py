@@ -9,6 +9,7 @@ from poolinfer import Pool
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer.testing import wait_until
+from poolinfer.testing._crash import crash_program
 
 WAIT = 40.0
 #: Whether workers are forked where a test does not say; the fixture `both_kinds` runs a test both ways.
@@ -23,9 +24,7 @@ def make_executor(
         ModelSpec("", (0, 0, 0, 0)),
         lane,
         workers=workers,
-        factory="poolinfer.testing._crash:load",
-        knobs=knobs,
-        **{"prefork": PREFORK, **options},
+        **{"prefork": PREFORK, "program": crash_program(**(knobs or {})), **options},
     )
 
 

@@ -21,9 +21,7 @@ from random import Random
 from gguf_mutants import mutant
 
 from poolinfer import Chat, Embed, Model, Pool, PoolinferError, Raw
-from poolinfer._engine.llama import library
-from poolinfer._engine.llama import trial as trial_module
-from poolinfer._engine.llama.trial_child import try_file
+from poolinfer._engine.llama import library, trial_child
 
 SECONDS = 60.0
 TEXT = "the hello world 012 \u00e9\u4e2d\U0001f600\0\x7f  x" * 3
@@ -60,9 +58,9 @@ def fork(work: Callable[[], int], last_words: Path) -> int:
 
 
 def trial(model: Model) -> int:
-    """What `trial.main` does."""
-    trial_module._settle_in(os.getppid())
-    return SOUND if try_file(model.spec) else REFUSED
+    """What `trial_child.main` does."""
+    trial_child._settle_in(os.getppid())
+    return SOUND if trial_child.try_file(library.bindings(), model.spec) else REFUSED
 
 
 def use(model: Model) -> int:

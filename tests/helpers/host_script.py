@@ -10,13 +10,14 @@ from poolinfer._executors.workers.patience import Patience
 from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.workers.restarts import RestartLimit
 from poolinfer._data.specs import LaneSpec, ModelSpec
+from poolinfer.testing._crash import crash_program
 
 #: Workers that cannot be started are tried again at once, and for as long as it takes.
 SOON_AGAIN = Patience(tick=0.05, restarts=RestartLimit(most=1000, first=0.05, longest=0.1))
 PREFORK = "--prefork" in sys.argv
 
-def make(**options):
+def make(*, knobs=None, **options):
     return ProcessExecutor(ModelSpec("", (0, 0, 0, 0)), LaneSpec(n_ctx=4096), workers=2,
-                           prefork=PREFORK, factory="poolinfer.testing._crash:load", **options)
+                           prefork=PREFORK, program=crash_program(**(knobs or {})), **options)
 
 """

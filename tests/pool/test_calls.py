@@ -11,6 +11,7 @@ from functools import partial
 
 import anyio
 import pytest
+from submitted import later, taken
 
 from poolinfer import (
     CallCancelled,
@@ -32,25 +33,6 @@ from poolinfer.testing import FakeEngine, FakeExecutor, fake_pool, wait_until
 @pytest.fixture
 def executor():
     return FakeExecutor(manual=True, slots=2)
-
-
-@pytest.fixture
-def pool(executor):
-    pool = Pool(executor=executor)
-    yield pool
-    pool.close(0)
-
-
-def taken(executor, n):
-    wait_until(lambda: len(executor.taken) >= n, f"{n} jobs taken")
-    return executor.taken[n - 1]
-
-
-def soon(function, *args):
-    """Runs something on another thread, soon after this one began to wait."""
-    timer = threading.Timer(0.05, function, args)
-    timer.start()
-    return timer
 
 
 def test_the_six_calls_in_sync_code():
@@ -102,9 +84,9 @@ def test_stream_gives_pieces_as_they_come(pool, executor):
     pieces = iter(call)
     executor.say(job, "one ")
     assert next(pieces).text == "one "
-    soon(executor.say, job, "two")
+    later(executor.say, job, "two")
     assert next(pieces).text == "two"
-    soon(executor.finish, job)
+    later(executor.finish, job)
     assert list(pieces) == []
     assert list(pieces) == []
     assert call.result().text == call.partial == "one two"
@@ -146,7 +128,7 @@ def test_dropping_an_iterator_half_way_cancels(pool, executor, keep):
             assert piece.text == "one "
             break
 
-    soon(lambda: executor.say(taken(executor, 1), "one "))
+    later(lambda: executor.say(taken(executor, 1), "one "))
     read()
     gc.collect()
     wait_until(lambda: executor.cancelled == executor.taken, "the cancel")
@@ -237,79 +219,6 @@ def test_deadline_in_decode():
         assert pool.stats().expired == 1
         wait_until(lambda: pool.stats().busy == 0, "the slot")
     assert engine.leaks() == []
-
-
-def test_map_keeps_the_order():
-    with Pool(executor=FakeExecutor(slots=3)) as pool:
-        prompts = [f"number {n}" for n in range(50)]
-        assert [r.text for r in pool.map(prompts, max_tokens=5)] == prompts
-        assert [r.text for r in pool.map(map(Raw, prompts), window=1)] == prompts
-        vectors = list(pool.map([Embed("a"), Embed(["b", "c"])]))
-        assert (vectors[0].dimensions, len(vectors[1])) == (4, 2)
-        assert list(pool.map([])) == []
-
-
-def test_map_reads_no_further_than_its_window():
-    read = 0
-
-    def prompts():
-        nonlocal read
-        for read in range(1, 41):  # noqa: B007
-            yield "word"
-
-    with Pool(executor=FakeExecutor()) as pool:
-        for n, _ in enumerate(pool.map(prompts(), window=3), 1):
-            assert read <= n + 3
-            assert pool.stats().accepted <= n + 3
-    assert read == 40
-
-
-def test_map_raises_at_its_place_and_cancels_the_rest():
-    gate = threading.Event()
-
-    def reply(request):
-        if request.prompt == "bad":
-            raise EngineError("this one")
-        return "good" if request.prompt == "good" or gate.wait(30) else "never"
-
-    with Pool(executor=FakeExecutor(reply)) as pool:
-        results = pool.map(map(Raw, ["good", "good", "bad", *["later"] * 10]), window=8)
-        assert [next(results).text, next(results).text] == ["good", "good"]
-        with pytest.raises(EngineError, match="this one"):
-            next(results)
-        wait_until(lambda: pool.stats().cancelled == pool.stats().accepted - 3, "the cancels")
-        assert pool.stats().running + pool.stats().waiting == 0
-        gate.set()
-        assert list(results) == []
-
-
-def test_map_closed_early_cancels(pool, executor):
-    results = pool.map(["a"] * 10, window=5)
-    soon(lambda: executor.finish(taken(executor, 1)))
-    next(results)
-    results.close()
-    wait_until(lambda: pool.stats().running + pool.stats().waiting == 0)
-    assert pool.stats().cancelled == pool.stats().accepted - 1 > 0
-
-
-def test_map_waits_where_submit_says_pool_full():
-    gate = threading.Event()
-    executor = FakeExecutor(lambda request: "ok" if gate.wait(30) else "never", slots=1)
-    with Pool(executor=executor, max_queue=2) as pool, ThreadPoolExecutor(1) as threads:
-        others = [pool.submit(Raw("other"))]
-        wait_until(lambda: executor.taken)
-        others += [pool.submit(Raw("other")) for _ in range(2)]
-        mapped = threads.submit(lambda: [r.text for r in pool.map(["a"] * 9, window=100)])
-        wait_until(lambda: pool.stats().rejected > 2, "PoolFull inside map")
-        gate.set()
-        assert mapped.result(30) == ["ok"] * 9
-        assert [call.result().text for call in others] == ["ok"] * 3
-
-
-def test_map_shows_progress(capsys):
-    with Pool(executor=FakeExecutor()) as pool:
-        assert len(list(pool.map(["a"] * 3, progress=True))) == 3
-    assert "3/3" in capsys.readouterr().err
 
 
 def test_options_beside_a_request_are_refused():

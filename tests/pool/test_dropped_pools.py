@@ -8,10 +8,7 @@ import weakref
 
 import pytest
 
-from poolinfer import (
-    Pool,
-    Raw,
-)
+from poolinfer import Pool, Raw
 from poolinfer._pool.lifecycle import PoolLifecycle
 from poolinfer.testing import FakeEngine, FakeExecutor, Held, fake_pool, wait_until
 
@@ -55,6 +52,7 @@ def test_f22_a_pool_in_a_cycle_is_collected_on_a_thread_that_holds_its_executors
         from poolinfer._executors.process import ProcessExecutor
         from poolinfer._data.specs import LaneSpec, ModelSpec
         from poolinfer.testing import FakeEngine, fake_pool, wait_until
+        from poolinfer.testing._crash import crash_program
 
         gc.disable()
         module = thread if {executor!r} == "thread" else seats
@@ -77,7 +75,7 @@ def test_f22_a_pool_in_a_cycle_is_collected_on_a_thread_that_holds_its_executors
                 app.pool = fake_pool(FakeEngine())
             else:
                 spec = ModelSpec("", (0, 0, 0, 0)), LaneSpec(n_ctx=4096, slots=4)
-                app.pool = Pool(executor=ProcessExecutor(*spec, factory="poolinfer.testing._crash:load"))
+                app.pool = Pool(executor=ProcessExecutor(*spec, program=crash_program()))
             app.pool.start()
             module.choose = collect
             app.call = app.pool.submit(Raw("a"))

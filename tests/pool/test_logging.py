@@ -215,7 +215,7 @@ def test_parts_of_two_threads_are_kept_apart() -> None:
 def test_a_line_of_llama_cpp_cannot_forge_another(tiny: Model, log: pytest.LogCaptureFixture) -> None:
     """What llama.cpp says may quote the model file."""
     log.set_level(INFO, logger="poolinfer.llama")
-    library._library._log._take(2, b"name = \x1b[2J\r\tevil" + b"x" * 5000 + b"\n", None)
+    library._library.bindings._log._take(2, b"name = \x1b[2J\r\tevil" + b"x" * 5000 + b"\n", None)
     (line,) = lines(log, INFO, "poolinfer.llama")
     assert line.startswith("name = ?[2J? evilxxx")
     assert line.endswith("x ...")

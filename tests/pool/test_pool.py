@@ -184,7 +184,7 @@ def test_an_executor_object_takes_no_options_of_lanes(options, field):
 def test_a_pool_of_an_executor_and_a_model_has_both(tiny):
     """The model was dropped in silence, and its checks with it."""
     with Pool(tiny, executor=FakeExecutor(), max_queue=7) as pool:
-        assert (pool.model, pool.max_queue) == (tiny, 7)
+        assert (pool.model, pool.max_queue) == (tiny.info, 7)
         assert tiny.name in repr(pool)
         with pytest.raises(InvalidRequest, match="logit_bias"):
             pool.raw("a", logit_bias={10**6: 1.0})

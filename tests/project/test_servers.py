@@ -101,7 +101,7 @@ class Server:
 
     def is_up(self) -> bool:
         assert self.process.poll() is None, self.log
-        with suppress(OSError, http.client.HTTPException):
+        with suppress(OSError, http.client.HTTPException, ValueError):
             self.ask()
             return True
         return False
@@ -232,7 +232,7 @@ def stuck():
 
 def test_F16_gunicorn_worker_timeout(serve: Any) -> None:
     """A web worker that is killed for its time leaves no worker process."""
-    command = (*GUNICORN, "-k", "sync", "--timeout", "3", "telling:app")
+    command = (*GUNICORN, "-k", "sync", "--timeout", "5", "telling:app")
     with serve(*command, app=STUCK, executor="process") as server:
         wait_until(server.is_up, "the server is up", WAIT)
         server.expect_right_answers()
@@ -260,7 +260,7 @@ def test_F16_asgi_servers(serve: Any, command: tuple[str, ...]) -> None:
 
 
 UWSGI = (
-    str(Path(sys.executable).with_name("pyuwsgi")),
+    *("-c", "import sys, pyuwsgi; pyuwsgi.run(sys.argv[1:])"),
     *("--http-socket", "s", "--processes", "2", "--threads", "4", "--enable-threads"),
     *("--master", "--need-app", "--die-on-term", "--module", "telling:app"),
 )

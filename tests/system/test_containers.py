@@ -18,6 +18,7 @@ from poolinfer._pool.lane_sizing import _kv_tokens
 from poolinfer._system import machine
 from poolinfer._system.environment import interpreter
 from poolinfer.testing import wait_until
+from poolinfer.testing._crash import crash_program
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 WAIT = 30.0
@@ -95,7 +96,7 @@ with Pool(demo_model(), executor={executor!r}) as pool:
 def test_F71_no_zombies() -> None:
     """A worker that has died is waited for, though nobody asks for it."""
     executor = ProcessExecutor(
-        ModelSpec("", (0, 0, 0, 0)), LaneSpec(n_ctx=4096), workers=2, factory="poolinfer.testing._crash:load"
+        ModelSpec("", (0, 0, 0, 0)), LaneSpec(n_ctx=4096), workers=2, program=crash_program()
     )
     with Pool(executor=executor) as pool:
         for _ in range(3):

@@ -126,6 +126,11 @@ class CallError(PoolinferError):
         self.partial = partial
 
 
+#: The two reasons for which a call is cancelled, as `CallCancelled` says them.
+CALL_WAS_CANCELLED = "the call was cancelled"
+POOL_WAS_CLOSED = "the pool was closed before the call ended"
+
+
 class CallCancelled(CallError):
     """The call was cancelled by its owner, or its pool closed before it ended."""
 

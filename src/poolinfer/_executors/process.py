@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -27,12 +27,11 @@ from .seats import Assignment, Seat, Seats
 from .sizing import Sizing
 from .workers.death import Death
 from .workers.patience import Patience
-from .workers.spawner import ExecSpawner, Spawner
+from .workers.spawner import ExecSpawner, Spawner, WorkerProgram
 from .workers.supervisor import Supervisor
 from .workers.worker import Worker
 from .workers.zygote import ZygoteSpawner
 
-_ENGINE = "poolinfer._engine.llama.library:load"
 _NEVER = float("inf")
 
 
@@ -50,8 +49,7 @@ class ProcessExecutor:
         prefork: whether they are forked by a zygote that has loaded the weights, instead of started by exec.
         cancel_grace: seconds (or two latency targets) that a worker may ignore a cancel before it is killed.
         patience: all other times.
-        factory: what loads the engine in the worker, inside poolinfer.
-        knobs: keyword arguments for the factory.
+        program: what the worker processes run.
         spawner: starts worker processes; None to start interpreters.
     """
 
@@ -67,11 +65,10 @@ class ProcessExecutor:
         prefork: bool = False,
         cancel_grace: float = 15.0,
         patience: Patience = Patience(),  # noqa: B008 - frozen
-        factory: str = _ENGINE,
-        knobs: Mapping[str, object] | None = None,
+        program: WorkerProgram = WorkerProgram(),  # noqa: B008 - frozen
         spawner: Spawner | None = None,
     ) -> None:
-        self._boot = Boot(factory, replace(spec, repack=share == "repack"), lane, dict(knobs or {}))
+        self._boot = Boot(program.factory, replace(spec, repack=share == "repack"), lane, program.knobs)
         self._retries = retries
         self._sizing = sizing if workers is None else replace(sizing, least=workers, most=workers)
         self._cancel_grace = max(cancel_grace, 2 * lane.latency_target)
@@ -87,7 +84,9 @@ class ProcessExecutor:
         self._seats = Seats(lane.slots)
         self._routes = lane.prefix_cache and self._sizing.most > 1
         self._quarantine = Quarantine()
-        self._spawner = spawner or (ZygoteSpawner(self._boot) if prefork else ExecSpawner())
+        self._spawner = spawner or (
+            ZygoteSpawner(program.zygote_main, self._boot) if prefork else ExecSpawner(program.worker_main)
+        )
         self._supervisor = Supervisor(self, self._spawner, self._sizing.least, patience)
 
     @property

@@ -77,7 +77,7 @@ def read_metadata(reader: HeaderReader, count: int) -> dict[str, object]:
 
 
 def _check_numbers(key: str, value: object) -> None:
-    """Refuse numbers at which ggml aborts: a norm's epsilon that is negative or infinite, and far too wide vectors."""
+    """Refuse numbers at which ggml aborts: a negative or infinite epsilon of a norm, and far too wide vectors."""
     for number in value if isinstance(value, tuple) else (value,):
         if key.endswith("epsilon") and isinstance(number, float) and not 0 <= number < math.inf:
             raise Unsound(f"is malformed: {key[:60]!r} is {number}; use a finite number that is not negative")

@@ -1,4 +1,4 @@
-"""The pool's policy: how many may wait, and who is next. No threads, no clock: its owner holds the lock."""
+"""The queue of a pool: how many calls may wait, and which is next. No thread, no clock; its owner holds a lock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .ticket import Ticket
 class Admission:
     """A bounded queue: higher priority first, then first come, first served.
 
-    Calls whose requests are yet to be checked wait in it, too, and are not taken out.
+    Calls whose requests are not checked yet count as waiting, too, but `pop` does not take them.
     """
 
     def __init__(self, max_queue: int) -> None:
@@ -29,7 +29,7 @@ class Admission:
         )
 
     def push(self, ticket: Ticket, *, front: bool = False) -> None:
-        """Let a call wait; at the front when an executor had no room for it after all."""
+        """Let a call wait; at the front if the executor has refused it, so that it keeps its turn."""
         if ticket.check is not None:
             self._unchecked[ticket.job.id] = ticket
             return
@@ -40,7 +40,7 @@ class Admission:
         self._count += 1
 
     def pop(self) -> Ticket | None:
-        """Take the next call."""
+        """Take the next call, or None."""
         if not self._count:
             return None
         priority = max(self._waiting)
@@ -52,11 +52,11 @@ class Admission:
         return ticket
 
     def unchecked(self) -> Ticket | None:
-        """The next call whose request is yet to be checked; it stays where it is."""
+        """The next call whose request is not checked yet, or None; the call stays in the queue."""
         return next(iter(self._unchecked.values()), None)
 
     def discard(self, ticket: Ticket) -> bool:
-        """Take a call out of the queue; whether it was there."""
+        """Take a call out of the queue; returns whether it was there."""
         if self._unchecked.pop(ticket.job.id, None) is not None:
             return True
         priority = ticket.job.request.priority

@@ -1,6 +1,6 @@
-"""Many calls with a bounded number of them open: what `map` does, and `embed` with many texts.
+"""Many calls, of which a bounded number is open at a time: what `map` runs, and `embed` with many texts.
 
-`Bulk` decides what is submitted and what is given out, and when; `run` and `arun` only differ in how they wait.
+`Bulk` decides what is submitted and what is given out, and when. `run` and `arun` differ only in how they wait.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import anyio
 
 from .._data.errors import PoolError, PoolFull, PoolinferError
 from .call import Call
-from .completion import Endings
+from .completion import EndedCalls
 from .wakers import warn_in_event_loop
 
-# Between two tries to submit while others fill the queue.
+# Seconds between two tries to submit, while the calls of others fill the queue.
 _PAUSE = 0.02
 
 
@@ -26,10 +26,10 @@ class Item:
     """One call of many.
 
     Attributes:
-        index: its place among them, from 0.
-        given: what the caller gave for it.
-        call: the call, once accepted.
-        error: why there is no call.
+        index: where it stands among all items, from 0.
+        given: what the caller gave for it: a prompt, a request, or a batch of texts.
+        call: its call, once that was accepted.
+        error: why it has no call, if it was refused.
     """
 
     index: int
@@ -39,18 +39,18 @@ class Item:
 
     @property
     def ended(self) -> bool:
-        """Whether there is a result, or an error."""
+        """Whether the item has a result or an error."""
         return self.call is None or self.call.done()
 
     def outcome(self) -> Any:
-        """The result, or the error (not raised) of an item that has ended."""
+        """The result of an item that has ended, or its error, which is returned and not raised."""
         if self.call is None:
             return self.error
         error = self.call.exception(0)
         return self.call.result(0) if error is None else error
 
 
-#: What is given out for an item that has ended; raises to end all.
+#: Makes what is given out for an item that has ended; what it raises ends the whole bulk.
 Give: TypeAlias = Callable[[Item], Any]
 
 
@@ -59,12 +59,12 @@ class Bulk:
 
     Args:
         source: what to make calls of; read only as far as needed.
-        submit: makes the call of one of them.
-        window: most calls submitted and not yet given out.
-        ordered: whether results are given in the order of the source, or as they come.
-        patient: whether the first call may wait for room in the queue, as those after it do.
+        submit: makes a call of one thing from `source`.
+        window: says how many calls may be submitted and not yet given out.
+        ordered: whether items are given out in the order of `source`; False for the order in which they end.
+        patient: whether the first call waits while the queue is full, as later ones do; False to raise `PoolFull`.
         instead: what async code should use, for the warning in an event loop.
-        bar: makes a progress bar (of tqdm's), once there is something to do, which counts what is given out.
+        bar: makes a progress bar of tqdm's, which counts the items given out; called when the first is asked for.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class Bulk:
         self._make_bar = bar
         self._bar: Any = None
         self._open: dict[int, Item] = {}
-        self._endings = Endings()
+        self._ended = EndedCalls()
 
     def run(self, give: Give) -> Iterator[Any]:
-        """What `give` makes of each item, in sync code; when it raises, the rest is cancelled."""
+        """Give out what `give` makes of each item. When that raises, the open calls are cancelled."""
         try:
             for step in self._steps():
                 if isinstance(step, Item):
@@ -98,7 +98,7 @@ class Bulk:
                     continue
                 warn_in_event_loop(self._instead)
                 if step is None:
-                    self._endings.wait()
+                    self._ended.wait()
                 else:
                     time.sleep(step)
         finally:
@@ -111,14 +111,14 @@ class Bulk:
                 if isinstance(step, Item):
                     yield self._given(give, step)
                 elif step is None:
-                    await self._endings.wait_async()
+                    await self._ended.wait_async()
                 else:
                     await anyio.sleep(step)
         finally:
             self._end()
 
     def _steps(self) -> Generator[Item | float | None]:
-        """What to do next: give out an item, pause for some seconds, or (None) wait until a call has ended."""
+        """What to do next: give out an item, pause for so many seconds, or (None) wait until a call has ended."""
         if self._make_bar is not None:
             self._bar = self._make_bar()
         for index, given in enumerate(self._source):
@@ -131,13 +131,13 @@ class Bulk:
                 else:
                     yield _PAUSE
             if isinstance(item.error, PoolError):
-                # Nothing more will be accepted. What was is given out first.
+                # The pool takes no more calls. What was accepted is still given out.
                 break
         while self._open:
             yield from self._next()
 
     def _accept(self, item: Item) -> bool:
-        """Submit an item, or note why it cannot be; False while others fill the queue."""
+        """Submit an item, or note why it was refused; False if the queue is full, to be tried again."""
         try:
             item.call = self._submit(item.given)
         except PoolFull:
@@ -148,22 +148,24 @@ class Bulk:
             item.error = error
         self._open[item.index] = item
         if item.call is not None:
-            self._endings.watch(item.index, item.call)
+            self._ended.watch(item.index, item.call)
         else:
-            self._endings.note(item.index)
+            self._ended.note(item.index)
         return True
 
     def _next(self) -> Generator[Item | None]:
-        """Wait for the next item that is to be given out, and give it out."""
+        """Steps up to the next item: wait until it has ended, then give it out."""
         while (item := self._take()) is None:
             yield None
         yield item
 
     def _take(self) -> Item | None:
-        number = self._endings.take()
+        """Take the next item out of the open ones, or None if it has not ended yet."""
+        number = self._ended.take()
         if self._ordered:
+            # Which call has ended does not matter here, only whether the oldest one has.
             while number is not None:
-                number = self._endings.take()
+                number = self._ended.take()
             number = next(iter(self._open))
             if not self._open[number].ended:
                 return None

@@ -6,20 +6,17 @@ import math
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from typing_extensions import Self
 
 from .._checks.refusals import refuse
-from .._data.errors import CallCancelled, fresh
+from .._data.errors import CallCancelled, PoolinferError, fresh
 from .._data.option_names import scalar
+from .._data.results import Chunk
+from .lifecycle import PoolLifecycle
 from .ticket import Cursor, Ticket
 from .wakers import loop_waker, thread_waker, warn_in_event_loop
-
-if TYPE_CHECKING:
-    from .._data.errors import PoolinferError
-    from .._data.results import Chunk
-    from .lifecycle import PoolLifecycle
 
 _DROPPED = "the call was dropped by its owner"
 
@@ -29,21 +26,22 @@ ResultT_co = TypeVar("ResultT_co", covariant=True)
 class Call(Generic[ResultT_co]):
     """One accepted call. Made by ``submit`` and ``stream``; may be used from any thread and event loop.
 
-    Wait with ``call.result()`` or ``await call``; read pieces with ``for`` or ``async for``. Leaving a
-    ``with call:`` block, dropping an iterator half way, cancelling the awaiting task, Ctrl-C while waiting,
-    and dropping the call itself all cancel the work at once.
+    Wait with ``call.result()`` or ``await call``; read the chunks of its answer with ``for`` or ``async for``.
+    These cancel the call at once: leaving a ``with call:`` block, dropping an iterator half way, cancelling the
+    task that awaits the call, Ctrl-C while waiting, and dropping the call itself.
 
-    Has what one reads of a `concurrent.futures.Future`, and of several at a time: `poolinfer.wait`,
-    `poolinfer.as_completed`. It is an awaitable and no coroutine: `asyncio.gather`, `asyncio.wait_for`,
-    `asyncio.shield` and `asyncio.ensure_future` take it; for `asyncio.create_task`, which takes coroutines only,
-    use ``achat(..)`` and the like.
+    A call has the methods with which a `concurrent.futures.Future` is read; `poolinfer.wait` and
+    `poolinfer.as_completed` take several calls. A call is an awaitable, but no coroutine: `asyncio.gather`,
+    `asyncio.wait_for`, `asyncio.shield` and `asyncio.ensure_future` take it. `asyncio.create_task` takes only
+    coroutines; give it ``achat(..)`` and the like.
     """
 
-    __slots__ = ("__weakref__", "_keep", "_lifecycle", "_ticket")
+    __slots__ = ("__weakref__", "_lifecycle", "_pool", "_ticket")
 
-    def __init__(self, ticket: Ticket, lifecycle: PoolLifecycle, keep: object) -> None:
+    def __init__(self, ticket: Ticket, lifecycle: PoolLifecycle, pool: object) -> None:
         self._lifecycle = lifecycle
-        self._keep = keep
+        # A pool that nobody holds any more is closed, but not as long as somebody holds one of its calls.
+        self._pool = pool
         self._ticket = ticket
 
     @property
@@ -75,12 +73,12 @@ class Call(Generic[ResultT_co]):
         """Wait for the call's end and return its result.
 
         Args:
-            timeout: seconds to wait here; the call itself goes on when they are over.
+            timeout: most seconds to wait; None for no bound. The call itself goes on when they are over.
 
         Raises:
             TimeoutError: `timeout` passed first.
             CallError: how the call failed (`CallCancelled`, `DeadlineExceeded`, `WorkerLost`, `EngineError`).
-            InvalidRequest: it does not fit the model (`ContextOverflow`, say), or `timeout` is no number.
+            InvalidRequest: the request does not fit the model (`ContextOverflow`, say), or `timeout` is no number.
             PoolError: the pool closed or broke before the call ended.
         """
         self._wait_in_thread(timeout, "`await call`")
@@ -90,7 +88,7 @@ class Call(Generic[ResultT_co]):
         """Wait for the call's end and return the error that `result` would raise, or None if it ended well.
 
         Args:
-            timeout: seconds to wait here; the call itself goes on when they are over.
+            timeout: most seconds to wait; None for no bound. The call itself goes on when they are over.
 
         Raises:
             TimeoutError: `timeout` passed first.
@@ -100,12 +98,12 @@ class Call(Generic[ResultT_co]):
         return None if error is None else fresh(error)
 
     def add_done_callback(self, callback: Callable[[Call[Any]], object]) -> None:
-        """Have a function called with this call when it has ended, or soon if it has.
+        """Have a function called with this call when the call has ended, or soon if it has already.
 
-        All callbacks of a pool run one after the other, on a thread that is there for nothing else. What they
-        raise is logged, and where nobody has set a log up it goes to `threading.excepthook`, which prints it. A
-        call that has one is not cancelled by being dropped. `Pool.close` waits for callbacks, and may not be
-        called in one.
+        All callbacks of a pool run one after the other, on a thread that does nothing else. What a callback
+        raises is logged; where the host has set up no log, it goes to `threading.excepthook`, which prints it. A
+        call that has a callback is not cancelled by being dropped. `Pool.close` waits for callbacks, and may not
+        be called in one.
 
         Raises:
             InvalidRequest: `callback` cannot be called.
@@ -141,7 +139,7 @@ class Call(Generic[ResultT_co]):
                 raise
 
     def _answer(self, instead: str) -> ResultT_co:
-        """`result`, for a sync call whose async twin is `instead`."""
+        """The result, for a sync method; `instead` is its async twin, which a warning in an event loop names."""
         self._wait_in_thread(None, instead)
         return self._outcome()
 
@@ -161,11 +159,11 @@ class Call(Generic[ResultT_co]):
 
     def __iter__(self) -> Iterator[Chunk]:
         self._lifecycle.check_process()
-        return _Pieces(self)
+        return _Chunks(self)
 
     def __aiter__(self) -> AsyncIterator[Chunk]:
         self._lifecycle.check_process()
-        return _AsyncPieces(self)
+        return _Chunks(self)
 
     def __enter__(self) -> Self:
         return self
@@ -214,10 +212,13 @@ class Call(Generic[ResultT_co]):
         return cast("ResultT_co", self._ticket.result)
 
 
-class _Reader:
-    """Reads one call from its start; dropped half way, it cancels the call."""
+class _Chunks:
+    """Reads the chunks of a call from its start, for ``for`` and for ``async for``; cancels it if dropped half way.
 
-    _over = True  # so that one which Ctrl-C left half made goes quietly
+    The two differ in how they wait, and in how they say that there are no more: everything else is `_take`.
+    """
+
+    _over = True  # so that a reader which Ctrl-C left half made does nothing when it is dropped
 
     def __init__(self, call: Call[object]) -> None:
         self._call = call
@@ -225,34 +226,11 @@ class _Reader:
         self._cursor = Cursor()
         self._over = False
 
-    def _next(self) -> Chunk | None:
-        """The next piece, or None when there is nothing yet. Ends with the call's error, if it has one."""
-        self._call._lifecycle.check_process()
-        ended = self._ticket.ended
-        chunk = None if self._over else self._ticket.read(self._cursor)
-        if chunk is None and ended:
-            if not self._over and self._ticket.error is not None:
-                self._over = True
-                raise fresh(self._ticket.error)
-            self._over = True
-        return chunk
-
-    def __del__(self) -> None:
-        if not self._over and not self._ticket.ended:
-            self._call._lifecycle.cancel(self._ticket, _DROPPED)
-
-
-class _Pieces(_Reader):
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Chunk:
-        while True:
-            chunk = self._next()
-            if chunk is not None:
-                return chunk
-            if self._over:
-                raise StopIteration
+        while (chunk := self._take(StopIteration)) is None:
             warn_in_event_loop("`async for`")
             event, wake = thread_waker()
             if self._ticket.wake_at_news(self._cursor, wake):
@@ -261,19 +239,13 @@ class _Pieces(_Reader):
                 except BaseException:
                     self._call.cancel()
                     raise
+        return chunk
 
-
-class _AsyncPieces(_Reader):
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Chunk:
-        while True:
-            chunk = self._next()
-            if chunk is not None:
-                return chunk
-            if self._over:
-                raise StopAsyncIteration
+        while (chunk := self._take(StopAsyncIteration)) is None:
             event, wake = loop_waker()
             if self._ticket.wake_at_news(self._cursor, wake):
                 try:
@@ -281,10 +253,32 @@ class _AsyncPieces(_Reader):
                 except BaseException:
                     self._call.cancel()
                     raise
+        return chunk
+
+    def _take(self, stop: type[Exception]) -> Chunk | None:
+        """What came since the last chunk, or None. After the end raises the call's error, once, and then `stop`."""
+        self._call._lifecycle.check_process()
+        if self._over:
+            raise stop
+        # Looked at before the text: a call that ends in between has more to read.
+        ended = self._ticket.ended
+        chunk = self._ticket.read(self._cursor)
+        if chunk is None and ended:
+            self._over = True
+            raise stop if self._ticket.error is None else fresh(self._ticket.error)
+        return chunk
+
+    def __del__(self) -> None:
+        if not self._over and not self._ticket.ended:
+            self._call._lifecycle.cancel(self._ticket, _DROPPED)
 
 
 def check_timeout(timeout: object) -> None:
-    """Refuse what is no number of seconds to wait; a number below 0 is 0, as it is for futures."""
+    """Refuse what is no number of seconds to wait; a number below 0 counts as 0, as it does for futures.
+
+    Raises:
+        InvalidRequest: `timeout` is neither None nor a number.
+    """
     given = scalar(timeout)
     if given is not None and (
         not isinstance(given, int | float) or isinstance(given, bool) or math.isnan(given)
@@ -293,5 +287,5 @@ def check_timeout(timeout: object) -> None:
 
 
 def bounded(timeout: float | None) -> float:
-    """Seconds to wait; a bound that never matters keeps Ctrl-C working on every platform."""
+    """The seconds to give to `threading`: without a bound, Ctrl-C would not end the wait on every platform."""
     return threading.TIMEOUT_MAX if timeout is None else float(max(0.0, min(timeout, threading.TIMEOUT_MAX)))

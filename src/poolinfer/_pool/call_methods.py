@@ -1,4 +1,9 @@
-"""The six calls and what follows from them, each a line or two over ``submit``. `Pool` and `Model` share them."""
+"""The methods that make calls, each a line or two over ``submit``. `Pool` and `Model` share them.
+
+Each sync method has an async twin with the same parameters, since a function either blocks or is awaited. What both
+do is written once: `submit`, `mapped` and `embed_calls`. The overloads of `map` and `amap` are there twice because
+type checkers need them at each function.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +12,25 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from functools import partial, wraps
 from inspect import iscoroutinefunction
-from itertools import chain
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
-from .._checks.normalize import normalize_at_once
 from .._data.errors import InvalidRequest
 from .._data.requests import Chat, ChatInput, ChatOptions, Embed, EmbedOptions, Raw, RawOptions, Request
 from .._data.results import Embedding, Response
 from .._data.stats import PoolStats
+from .bulk import Bulk
 from .call import Call
 from .mapping import Mapped, as_request, give, mapped
-from .text_batches import TextBatches, split
+from .text_batches import embed_calls
 
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 
 
 def _says_what_is_missing(request: type[Request], name: str) -> Callable[[_FunctionT], _FunctionT]:
-    """Have a method say what its request says when the first argument is missing, or is called something else."""
+    """Have a method raise what its request raises when the first argument is missing, or has another name."""
 
     def wrap(function: _FunctionT) -> _FunctionT:
         @wraps(function)
@@ -58,11 +62,11 @@ class Calls(ABC):
     def submit(self, request: Request) -> Call[Any]:
         """Check a request, accept it, and return at once with its `Call`; never blocks.
 
-        The call's result is a `Response`, or for an `Embed` request of one text an `Embedding`, and of several
-        a list of them. May be called from a signal handler.
+        The call's result is a `Response`. For an `Embed` request it is an `Embedding` where there is one text, and
+        a list of them where there are several. May be called from a signal handler.
 
-        In a running event loop a very large request is checked by another thread: if it is refused, its call ends
-        with the InvalidRequest. Do not change the dicts in it before.
+        In a running event loop a very large request is checked by another thread. If it is refused there, its call
+        ends with the `InvalidRequest`. Do not change the dicts in the request until the call has ended.
 
         Raises:
             InvalidRequest: a field is out of bounds; the message names it.
@@ -121,24 +125,17 @@ class Calls(ABC):
 
         Args:
             input: one text, or any iterable of texts, which may be empty. More than 256 texts (or a million
-                characters) become several calls, of which at most four are open at a time; `timeout` is for all
-                of them together.
-            options: see `Embed`.
+                characters) become several calls, of which at most four are open at a time.
+            options: the fields of `Embed`. `timeout` is for all texts together.
 
         Raises:
-            PoolFull: the queue is full. Only the first of several calls raises it, the others wait.
-            Exception: what a call raised; the others are cancelled. An `InvalidRequest` names ``input[i]``.
+            PoolFull: the queue is full. Of several calls only the first raises it; the others wait for room.
+            Exception: the error of a call; the other calls are cancelled. An `InvalidRequest` names ``input[i]``.
         """
-        parts = split(input)
-        first, second = next(parts, None), next(parts, None)
-        if first is None:
-            normalize_at_once(Embed("x", **options))  # for its errors
-            return []
-        if second is None:
-            return self.submit(Embed(first.texts, **options))._answer("`await aembed(..)`")  # type: ignore[no-any-return]
-        several = TextBatches(self.submit, options)
-        run = several.bulk(chain((first, second), parts)).run(several.give)
-        return [found for vectors in run for found in vectors]
+        calls = embed_calls(self.submit, input, options)
+        if isinstance(calls, Call):
+            return calls._answer("`await aembed(..)`")  # type: ignore[no-any-return]
+        return [vector for vectors in calls.bulk.run(calls.give) for vector in vectors]
 
     @overload
     async def aembed(self, input: str, **options: Unpack[EmbedOptions]) -> Embedding: ...  # type: ignore[overload-overlap]
@@ -149,29 +146,22 @@ class Calls(ABC):
         self, input: str | Iterable[str], **options: Unpack[EmbedOptions]
     ) -> Embedding | list[Embedding]:
         """`embed` for async code (asyncio and trio)."""
-        parts = split(input)
-        first, second = next(parts, None), next(parts, None)
-        if first is None:
-            normalize_at_once(Embed("x", **options))  # for its errors
-            return []
-        if second is None:
-            return await self.submit(Embed(first.texts, **options))  # type: ignore[no-any-return]
-        several = TextBatches(self.submit, options)
-        async with aclosing(several.bulk(chain((first, second), parts)).arun(several.give)) as run:
-            return [found async for vectors in run for found in vectors]
+        calls = embed_calls(self.submit, input, options)
+        if isinstance(calls, Call):
+            return await calls  # type: ignore[no-any-return]
+        async with aclosing(calls.bulk.arun(calls.give)) as run:
+            return [vector async for vectors in run for vector in vectors]
 
     @_says_what_is_missing(Chat, "prompt")
     def stream(self, prompt: ChatInput | Chat | Raw, **options: Unpack[ChatOptions]) -> Call[Response]:
-        """Start a chat (or a request made before) and return its call, to read piece by piece.
+        """Start a chat (or a request made before) and return its call, to read chunk by chunk.
 
-        ``for piece in pool.stream(..)`` in sync code, ``async for`` in async code. Dropping the iterator half
-        way cancels the call; after the last piece, ``call.result()`` is the whole `Response`.
+        ``for chunk in pool.stream(..)`` in sync code, ``async for`` in async code. Dropping the iterator half
+        way cancels the call; after the last chunk, ``call.result()`` is the whole `Response`.
         """
         request = as_request(prompt, options)
         if isinstance(request, Embed):
-            raise InvalidRequest(
-                "prompt: an Embed request has no pieces to stream; use submit", field="prompt"
-            )
+            raise InvalidRequest("prompt: an Embed request has no text to stream; use submit", field="prompt")
         return self.submit(request)
 
     @overload
@@ -227,28 +217,27 @@ class Calls(ABC):
     ) -> Iterator[Any]:
         """Results for many prompts, with a bounded number of calls at a time.
 
-        Unlike `concurrent.futures.Executor.map`, it submits nothing until the first result is asked for, and
-        between two results only as much as there is room for in `window`. Dropping the iterator cancels what is
-        open.
+        Nothing is submitted until the first result is asked for, and then only as many calls as `window` allows.
+        (`concurrent.futures.Executor.map` submits all at once.) Dropping the iterator cancels the open calls.
 
         Args:
             prompts: chat prompts or requests; any iterable, read only as far as needed.
-            window: most calls submitted and not yet yielded; None for a few more than the pool has slots.
+            window: most calls submitted and not yet yielded; None for two per slot of the pool, and at least 16.
             progress: whether to show a progress bar of the results (needs ``pip install 'poolinfer[progress]'``).
             ordered: whether results come in the order of the prompts; False for each as soon as it is there.
             return_exceptions: whether the error of a prompt (`InvalidRequest`, `CallError`) is yielded in place of
-                its result, and the others go on. What ends the pool ends the map, too.
+                its result, so that the others go on. An error of the pool ends the map in either case.
             with_prompts: whether to yield pairs of a prompt, as it was given, and its result.
-            options: those of `Chat`, for every prompt; checked at once. A request among the prompts has options of
-                its own: beside any given here it is refused, at its place, since they would not count for it.
+            options: the options of `Chat`, for every prompt; checked at once. A request among the prompts has
+                options of its own. It is refused, at its place, if any are given here, as they would not count.
 
         Raises:
-            InvalidRequest: `prompts` is a single prompt or an async iterable, `window` no number of calls, or an
-                option is unknown or out of bounds.
-            Exception: what a call raised, at its place; the others are cancelled. Its ``index`` and ``prompt``
-                say which one it was.
+            InvalidRequest: `prompts` is a single prompt or an async iterable, `window` is no number of calls, or
+                an option is unknown or out of bounds.
+            Exception: the error of a call, at its place; the other calls are cancelled. The error's ``index`` and
+                ``prompt`` say which prompt it was.
         """
-        bulk = mapped(self, prompts, options, window, progress, ordered)
+        bulk = self._mapped(prompts, options, window, progress, ordered)
         return bulk.run(partial(give, return_exceptions, with_prompts))
 
     @overload
@@ -303,5 +292,23 @@ class Calls(ABC):
         **options: Unpack[ChatOptions],
     ) -> AsyncIterator[Any]:
         """`map` for async code (asyncio and trio)."""
-        bulk = mapped(self, prompts, options, window, progress, ordered)
+        bulk = self._mapped(prompts, options, window, progress, ordered)
         return bulk.arun(partial(give, return_exceptions, with_prompts))
+
+    def _mapped(
+        self,
+        prompts: Iterable[Mapped],
+        options: ChatOptions,
+        window: int | None,
+        progress: bool,
+        ordered: bool,
+    ) -> Bulk:
+        return mapped(
+            prompts,
+            options,
+            submit=self.submit,
+            room=lambda: (self._slots(), self.max_queue),
+            window=window,
+            progress=progress,
+            ordered=ordered,
+        )

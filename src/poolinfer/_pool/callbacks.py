@@ -1,4 +1,4 @@
-"""Runs the callbacks of ended calls: on a thread of their own, so that they may take their time."""
+"""Runs the callbacks of ended calls, on a thread of their own, where a slow one holds up nothing else."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .._system.threads import OwnThread, start_in_pool
 
 _log = SafeLog()
 
-#: What is left to do once a call has ended.
+#: What is to be done when a call has ended.
 Callback: TypeAlias = Callable[[], object]
 
 
 class Callbacks:
-    """The callbacks of one pool, run one after the other on one thread, which starts when it is first needed."""
+    """Runs the callbacks of a pool one after the other, on one thread, which starts when it is first needed."""
 
     def __init__(self) -> None:
         # Reentrant: a signal handler may add a callback while the thread that it interrupts does.
@@ -30,7 +30,7 @@ class Callbacks:
         self._closed = False
 
     def prepare(self) -> None:
-        """See that there is a thread: `run` is called where a call has just ended, which should not start one.
+        """Start the thread if there is none, so that `run`, which executors' threads call, need not.
 
         Raises:
             PoolBroken: no thread can be started.
@@ -39,7 +39,7 @@ class Callbacks:
             if self._thread is not None or self._closed:
                 return
             thread = OwnThread(self._run_all, "poolinfer-callbacks")
-            # A signal handler may have come here first: of two threads, one would never end.
+            # A signal handler may have been here meanwhile. Only one thread is started: a second would never end.
             self._thread = kept = self._thread or thread
             if kept is thread:
                 try:
@@ -49,7 +49,7 @@ class Callbacks:
                     raise
 
     def run(self, callback: Callback) -> None:
-        """Run a callback soon; after `close`, on a thread of its own."""
+        """Run a callback soon; after `close`, on a new thread."""
         with self._lock:
             if self._closed:
                 start_in_pool(OwnThread(lambda: _run(callback), "poolinfer-callbacks"))
@@ -71,7 +71,7 @@ class Callbacks:
     def _run_all(self) -> None:
         while (callback := self._queue.get()) is not None:
             _run(callback)
-            # While this thread waits it must not keep the call that ended last.
+            # This thread must not hold the last call while it waits for the next one.
             del callback
 
 

@@ -1,4 +1,4 @@
-"""Waiting for several calls at a time: `wait`, `as_completed`, and what `map` is made of."""
+"""Waiting for several calls at a time: `wait`, `as_completed`, and `EndedCalls`, which `map` waits with as well."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .wakers import Wake, loop_waker, thread_waker, warn_in_event_loop
 ResultT = TypeVar("ResultT")
 
 
-class Endings:
+class EndedCalls:
     """The numbers of watched calls, in the order in which they end. One thread or task waits for them.
 
-    Calls are not kept: whoever drops one cancels it, watched or not.
+    Holds numbers and not calls: a call that its owner drops must be cancelled, watched or not.
     """
 
     def __init__(self) -> None:
@@ -30,27 +30,27 @@ class Endings:
         self._wake: Wake | None = None
 
     def watch(self, number: int, call: Call[Any]) -> Wake:
-        """Note the end of a call, under a number; what is returned is what `Ticket.forget` takes."""
+        """Note a number when a call ends; returns what `Ticket.forget` takes to undo that."""
         note = partial(self.note, number)
         if not call._ticket.wake_at_end(note):
             note()
         return note
 
     def note(self, number: int) -> None:
-        """Note that something has ended; called on any thread."""
+        """Note that what has this number has ended; called on any thread."""
         self._ended.append(number)
         wake = self._wake
         if wake is not None:
             wake()
 
     def take(self) -> int | None:
-        """The next call that has ended, if there is one."""
+        """The number that was noted next, or None."""
         return self._ended.popleft() if self._ended else None
 
     def wait(self, timeout: float | None = None) -> None:
         """Block this thread until there is something to take, or for `timeout` seconds."""
         event, self._wake = thread_waker()
-        # What ended before there was anybody to wake is seen here.
+        # A call that ended before `_wake` was set has woken nobody, and is seen here.
         if not self._ended:
             event.wait(bounded(timeout))
         self._wake = None
@@ -75,11 +75,11 @@ class AsCompleted(Generic[ResultT], Iterator[Call[ResultT]], AsyncIterator[Call[
         self._instead = instead
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._endings = Endings()
+        self._ended = EndedCalls()
         self._notes: dict[int, Wake] = {}
         for number, call in self._open.items():
             call._lifecycle.check_process()
-            self._notes[number] = self._endings.watch(number, call)
+            self._notes[number] = self._ended.watch(number, call)
 
     def __iter__(self) -> Self:
         return self
@@ -89,7 +89,7 @@ class AsCompleted(Generic[ResultT], Iterator[Call[ResultT]], AsyncIterator[Call[
             if (found := self._take()) is not None:
                 return found
             warn_in_event_loop(self._instead)
-            self._endings.wait(self._left())
+            self._ended.wait(self._left())
         raise StopIteration
 
     def __aiter__(self) -> Self:
@@ -99,15 +99,15 @@ class AsCompleted(Generic[ResultT], Iterator[Call[ResultT]], AsyncIterator[Call[
         while self._open:
             if (found := self._take()) is not None:
                 return found
-            await self._endings.wait_async(self._left())
+            await self._ended.wait_async(self._left())
         raise StopAsyncIteration
 
     def _take(self) -> Call[ResultT] | None:
-        number = self._endings.take()
+        number = self._ended.take()
         return None if number is None else self._open.pop(number)
 
     def forget(self) -> None:
-        """Leave no trace at the calls that still go on: somebody may ask for them again and again."""
+        """Take the watch off calls that go on: a host that asks for them again and again would pile watches up."""
         for number, call in self._open.items():
             call._ticket.forget(self._notes[number])
 
@@ -125,12 +125,12 @@ def as_completed(calls: Iterable[Call[ResultT]], timeout: float | None = None) -
     """Calls as they end, for ``for`` in sync code and for ``async for`` in async code (asyncio and trio).
 
     Args:
-        calls: calls of any pools; each comes once.
-        timeout: seconds, from now, until the last one must have come.
+        calls: calls of any pools; a call that is given twice comes once.
+        timeout: seconds, from now, within which all calls must have ended; None for no bound.
 
     Raises:
-        InvalidRequest: `calls` is a single call, or holds what is none.
-        TimeoutError: by the iterator: `timeout` passed first. The calls go on.
+        InvalidRequest: `calls` is a single call, or holds something that is no call.
+        TimeoutError: raised by the iterator: `timeout` passed first. The calls go on.
     """
     return AsCompleted(calls, timeout)
 
@@ -158,7 +158,8 @@ def wait(
         return_when: ``"ALL_COMPLETED"``, ``"FIRST_COMPLETED"`` or ``"FIRST_EXCEPTION"``.
 
     Raises:
-        InvalidRequest: `return_when` is none of these; `calls` is a single call, or holds what is none.
+        InvalidRequest: `return_when` is none of these; or `calls` is a single call, or holds something that is no
+            call.
     """
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
         refuse("return_when", return_when, "use 'ALL_COMPLETED', 'FIRST_COMPLETED' or 'FIRST_EXCEPTION'")
@@ -182,7 +183,8 @@ def _checked(calls: Iterable[Call[ResultT]]) -> list[Call[ResultT]]:
     """The calls as a list.
 
     Raises:
-        InvalidRequest: it is a single call, whose iterator would read its text, or something in it is no call.
+        InvalidRequest: `calls` is a single call, whose iterator would read its text, or holds something that is no
+            call.
     """
     if isinstance(calls, Call) or not isinstance(calls, Iterable):
         refuse("calls", calls, "give a list or another iterable of calls; for a single one use its result()")

@@ -6,27 +6,29 @@ import heapq
 
 from .ticket import Ticket
 
-_NEVER = float("inf")
+#: The deadline of a call that has none.
+NEVER = float("inf")
+# Ended calls that are kept until their deadline; with more, all ended calls are dropped.
 _SPARE = 64
 
 
 class Deadlines:
-    """Remembers calls until their deadlines, or until room is needed and they have ended. Not thread-safe."""
+    """Remembers calls until their deadlines, and ended ones no longer than there is room. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[float, int, Ticket]] = []
+        self._heap: list[tuple[float, int, Ticket]] = []
 
     def watch(self, ticket: Ticket, live: int) -> None:
         """Remember a call that has a deadline; `live` is how many calls have not ended."""
-        if ticket.deadline == _NEVER:
+        if ticket.deadline == NEVER:
             return
-        if len(self._entries) > 2 * live + _SPARE:
-            self._entries = [entry for entry in self._entries if not entry[2].ended]
-            heapq.heapify(self._entries)
-        heapq.heappush(self._entries, (ticket.deadline, ticket.job.id, ticket))
+        if len(self._heap) > 2 * live + _SPARE:
+            self._heap = [item for item in self._heap if not item[2].ended]
+            heapq.heapify(self._heap)
+        heapq.heappush(self._heap, (ticket.deadline, ticket.job.id, ticket))
 
     def next(self) -> Ticket | None:
-        """The live call whose deadline comes first."""
-        while self._entries and self._entries[0][2].ended:
-            heapq.heappop(self._entries)
-        return self._entries[0][2] if self._entries else None
+        """The call whose deadline comes first, of those that have not ended; None without one."""
+        while self._heap and self._heap[0][2].ended:
+            heapq.heappop(self._heap)
+        return self._heap[0][2] if self._heap else None

@@ -1,15 +1,15 @@
-"""Every decision of a pool, and no thread of its own: admission, dispatch, deadlines, endings.
+"""All decisions about the calls of a pool: admission, dispatch, deadlines, endings. Has no thread of its own.
 
-    submit, cancel ──mail──> pump ──> Admission (queue) ──> Executor.submit
-                                                               │ events, on the executor's threads
-                 Ticket <─────────────────────────────── _on_event ──> the next waiting call
+    submit, cancel ──deques──> pump ──> Admission (queue) ──> Executor.submit
+                                                                 │ events, on the executor's threads
+                   Ticket <─────────────────────────────── _on_event ──> the next waiting call
 
-A caller's thread only ever appends to the mail: Ctrl-C, which strikes between any two instructions of the main
-thread, cannot tear a decision apart, and a signal handler may cancel. Decisions are made under one
-lock, by the pool's conductor and by the executor's threads; executors and waiters are called outside it.
+A caller's thread only appends to a deque. So Ctrl-C, which can strike between any two instructions of the main
+thread, leaves no decision half made, and a signal handler may submit and cancel. Decisions are made under one lock,
+by the pool's conductor and by the executor's threads. Executors and waiters are called outside the lock.
 
-Waiters of a call are freed the moment it is cancelled or expires. Its slot is freed by the executor's ending
-(law L6): a call that the engine will not let go of costs a slot, and never its owner.
+When a call is cancelled or expires, its waiters are woken at once; its slot is freed by the executor's ending (law
+L6). A call that the engine does not let go of costs a slot, but does not keep its owner waiting.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from .._data.errors import (
+    CALL_WAS_CANCELLED,
     CallCancelled,
     EngineError,
     PoolError,
@@ -37,18 +38,23 @@ from .._executors.executor_protocol import Executor
 from .._system.logs import SafeLog
 from .admission import Admission
 from .counters import Counters
-from .deadlines import Deadlines
+from .deadlines import NEVER, Deadlines
 from .pool_log import log_ended
-from .request_checker import Checker
+from .request_checker import RequestChecker
 from .ticket import Outcome, Ticket
 from .wakers import Wake
 
 _log = SafeLog()
-_NEVER = float("inf")
 
 
 class Dispatcher:
-    """Owns every call of one pool from acceptance to its end; `pump` must be called whenever `wait` returns."""
+    """Owns every call of one pool from acceptance to its end.
+
+    Attributes:
+        checker: checks requests that are too large for an event loop.
+        slots: how many slots the executor had when it was last asked. Callers do not ask it themselves: a
+            signal handler may interrupt a thread that holds one of the executor's locks.
+    """
 
     def __init__(self, max_queue: int, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -60,25 +66,24 @@ class Dispatcher:
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._ids = itertools.count(1)
         self._queue = Admission(max_queue)
-        self.checker = Checker(self._queue, self._lock, self._end, self._dispatch)
+        self.checker = RequestChecker(self._queue, self._lock, self._end, self._dispatch)
         self._live: dict[int, Ticket] = {}
         self._given: dict[int, Ticket] = {}
         self._deadlines = Deadlines()
         self._counters = Counters()
         self._executor: Executor | None = None
-        #: The executor's, when last looked at: callers never ask it, a signal handler may interrupt its locks.
         self.slots = 0
         self._shut: PoolError | None = None
         self._dispatching = False
-        # Counts the moments at which room may have appeared, so that none is lost while a refusal is on its
-        # way: a refusal holds only for the count that was read before the executor was asked.
+        # How often room may have appeared; and the same as it was before the executor was asked and refused. Where
+        # they differ, room may have appeared since, and the executor is asked again.
         self._room = 0
         self._refused = -1
 
     def ticket(self, request: Request) -> Ticket:
         """A ticket for a checked request, not yet accepted."""
         now = self._clock()
-        deadline = _NEVER if request.timeout is None else now + request.timeout
+        deadline = NEVER if request.timeout is None else now + request.timeout
         return Ticket(Job(next(self._ids), request), now, deadline)
 
     def submit(self, ticket: Ticket) -> None:
@@ -97,8 +102,8 @@ class Dispatcher:
             self._arrivals.append(ticket)
         self.wake()
 
-    def cancel(self, ticket: Ticket, why: str = "the call was cancelled") -> None:
-        """End a call as cancelled, unless it has ended. Takes no lock: any finaliser or signal handler may."""
+    def cancel(self, ticket: Ticket, why: str = CALL_WAS_CANCELLED) -> None:
+        """End a call as cancelled, unless it has ended. No lock: finalisers and signal handlers may call this."""
         if not ticket.ended:
             self._cancels.append((ticket, why))
             self.wake()
@@ -108,21 +113,21 @@ class Dispatcher:
         self._bell.put(None)
 
     def wait(self, timeout: float | None) -> None:
-        """Wait until there is something for `pump` to do, or for `timeout` seconds."""
+        """Wait until there is something for `pump` to do, or for `timeout` seconds (None: no bound)."""
         with suppress(Empty):
             self._bell.get(timeout=None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
             while True:
                 self._bell.get_nowait()
 
     def pump(self) -> float | None:
-        """Do what is due; seconds until the next deadline, or None.
+        """Do what is due: take arrivals, end cancelled and expired calls, give the executor one call.
 
-        Gives one call to the executor, which may take long for a large request, and rings for the next one, so
-        that deadlines and cancels come in between.
+        Only one, since a large request may take long; `wait` returns at once for the next one. Returns the seconds
+        until the next deadline, or None.
         """
         if self._waiting() >= self._queue.max_queue:
-            self._look()
-        # Counted before arrivals are read: every call that these are about has arrived then.
+            self._ask_slots()
+        # Counted before arrivals are taken, so that the calls which these are about have arrived.
         cancels = len(self._cancels)
         with self._lock:
             self._take_arrivals()
@@ -131,7 +136,7 @@ class Dispatcher:
             ticket, why = self._cancels[0]
             if ticket.job.id in self._live:
                 self._give_up(ticket, CallCancelled(why))
-            # Only now: until a call has left the queue, `_is_full` must find that it will.
+            # Removed last: as long as the call is in the queue, `_is_full` must see that it is about to leave.
             self._cancels.popleft()
         while (due := self._next_deadline()) is not None and due.deadline <= self._clock():
             self._give_up(due, due.expired())
@@ -154,15 +159,15 @@ class Dispatcher:
         self.ready()
 
     def ready(self) -> None:
-        """Room may have appeared in the executor."""
-        self._look()
+        """Take note that room may have appeared in the executor."""
+        self._ask_slots()
         with self._lock:
             self._room += 1
-        # The conductor hands calls over: this thread is the executor's, which has other work to do.
+        # The conductor gives calls to the executor; this is one of the executor's threads, which has other work.
         self.wake()
 
-    def _look(self) -> None:
-        """See how many slots the executor has."""
+    def _ask_slots(self) -> None:
+        """Ask the executor how many slots it has."""
         if self._executor is not None:
             try:
                 self.slots = self._executor.stats().slots
@@ -176,7 +181,7 @@ class Dispatcher:
 
     @property
     def settled(self) -> bool:
-        """Whether no call is live. After `shut`, `wait` returns when that comes about."""
+        """Whether all calls have ended. After `shut`, `wait` returns when the last one does."""
         with self._lock:
             return not self._live and not self._arrivals
 
@@ -193,7 +198,7 @@ class Dispatcher:
         return len(self._queue) + len(self._arrivals)
 
     def _is_full(self) -> bool:
-        """Whether no more calls may wait, not counting those that are about to get a slot or were cancelled."""
+        """Whether the queue is full, not counting calls that are about to get a slot, and cancelled ones."""
         if self._waiting() < self._queue.max_queue:
             return False
         with self._lock:
@@ -208,8 +213,8 @@ class Dispatcher:
         with self._lock:
             seconds = max(0.1, self._counters.mean_latency() * waiting / max(1, len(self._given)))
         return PoolFull(
-            f"the queue is full (max_queue={self._queue.max_queue}); try again in {seconds:.1f} s, or"
-            " make the pool with a larger max_queue",
+            f"the queue is full (max_queue={self._queue.max_queue}); try again in {seconds:.1f} s, or make the pool"
+            " with a larger max_queue",
             retry_after=seconds,
         )
 
@@ -227,7 +232,7 @@ class Dispatcher:
             executor.cancel(ticket.job.id)
 
     def _end(self, ticket: Ticket, outcome: Outcome) -> bool:
-        """End a call, count it, wake its waiters; False when it had ended before."""
+        """End a call, count it, wake its waiters; returns False if it had ended before."""
         now = self._clock()
         if isinstance(outcome, Response):
             outcome = ticket.timed(outcome, now)
@@ -258,7 +263,7 @@ class Dispatcher:
                 self.cancel(ticket, "the call's reader is gone")
 
     def _dispatch(self, once: bool = False) -> None:
-        """Give waiting calls to the executor until it refuses; one thread at a time, the others rely on it."""
+        """Give waiting calls to the executor until it refuses, or just one; one thread does so at a time."""
         while (chosen := self._choose()) is not None:
             executor, ticket, room = chosen
             accepted = False
@@ -309,7 +314,7 @@ class Dispatcher:
             return False
 
     def _on_event(self, ticket: Ticket, event: Event) -> None:
-        """One event of a call that the executor has; called on the executor's threads."""
+        """Take an event of a call that the executor has; called on the executor's threads."""
         if isinstance(event, Chunk):
             ticket.first = ticket.first or self._clock()
             self._wake(ticket, ticket.grow(event))
@@ -324,7 +329,7 @@ class Dispatcher:
             self._dispatch()
 
     def stats(self, state: str) -> PoolStats:
-        """A snapshot; `state` is the pool's, unless its executor is broken."""
+        """A snapshot; `state` is the pool's, which a broken executor overrules."""
         of_executor = ExecutorStats() if self._executor is None else self._executor.stats()
         self.slots = of_executor.slots
         now = self._clock()

@@ -1,4 +1,4 @@
-"""How the lanes of a pool run a model: the options of the pool, and defaults by the model and the machine."""
+"""How the lanes of a pool run a model: the pool's options, with defaults for the model and the machine."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from .._data.errors import InvalidRequest
 from .._data.specs import LaneSpec
 from .._engine.lane.capacity import padded
 from .._system.machine import available_memory, cores
-from .model import Model
+from .model_info import ModelInfo
 
 _BATCH = 512
-# With one slot every piece of a prompt is so long, however slow the model: its worker must not seem to hang.
+# With one slot a step computes so many tokens of a prompt, however slow the model. More could seem to hang.
 _EXACT_BATCH = 128
+# Of the free memory, what the contexts of all lanes may take.
 _MEMORY_SHARE = 0.25
-# Longer calls spend more on attention while decoding than llama.cpp's fused one saves while prompts are computed.
+# Up to this context, fused attention saves more time on prompts than it costs while decoding.
 _FLASH_N_CTX = 512
-# Threads meet at a barrier after every operation: with less than this to read, waiting outweighs the work.
+# Threads meet at a barrier after every operation. A thread with less than this to read costs more than it saves.
 _BYTES_PER_THREAD = 64 * 2**20
 
 
 def lane_spec(
-    model: Model,
+    model: ModelInfo,
     lanes: int,
     *,
     slots: int,
@@ -31,13 +32,13 @@ def lane_spec(
     latency_target: float,
     prefix_cache: bool | None,
 ) -> LaneSpec:
-    """What each of the `lanes` of a pool is made of: its options, and a choice for each that is None.
+    """What each of the `lanes` of a pool is made of: the pool's options, and a default for each that is None.
 
     Raises:
         InvalidRequest: `kv_memory` is too little for one call.
     """
     if flash_attention is None and not model.spec.n_gpu_layers:
-        # A mixture of experts may take other experts for its rounding, which changes what it says.
+        # Fused attention rounds in another way, for which a mixture of experts may choose other experts.
         flash_attention = slots > 1 and n_ctx <= _FLASH_N_CTX and not model.n_expert
     return LaneSpec(
         slots=slots,
@@ -51,8 +52,12 @@ def lane_spec(
     )
 
 
-def _kv_tokens(model: Model, n_ctx: int, memory: int | None, lanes: int) -> int | None:
-    """Tokens that the calls of a lane may use together; one call always fits."""
+def _kv_tokens(model: ModelInfo, n_ctx: int, memory: int | None, lanes: int) -> int | None:
+    """Tokens that the calls of a lane may use together, at least as many as one call; None for all that they need.
+
+    Raises:
+        InvalidRequest: `memory` is too little for one call.
+    """
     each, least = max(1, model.kv_bytes_per_token), padded(n_ctx)
     if memory is None:
         free = available_memory()
@@ -66,10 +71,10 @@ def _kv_tokens(model: Model, n_ctx: int, memory: int | None, lanes: int) -> int 
     return memory // each
 
 
-def _default_batch(model: Model, slots: int) -> int:
+def _default_batch(model: ModelInfo, slots: int) -> int:
     return _EXACT_BATCH if slots == 1 and not model.spec.n_gpu_layers else _BATCH
 
 
-def _default_threads(model: Model, lanes: int) -> int:
+def _default_threads(model: ModelInfo, lanes: int) -> int:
     useful = 1 + model.size // _BYTES_PER_THREAD
     return max(1, min(cores() // lanes, useful))

@@ -1,7 +1,7 @@
 """The life of a pool: new, starting, running, closing, closed (or broken), and its two threads.
 
-The conductor does all that changes the pool's state; callers only ask it (see `poolinfer._pool.dispatcher`). The
-loader starts the executor, which may take long, and ends.
+All changes of the pool's state are made by one thread, the conductor; callers only ask it (see
+`poolinfer._pool.dispatcher`). The other thread, the loader, starts the executor, which may take long, and ends.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from functools import partial
 from typing import TypeAlias
 
 from .._data.errors import (
+    CALL_WAS_CANCELLED,
+    POOL_WAS_CLOSED,
     CallCancelled,
     ModelError,
     PoolBroken,
@@ -37,6 +39,7 @@ from .pool_log import log_closed, log_started
 from .ticket import Ticket
 
 _log = SafeLog()
+# States in which `start` has nothing to wait for.
 _SETTLED = ("running", "broken", "closing", "closed")
 _CLOSED = "the pool is closed; make a new one"
 # Seconds that `close` waits for callbacks which still run when the grace is over.
@@ -45,37 +48,37 @@ _CALLBACK_SECONDS = 5.0
 _EXIT_SECONDS = 30.0
 
 #: Makes the executor when the pool starts.
-Make: TypeAlias = Callable[[], Executor]
+MakeExecutor: TypeAlias = Callable[[], Executor]
 
 
 class PoolLifecycle:
-    """A pool without its public face, which may be garbage-collected while this still works.
+    """What a `Pool` does; the conductor holds this object, so that a pool that nobody holds is found and closed.
 
     Args:
         make: makes the executor when the pool starts.
         max_queue: most calls that may wait.
-        clock: monotonic seconds.
+        clock: tells monotonic seconds.
         title: what the pool is made of, for its log.
 
     Attributes:
         state: ``"new"``, ``"starting"``, ``"running"``, ``"closing"``, ``"closed"`` or ``"broken"``.
-        callbacks: runs what is to be done when calls have ended.
+        callbacks: runs the callbacks of ended calls.
     """
 
     def __init__(
-        self, make: Make, max_queue: int, clock: Callable[[], float] = time.monotonic, title: str = ""
+        self, make: MakeExecutor, max_queue: int, clock: Callable[[], float] = time.monotonic, title: str = ""
     ) -> None:
         self.state: str = "new"
         self.callbacks: Callbacks = Callbacks()
         self._title = title
-        self._make: Make | None = make
+        self._make: MakeExecutor | None = make
         self._pid = 0
         self._changed = threading.Condition()
         self._dispatcher = Dispatcher(max_queue, clock)
         self._executor: Executor | None = None
         self._loader: threading.Thread | None = None
         self._failure: PoolinferError | None = None
-        # When accepted calls must have ended (monotonic seconds), once the pool is to close.
+        # Once the pool is to close: when accepted calls must have ended, in monotonic seconds.
         self._close_by: float | None = None
 
     @property
@@ -100,10 +103,10 @@ class PoolLifecycle:
                 raise PoolClosed(_CLOSED)
 
     def _begin(self) -> None:
-        """See that there is a conductor; of several that race, the first one stays."""
+        """Start the conductor, unless there is one. Of several that are started at once, the first one stays."""
         if self.state != "new":
             return
-        # Before there is a thread: a fork at this moment must not find a pool that looks new, with a call in it.
+        # Set before there is a thread: a child that is forked now must not take this pool for a new one of its own.
         self._pid = os.getpid()
         start_in_pool(OwnThread(target=self._conduct, name="poolinfer-conductor"))
 
@@ -117,11 +120,11 @@ class PoolLifecycle:
 
     @property
     def is_running(self) -> bool:
-        """Whether the pool has threads in this process, or will have when the conductor gets its first turn."""
+        """Whether the pool has threads in this process, or its conductor is about to start."""
         return self._pid == os.getpid() and self.state != "closed"
 
     def describe(self) -> str:
-        """The state and the live counts, for a repr."""
+        """The state, and how many calls run and wait now, for a repr."""
         if was_forked(self._pid) or self.state == "new":
             return "of a parent process" if was_forked(self._pid) else "new"
         stats = self.stats()
@@ -141,7 +144,7 @@ class PoolLifecycle:
             ForkedPool: this is a forked child.
         """
         self.check_process()
-        # A fork at this moment must not find a pool that looks new, with a call in it.
+        # A child that is forked now must not take this pool, which is to have a call, for a new one of its own.
         self._pid = os.getpid()
         try:
             self._dispatcher.submit(ticket)
@@ -149,20 +152,20 @@ class PoolLifecycle:
             self._begin()
             raise
         try:
-            # Only now: if the pool cannot start, this call hears why, and not that the pool is broken already.
+            # After the call was accepted: if the pool cannot start, this call says why, and not just "broken".
             self._begin()
         except PoolBroken:
             self._dispatcher.cancel(ticket)
             raise
 
-    def cancel(self, ticket: Ticket, why: str = "the call was cancelled") -> None:
-        """End a call as cancelled, unless it has ended; any finaliser or signal handler may call this."""
+    def cancel(self, ticket: Ticket, why: str = CALL_WAS_CANCELLED) -> None:
+        """End a call as cancelled, unless it has ended. May be called by any finaliser or signal handler."""
         if not was_forked(self._pid):
             self._dispatcher.cancel(ticket, why)
 
     @property
     def slots(self) -> int:
-        """Calls that can run at once; 0 before the start. Costs nothing, unlike `stats`."""
+        """Calls that can run at once; 0 before the start. Unlike `stats`, it does not ask the executor."""
         return self._dispatcher.slots
 
     def stats(self) -> PoolStats:
@@ -175,13 +178,13 @@ class PoolLifecycle:
         return self._dispatcher.stats(self.state)
 
     def close(self, grace: float, patience: float | None = None) -> bool:
-        """Take no more calls, let accepted ones end within `grace` seconds, cancel the rest, give all back.
+        """Take no more calls, let accepted ones end within `grace` seconds, cancel the rest, free everything.
 
-        In a forked child nothing happens: the pool is the parent's.
+        Does nothing in a forked child: the pool is the parent's.
 
         Args:
-            grace: seconds.
-            patience: most seconds to wait for all of this; None for as long as it takes.
+            grace: seconds for accepted calls to end.
+            patience: most seconds to wait for all of this; None for no bound.
 
         Returns:
             False when `patience` was over first.
@@ -201,13 +204,13 @@ class PoolLifecycle:
                 self._changed.notify_all()
             closed = self._changed.wait_for(lambda: self.state == "closed", patience)
         if never_begun:
-            # The conductor of a call accepted just now will find the pool closed, and go.
-            self._dispatcher.fail_all(_closed)
+            # If a call was accepted just now, its conductor will find the pool closed, and end.
+            self._dispatcher.fail_all(lambda: CallCancelled(POOL_WAS_CLOSED))
             self._close_callbacks()
         return closed
 
     def abandon(self) -> None:
-        """Close soon; takes no lock, so any finaliser may call it."""
+        """Ask the conductor to close at once; takes no lock, so that any finaliser may call this."""
         self._close_by = 0.0
         self._dispatcher.wake()
 
@@ -217,7 +220,7 @@ class PoolLifecycle:
         self._close_by = deadline if self._close_by is None else min(deadline, self._close_by)
         self._dispatcher.wake()
 
-    # What follows runs on the conductor and on the loader.
+    # The methods below run on the conductor and on the loader.
 
     def _conduct(self) -> None:
         with self._changed:
@@ -227,7 +230,7 @@ class PoolLifecycle:
             self.state = "starting"
         _running.add(self)
         self._start_loader(make)
-        del make  # it is the pool's, whose end closes this lifecycle
+        del make  # may hold the pool, which must be free to be dropped: that closes this lifecycle
         while not self._is_over():
             try:
                 timeout = self._dispatcher.pump()
@@ -237,7 +240,7 @@ class PoolLifecycle:
             self._dispatcher.wait(self._until(timeout))
         self._finish()
 
-    def _start_loader(self, make: Make) -> None:
+    def _start_loader(self, make: MakeExecutor) -> None:
         try:
             self._executor = make()
             self._loader = OwnThread(partial(self._load, self._executor), name="poolinfer-start")
@@ -261,7 +264,7 @@ class PoolLifecycle:
             log_started(self._title, time.monotonic() - began)
 
     def _break(self, error: PoolinferError) -> None:
-        # What a pool says of itself stays as it is: ForkedPool, above all, says what to do.
+        # A `PoolError`, such as `ForkedPool`, says what to do, and is raised as it is.
         reason = PoolBroken(f"the pool cannot go on ({error}); make a new one")
         self._dispatcher.shut(error if isinstance(error, PoolError) else reason)
         self._failure = error
@@ -275,7 +278,7 @@ class PoolLifecycle:
             self._changed.notify_all()
 
     def _is_over(self) -> bool:
-        """Whether it is time to finish; ends calls that a broken pool cannot run."""
+        """Whether to finish now. If the pool is broken, ends all calls first."""
         failure = self._failure
         if failure is not None:
             self._dispatcher.fail_all(lambda: fresh(failure))
@@ -292,7 +295,7 @@ class PoolLifecycle:
 
     def _finish(self) -> None:
         self._dispatcher.shut(PoolClosed(_CLOSED))
-        self._dispatcher.fail_all(_closed)
+        self._dispatcher.fail_all(lambda: CallCancelled(POOL_WAS_CLOSED))
         self._dispatcher.checker.join()
         try:
             if self._executor is not None:
@@ -313,15 +316,11 @@ class PoolLifecycle:
         return max(0.0, (self._close_by or 0.0) - time.monotonic())
 
 
-def _closed() -> CallCancelled:
-    return CallCancelled("the pool was closed before the call ended")
-
-
 _running: weakref.WeakSet[PoolLifecycle] = weakref.WeakSet()
 
 
 def _close_all() -> None:
-    """At exit: end calls and threads while Python still works, so that none dies inside the engine."""
+    """At exit: close all pools while Python still works. A thread that is ended inside the engine would crash."""
     running = [lifecycle for lifecycle in list(_running) if lifecycle.is_running]
     for lifecycle in running:
         lifecycle.abandon()

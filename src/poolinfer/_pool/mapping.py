@@ -1,11 +1,11 @@
-"""What a map is made of: the checks of its prompts and options, its calls, its progress bar."""
+"""What `map` and `amap` share: the checks of prompts and options, the calls, the results, the progress bar."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sized
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from .._checks.normalize import normalize_at_once
 from .._checks.refusals import refuse
@@ -13,9 +13,7 @@ from .._data.errors import CallError, InvalidRequest, PoolinferError, UnknownOpt
 from .._data.prompt_builder import Prompt
 from .._data.requests import Chat, ChatInput, ChatOptions, Request
 from .bulk import Bulk, Item
-
-if TYPE_CHECKING:
-    from .call_methods import Calls
+from .call import Call
 
 #: What a map takes: prompts, and requests.
 Mapped: TypeAlias = ChatInput | Request
@@ -24,14 +22,25 @@ _OF_MAP = ("prompts", "window", "progress", "ordered", "return_exceptions", "wit
 
 
 def mapped(
-    calls: Calls,
     prompts: Iterable[Mapped],
     options: ChatOptions,
+    *,
+    submit: Callable[[Request], Call[Any]],
+    room: Callable[[], tuple[int, int]],
     window: int | None,
     progress: bool,
     ordered: bool,
 ) -> Bulk:
-    """The calls of a map over a pool or a model.
+    """The calls of a map, to be run with `give`.
+
+    Args:
+        prompts: prompts and requests.
+        options: the options of `Chat`, for each prompt that is not a request.
+        submit: makes a call of a request.
+        room: says how many calls can run at once, and how many may wait.
+        window: most calls submitted and not yet yielded; None for two per slot, and at least 16.
+        progress: whether to show a progress bar.
+        ordered: whether results come in the order of the prompts.
 
     Raises:
         InvalidRequest: an argument of the map is not acceptable.
@@ -45,8 +54,8 @@ def mapped(
         refuse("window", window, "use None or an int from 1, a number of calls")
     return Bulk(
         prompts,
-        submit=lambda prompt: calls.submit(as_request(prompt, options)),
-        window=lambda: max(1, min(window or 2 * max(8, calls._slots()), calls.max_queue)),
+        submit=lambda prompt: submit(as_request(prompt, options)),
+        window=lambda: _window(window, *room()),
         ordered=ordered,
         patient=True,
         instead="`async for` over `amap(..)`",
@@ -54,8 +63,17 @@ def mapped(
     )
 
 
+def _window(given: int | None, slots: int, max_queue: int) -> int:
+    """How many calls of a map are open at a time: twice as many as can run, unless the caller says how many."""
+    return max(1, min(given or 2 * max(8, slots), max_queue))
+
+
 def give(return_exceptions: bool, with_prompts: bool, item: Item) -> Any:
-    """What a map yields for an item that has ended."""
+    """What a map yields for an item that has ended: its result, or its error if that is wanted.
+
+    Raises:
+        PoolinferError: the item's error, which ends the map. One of its own says which prompt it was.
+    """
     outcome = item.outcome()
     if isinstance(outcome, InvalidRequest | CallError):
         outcome.index, outcome.prompt = item.index, item.given
@@ -68,7 +86,7 @@ def give(return_exceptions: bool, with_prompts: bool, item: Item) -> Any:
 
 
 def _check_options(options: ChatOptions) -> None:
-    """Refuse options of a map that no prompt could have.
+    """Refuse options that no prompt of a map could have.
 
     Raises:
         InvalidRequest: an option is unknown, or out of bounds.
@@ -84,7 +102,11 @@ def _check_options(options: ChatOptions) -> None:
 
 
 def as_request(prompt: Mapped, options: ChatOptions) -> Request:
-    """A prompt as a request; one that is a request already has its own options."""
+    """A prompt as a request; a request as it is.
+
+    Raises:
+        InvalidRequest: there are options beside a request, which has its own.
+    """
     if not isinstance(prompt, Request):
         return Chat(prompt, **options)
     if options:
@@ -96,7 +118,11 @@ def as_request(prompt: Mapped, options: ChatOptions) -> Request:
 
 
 def _progress_bar(prompts: Iterable[Mapped]) -> Callable[[], Any]:
-    """What makes a bar of as many results as there are prompts, where that is known."""
+    """What makes a progress bar, which is as long as there are prompts, if their number is known.
+
+    Raises:
+        InvalidRequest: tqdm is not installed.
+    """
     try:
         from tqdm.auto import tqdm
     except ImportError as error:

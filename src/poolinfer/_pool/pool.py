@@ -7,11 +7,10 @@ This file is the public face; `poolinfer._pool.lifecycle` is the machinery.
 
 from __future__ import annotations
 
-import os
 import warnings
 from functools import partial
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import anyio
 import anyio.to_thread
@@ -22,22 +21,18 @@ from .._checks.normalize import normalize_at_once
 from .._data.errors import InvalidRequest, PoolinferError
 from .._data.option_names import options_of
 from .._data.requests import Request
+from .._data.specs import ModelSpec
 from .._data.stats import PoolStats
-from .._executors.descriptions import (
-    ExecutorName,
-    Placement,
-    Share,
-    check_executor,
-    check_lane,
-    refuse_options,
-)
-from .._executors.executor_protocol import Executor
+from .._executors.descriptions import Share
+from .._executors.executor_protocol import Description, Executor
+from .._executors.registry import ExecutorName
 from .call import Call
 from .call_methods import Calls
 from .lane_sizing import lane_spec
 from .lifecycle import PoolLifecycle
-from .model import Model
+from .model_info import ModelInfo, ModelSource, model_info_of
 from .pool_log import describe
+from .pool_options import check_lane, choose_executor, plain_lane, refuse_options
 from .request_checker import finish_check
 from .wakers import runs_event_loop, warn_in_event_loop
 
@@ -51,12 +46,14 @@ class Pool(Calls):
     or when entered as a context manager, which waits until the model is loaded.
 
     Args:
-        model: a `Model`, or the path of a GGUF file. May be None with an executor object of one's own; if given,
+        model: a `Model`, or the path of a GGUF file. May be None with an executor that needs none; if given,
             requests are checked against it.
         executor: where lanes run: ``"thread"`` (this process), ``"process"`` (worker processes, of one lane each,
             so that a native crash costs one worker's calls), ``"prefork"`` (likewise, forked by a process that has
-            loaded the weights once; Linux, no GPU), or an object with the `Executor` protocol, which has been
-            given all it needs: of the options below, it goes with `max_queue` only.
+            loaded the weights once; Linux, no GPU), the name of an executor that another package offers, or a
+            description from `poolinfer.executor`, such as ``Process(workers=2)``, which carries the options of its
+            executor. Or an object with the `Executor` protocol, which has been given all it needs: of the options
+            below, it goes with `max_queue` only.
         workers: lanes; None for 1.
         min_workers: worker processes that are always there, where their number follows the load; None for 1.
         max_workers: worker processes while calls wait for room; None for a fixed number.
@@ -86,7 +83,8 @@ class Pool(Calls):
             reused: whole pieces of `n_batch` tokens of prompts, and no answers. Models with recurrent layers or
             sliding windows never do.
         idle_timeout: seconds without work after which a worker process beyond `min_workers` ends; None for 60. Only
-            with `max_workers`. Threads take neither this option nor the next five.
+            with `max_workers`. Threads take neither this option nor the next five. All six, and `workers`,
+            `min_workers` and `max_workers`, go with a name; a description has them as its own options.
         share: of worker processes: ``"mmap"`` keeps all weights in the mapped file, which they share; ``"repack"``
             copies part of them into a layout made for the processor, which `prefork` shares as well, while each
             worker of `process` has a copy of its own. None for the one that costs no memory: ``"mmap"`` with
@@ -98,16 +96,16 @@ class Pool(Calls):
 
     Raises:
         InvalidRequest: an option is out of bounds, means nothing with the executor, or says how an executor object
-            is to run.
+            is to run; there is no executor of that name; or the executor needs a model, and there is none.
         ModelError: `model` is a path and the file cannot be used, or this system has no such executor.
     """
 
     @options_of("Pool")
     def __init__(
         self,
-        model: Model | str | os.PathLike[str] | None = None,
+        model: ModelSource | None = None,
         *,
-        executor: ExecutorName | Executor = "thread",
+        executor: ExecutorName | str | Description | Executor = "thread",
         workers: int | None = None,
         min_workers: int | None = None,
         max_workers: int | None = None,
@@ -150,29 +148,37 @@ class Pool(Calls):
         }
         check_option("max_queue", max_queue)
         self._max_queue = max_queue
-        self._model: Model | None = None
-        check_executor(executor)
-        if not isinstance(executor, str):
+        self._model: ModelInfo | None = None
+        if isinstance(executor, str | Description):
+            check_lane(how)
+        chosen = choose_executor(executor, where)
+        if not isinstance(chosen, Description):
             refuse_options({**where, **how}, Pool)
-            self._model = None if model is None else _as_model(model)
-            self._executor = type(executor).__name__
-            self._lifecycle = PoolLifecycle(lambda: executor, max_queue, title=self._executor)
+            self._model = None if model is None else model_info_of(model)
+            self._executor = type(chosen).__name__
+            self._lifecycle = PoolLifecycle(lambda: chosen, max_queue, title=self._executor)
             return
-        check_lane(how)
-        place = Placement(executor, **where)
-        self._executor = place.name
-        self._model = used = _as_model(model)
-        place.check(used.spec)
-        if n_ctx is not None:
-            used.check_n_ctx(n_ctx)
-        lane = lane_spec(used, place.most, **{**how, "slots": slots or _SLOTS, "n_ctx": n_ctx or used.n_ctx})
+        self._executor = chosen.name
+        self._model = used = None if model is None else model_info_of(model)
+        spec = None if used is None else used.spec
+        chosen.check(spec)
+        if used is None:
+            lane = plain_lane(slots or _SLOTS, how)
+        else:
+            if n_ctx is not None:
+                used.check_n_ctx(n_ctx)
+            how |= {"slots": slots or _SLOTS, "n_ctx": n_ctx or used.n_ctx}
+            lane = lane_spec(used, chosen.most, **how)
+        # A description that lets a pool without a model pass makes its executor without one, too.
         self._lifecycle = PoolLifecycle(
-            lambda: place.make(used.spec, lane), max_queue, title=describe(used.name, place, lane)
+            lambda: chosen.make(cast("ModelSpec", spec), lane),
+            max_queue,
+            title=describe(None if used is None else used.name, chosen, lane),
         )
 
     @property
-    def model(self) -> Model:
-        """The pool's model.
+    def model(self) -> ModelInfo:
+        """The pool's model, as plain data.
 
         Raises:
             InvalidRequest: the pool was made of an executor object without one.
@@ -299,9 +305,3 @@ class Pool(Calls):
 
     def _repr_html_(self) -> str:
         return self.stats()._repr_html_()
-
-
-def _as_model(model: Model | str | os.PathLike[str] | None) -> Model:
-    if model is None:
-        raise InvalidRequest("model: give a Model or the path of a GGUF file", field="model")
-    return model if isinstance(model, Model) else Model.load(model)

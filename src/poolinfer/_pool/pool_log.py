@@ -1,6 +1,6 @@
 """The log of a pool: a line when it has started, one when it has closed, and at DEBUG one for each ended call.
 
-A line says what something was and what it took, and never what was asked or answered.
+A line says what happened and how long it took, and never what was asked or answered.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from .._data.errors import PoolinferError
 from .._data.results import Embedding, Response
 from .._data.specs import LaneSpec
 from .._data.stats import PoolStats
-from .._executors.descriptions import Placement
+from .._executors.executor_protocol import Description
 from .._system.logs import SafeLog, printable
 from .ticket import Outcome, Ticket
 
@@ -25,14 +25,19 @@ _ENDED = (
 )
 
 
-def describe(model: str, place: Placement, lane: LaneSpec) -> str:
+def describe(model: str | None, where: Description, lane: LaneSpec) -> str:
     """What a pool is made of, for its log."""
-    lanes = f"{place.least} to {place.most}" if place.least < place.most else f"{place.most}"
+    lanes = f"{where.least} to {where.most}" if where.least < where.most else f"{where.most}"
     threads = f"{lane.threads} thread{'s' if lane.threads > 1 else ''}"
-    return (
-        f"model {printable(model)}, {place.name}, {lanes} x {lane.slots} slots, {threads} per lane,"
-        f" n_ctx {lane.n_ctx}, weights {'repacked' if place.weights == 'repack' else 'as in the file'}"
+    parts = (
+        "no model" if model is None else f"model {printable(model)}",
+        where.name,
+        f"{lanes} x {lane.slots} slots",
+        f"{threads} per lane",
+        f"n_ctx {lane.n_ctx}",
+        where.note,
     )
+    return ", ".join(part for part in parts if part)
 
 
 def log_started(title: str, seconds: float) -> None:
@@ -61,7 +66,7 @@ def log_ended(ticket: Ticket, outcome: Outcome, now: float) -> None:
 
 
 def _outcome(outcome: Outcome) -> str:
-    # Of an error its class alone: its message may quote what was asked.
+    # Only the class of an error is logged: its message may quote what was asked.
     if isinstance(outcome, Response):
         return outcome.finish_reason
     return type(outcome).__name__ if isinstance(outcome, PoolinferError) else "embedded"

@@ -1,24 +1,27 @@
-"""Checks requests that are too large for an event loop, on a thread that is there while there are some."""
+"""Checks requests that are too large for an event loop, on a thread that lives as long as there are some."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._checks.normalize import normalize
 from .._data.errors import InvalidRequest, PoolinferError
 from .._data.requests import Request
 from .._system.threads import OwnThread
 from .admission import Admission
+from .model_info import ModelInfo
 from .ticket import Ticket
 
-if TYPE_CHECKING:
-    from .model import Model
 
+def finish_check(request: Request, whole: bool, model: ModelInfo | None) -> Request:
+    """Check what `normalize_at_once` has left of a request, and whether the model can do it.
 
-def finish_check(request: Request, whole: bool, model: Model | None) -> Request:
-    """Check what is left of a request after `normalize_at_once` (nothing if that was the `whole`), and its model.
+    Args:
+        request: the request, as far as it was checked.
+        whole: whether all of it was checked.
+        model: the model; None for an executor that has said nothing of one.
 
     Raises:
         InvalidRequest: a field is not acceptable, or the model cannot do this.
@@ -29,14 +32,14 @@ def finish_check(request: Request, whole: bool, model: Model | None) -> Request:
     return checked
 
 
-class Checker:
-    """Checks one request after the other: several threads at it would keep an event loop from its turn.
+class RequestChecker:
+    """Checks one request after the other: several threads would keep an event loop waiting for its turn.
 
     Args:
-        queue: where calls wait whose requests are yet to be checked.
-        lock: guards it.
+        queue: where calls wait, also those whose requests are not checked yet.
+        lock: guards `queue`.
         end: ends a call whose request is refused.
-        go: gives calls to the executor, when one more may be given.
+        dispatch: gives waiting calls to the executor; called after each request that was accepted.
     """
 
     def __init__(
@@ -44,16 +47,16 @@ class Checker:
         queue: Admission,
         lock: AbstractContextManager[Any],
         end: Callable[[Ticket, PoolinferError], object],
-        go: Callable[[], None],
+        dispatch: Callable[[], None],
     ) -> None:
         self._queue = queue
         self._lock = lock
         self._end = end
-        self._go = go
+        self._dispatch = dispatch
         self._thread: OwnThread | None = None
 
     def work(self) -> None:
-        """See that there is a thread if there is something to check; called by the conductor alone."""
+        """Start the thread if there is something to check and no thread; called by the conductor alone."""
         with self._lock:
             if self._queue.unchecked() is None or self._thread is not None:
                 return
@@ -62,7 +65,7 @@ class Checker:
             self._thread = thread
 
     def join(self) -> None:
-        """Wait for the thread, which skips calls that have ended."""
+        """Wait for the thread, which checks nothing for calls that have ended."""
         thread = self._thread
         if thread is not None:
             thread.join()
@@ -77,7 +80,7 @@ class Checker:
             self._settle(ticket, ticket.job.request if ticket.ended else _verdict(ticket))
 
     def _settle(self, ticket: Ticket, verdict: Request | PoolinferError) -> None:
-        """Let a call wait like the others, or end it with why its request is refused."""
+        """Let a call wait like the others, with its checked request, or end it with the error of the check."""
         with self._lock:
             waits = self._queue.discard(ticket) and not ticket.ended
             if waits and not isinstance(verdict, PoolinferError):
@@ -86,7 +89,7 @@ class Checker:
         if isinstance(verdict, PoolinferError):
             self._end(ticket, verdict)
         else:
-            self._go()
+            self._dispatch()
 
 
 def _verdict(ticket: Ticket) -> Request | PoolinferError:

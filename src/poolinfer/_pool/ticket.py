@@ -1,4 +1,4 @@
-"""One accepted call inside the pool: its text so far, its one ending, and who waits for either."""
+"""The pool's record of a call: its text so far, its one outcome, and who waits for either."""
 
 from __future__ import annotations
 
@@ -20,55 +20,65 @@ Outcome: TypeAlias = Response | Embedding | list[Embedding] | PoolinferError
 class TextBuffer:
     """A growing string that readers follow by offset; a reader that keeps up never causes a copy.
 
-    Not thread-safe, but a reader may interrupt another one, or the writer: readers never change a list of parts.
+    Not thread-safe. But a signal handler may read while its thread reads or appends: a reader replaces the list of
+    strings and never changes it.
     """
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_strings",)
 
     def __init__(self) -> None:
-        #: Each with the length of all text up to its end.
-        self._parts: list[tuple[int, str]] = []
+        #: Strings, each with the length of all text up to its end.
+        self._strings: list[tuple[int, str]] = []
 
     @property
     def length(self) -> int:
         """Characters so far."""
-        return self._parts[-1][0] if self._parts else 0
+        return self._strings[-1][0] if self._strings else 0
 
-    def append(self, part: str) -> None:
+    def append(self, added: str) -> None:
         """Add to the end."""
-        if part:
-            entry = self.length + len(part), part
-            self._parts.append(entry)
+        if added:
+            # Made before it is appended: a reader that comes in between may replace the list.
+            last = self.length + len(added), added
+            self._strings.append(last)
 
     def since(self, offset: int) -> str:
-        """What follows an offset."""
-        parts = self._parts
-        length, last = parts[-1] if parts else (0, "")
+        """The text after an offset."""
+        strings = self._strings
+        length, last = strings[-1] if strings else (0, "")
         if offset >= length:
             return ""
         if length - len(last) == offset:
             return last
-        whole = "".join([part for _, part in parts])
-        self._parts = [(length, whole)]
+        whole = "".join([string for _, string in strings])
+        self._strings = [(length, whole)]
         return whole[offset:]
 
 
 @dataclass(slots=True)
 class Cursor:
-    """How far one reader has read: `at` counts characters of text, of answer and of reasoning, and logprobs."""
+    """How far one reader has read.
+
+    Attributes:
+        at: characters of text, of answer and of reasoning, and number of logprobs.
+    """
 
     at: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 class Ticket:
-    """The pool's side of a call. Thread-safe; ends once.
+    """The pool's record of a call. Thread-safe; ends once.
 
     Attributes:
         job: what the executor gets.
-        created: monotonic seconds when it was accepted; `started` and `first` when it got a slot and its
-            first text, or 0.
-        deadline: monotonic seconds after which it expires, or infinity.
-        check: checks the job's request, if that is yet to be done; the executor gets it only then.
+        created: when the call was accepted, in seconds of the pool's clock, as all times here.
+        started: when the call got a slot; 0 before.
+        first: when the first chunk of its answer came; 0 before.
+        deadline: when the call expires, or infinity.
+        check: checks the job's request, if that is not done yet; the executor gets the job only afterwards.
+        ended: whether the call has ended for its owner.
+        result: the result of a call that ended well.
+        error: the error of a call that ended badly.
     """
 
     __slots__ = (
@@ -100,12 +110,12 @@ class Ticket:
             return self._text.since(0)
 
     def checked(self, request: Request) -> None:
-        """Take the request as it was checked."""
+        """Replace the request by the checked one."""
         self.job = Job(self.job.id, request)
         self.check = None
 
     def grow(self, chunk: Chunk) -> list[Wake]:
-        """Take a piece; who is to be woken."""
+        """Add a chunk to the text; returns who is to be woken."""
         with self._lock:
             if self.ended:
                 return []
@@ -117,7 +127,7 @@ class Ticket:
             return wakes
 
     def end(self, outcome: Outcome) -> list[Wake] | None:
-        """End the call; who is to be woken, or None when it had ended before."""
+        """End the call; returns who is to be woken, or None if it had ended before."""
         with self._lock:
             if self.ended:
                 return None
@@ -133,7 +143,7 @@ class Ticket:
             return wakes
 
     def read(self, cursor: Cursor) -> Chunk | None:
-        """What came after a reader's cursor, which moves on; None when nothing did."""
+        """What came since a reader last read, or None; moves the reader's cursor."""
         with self._lock:
             while True:
                 text, answer, reasoning, logprobs = before = cursor.at
@@ -149,32 +159,32 @@ class Ticket:
                     reasoning + len(chunk.reasoning),
                     logprobs + len(chunk.logprobs),
                 )
-                # Unless a signal handler has read with this cursor meanwhile.
+                # If a signal handler has read with this cursor meanwhile, read again.
                 if cursor.at is before:
                     cursor.at = after
                     break
         return chunk if after != before else None
 
     def wake_at_end(self, wake: Wake) -> bool:
-        """Have `wake` called at the end; False when that is already past."""
+        """Have `wake` called when the call ends; returns False if it has ended."""
         with self._lock:
             if not self.ended:
                 self._waiters.append(wake)
             return not self.ended
 
     def wake_at_news(self, cursor: Cursor, wake: Wake) -> bool:
-        """Have `wake` called once when there is more to read, or at the end; False when there is already."""
+        """Have `wake` called once, when there is more to read or the call ends; returns False if that is so now."""
         with self._lock:
-            fresh = self.ended or cursor.at != self._lengths()
-            if not fresh:
+            is_news = self.ended or cursor.at != self._lengths()
+            if not is_news:
                 self._readers.append(wake)
-            return not fresh
+            return not is_news
 
     def _lengths(self) -> tuple[int, int, int, int]:
         return self._text.length, self._answer.length, self._reasoning.length, len(self._logprobs)
 
     def forget(self, wake: Wake) -> None:
-        """Drop a waiter that no longer waits."""
+        """Do not call `wake` any more: nobody waits for it."""
         with self._lock:
             for wakes in (self._readers, self._waiters):
                 if wake in wakes:
@@ -189,7 +199,10 @@ class Ticket:
         )
 
     def outcome(self, event: Done | Failed) -> Outcome:
-        """What an executor's ending means to the owner: one text to embed has one vector, several have a list."""
+        """The outcome that an ending means for the call's owner.
+
+        To embed one text gives one vector, to embed a list gives a list.
+        """
         if isinstance(event, Failed):
             return event.error()
         if isinstance(event.result, Response):
@@ -201,7 +214,7 @@ class Ticket:
         return event.result[0] if isinstance(texts, str) else list(event.result)
 
     def timed(self, response: Response, now: float) -> Response:
-        """The response with the intervals that only the pool knows."""
+        """The response, with the timings that only the pool knows."""
         started = self.started or now
         timings = replace(
             response.timings,

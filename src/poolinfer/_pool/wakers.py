@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
 import anyio.lowlevel
+
+from .._system.host_frames import level_of_host
 
 #: Wakes one waiter; may be called from any thread. Raises RuntimeError when the waiter's event loop is gone.
 Wake: TypeAlias = Callable[[], None]
 
 
 def runs_event_loop() -> bool:
-    """Whether asyncio or trio runs in this thread; a library that was never imported does not."""
+    """Whether asyncio or trio runs in this thread; one that was never imported does not, and is not imported."""
     asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
     in_asyncio = asyncio is not None and asyncio._get_running_loop() is not None
     return in_asyncio or (trio is not None and bool(trio.lowlevel.in_trio_run()))
 
 
 def thread_waker() -> tuple[threading.Event, Wake]:
-    """An event to wait for in a thread, and what sets it."""
+    """An event that a thread waits for, and what sets it from any thread."""
     event = threading.Event()
     return event, event.set
 
@@ -43,14 +43,16 @@ def loop_waker() -> tuple[anyio.Event, Wake]:
     return event, wake
 
 
-_HERE = os.fspath(Path(__file__).parents[1])
 _warned: set[str] = set()
 
 
 def warn_in_event_loop(instead: str) -> None:
-    """Warn, once for each remedy, that a sync call is about to stop the event loop that runs in this thread.
+    """Warn that a sync call is about to stop the event loop of this thread; once for each remedy.
 
-    Not under an IPython kernel, which runs every cell inside a loop of its own.
+    Does not warn in an IPython kernel, which runs every cell inside a loop of its own.
+
+    Args:
+        instead: the remedy, such as ``"`async for`"``.
     """
     if instead in _warned or not runs_event_loop() or _is_kernel():
         return
@@ -58,7 +60,7 @@ def warn_in_event_loop(instead: str) -> None:
     warnings.warn(
         f"this waits inside a running event loop and stops everything else in it; use {instead}",
         RuntimeWarning,
-        stacklevel=_level_of_caller(),
+        stacklevel=level_of_host(),
     )
 
 
@@ -66,11 +68,3 @@ def _is_kernel() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
-
-
-def _level_of_caller() -> int:
-    """The stack level, seen from where a warning is made, of the first frame that is not ours."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
-        frame, level = frame.f_back, level + 1
-    return level

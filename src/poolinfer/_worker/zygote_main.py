@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import socket
 import sys
 from collections import deque
@@ -37,7 +38,8 @@ from .._wire.frames import (
     frame,
     read_to_zygote,
 )
-from .worker_main import BOOT_FAILED, BROKEN, HOST_GONE, as_failure, load_engine, logged, serve, settle_in
+from .worker_main import ENGINES, as_failure, load_engine, serve, settle_in
+from .worker_socket import BOOT_FAILED, BROKEN, HOST_GONE, logged
 
 _READ = 64 * 1024
 _FDS = 64
@@ -45,9 +47,16 @@ _log = logging.getLogger("poolinfer")
 
 
 class ZygoteMain:
-    """Serves the host at the other end of a socket."""
+    """Serves the host at the other end of a socket.
 
-    def __init__(self, sock: socket.socket, lifeline: int) -> None:
+    Args:
+        sock: the socket that leads to the host.
+        lifeline: the descriptor of this process's own lifeline.
+        factories: what names of factories are called at all.
+    """
+
+    def __init__(self, sock: socket.socket, lifeline: int, factories: re.Pattern[str]) -> None:
+        self._factories = factories
         self._sock = sock
         self._lifeline = lifeline
         self._frames = FrameReader()
@@ -64,7 +73,7 @@ class ZygoteMain:
         # Sent with the next message: there is no thread that could send it now.
         self._log = forward(boot.levels, lambda: None)
         try:
-            engine = load_engine(boot, lambda: False)
+            engine = load_engine(boot, lambda: False, self._factories)
             check_forkable()
             _check_threads()
         except Exception as error:
@@ -117,7 +126,7 @@ class ZygoteMain:
             # As if it had been started by exec.
             sys.argv[1:] = [str(fd), str(lifeline)]
             inherit()
-            serve(socket.socket(fileno=fd), engine)
+            serve(socket.socket(fileno=fd), lambda boot, cancelled: engine)  # noqa: ARG005 - loaded
         except BaseException:
             _log.exception("a forked worker failed")
         os._exit(BROKEN)
@@ -164,14 +173,18 @@ def _check_threads() -> None:
         )
 
 
-def main() -> NoReturn:
-    """Serve the socket whose descriptor is the first argument; the second is the lifeline's."""
+def main(factories: re.Pattern[str] = ENGINES) -> NoReturn:
+    """Serve the socket whose descriptor is the first argument; the second is the lifeline's.
+
+    Args:
+        factories: what names of factories are called at all.
+    """
     lifeline = int(sys.argv[2])
     settle_in(lifeline)
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
     try:
-        ZygoteMain(sock, lifeline).run()
+        ZygoteMain(sock, lifeline, factories).run()
     except Exception:
         _log.exception("the zygote failed")
     os._exit(BROKEN)

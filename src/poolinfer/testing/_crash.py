@@ -1,5 +1,7 @@
 """An engine that fails as a prompt says, for tests of what runs it in worker processes.
 
+A worker loads engines of poolinfer only. So this one has mains of its own, which `crash_program` names.
+
 A prompt with ``!KIND@3`` in its last turn makes the process fail when the fourth token of its answer is
 chosen; ``!KIND@0`` before anything of it was seen. With ``!STALL`` in it, a text takes 1.5 s to tokenize.
 """
@@ -19,12 +21,29 @@ from typing import NoReturn
 
 from .._data.errors import ModelError
 from .._data.specs import LaneSpec, ModelSpec
+from .._executors.workers.spawner import WorkerProgram
 from ._fake_engine import FakeEngine
 
+#: What the mains of this engine load.
+FACTORIES = re.compile(r"poolinfer\.testing\._crash:load")
 _TRIGGER = re.compile(rb"!([A-Z0-9]+)@(\d+)")
 _LEAK = 64 * 2**20
 _STALL_SECONDS = 1.5
 _kept: list[bytearray] = []
+
+
+def crash_program(**knobs: object) -> WorkerProgram:
+    """What worker processes run to have this engine.
+
+    Args:
+        knobs: keyword arguments for `load`.
+    """
+    return WorkerProgram(
+        worker_main="poolinfer.testing._crash_worker",
+        zygote_main="poolinfer.testing._crash_zygote",
+        factory="poolinfer.testing._crash:load",
+        knobs=knobs,
+    )
 
 
 def load(

@@ -11,7 +11,15 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import TypeAlias
 
-from .._data.errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
+from .._data.errors import (
+    CALL_WAS_CANCELLED,
+    POOL_WAS_CLOSED,
+    CallCancelled,
+    EngineError,
+    ForkedPool,
+    PoolClosed,
+    PoolinferError,
+)
 from .._data.events import Done, Emit, Event, Failed, Job, Started
 from .._data.prompt_builder import Prompt
 from .._data.requests import Embed, Raw, Request
@@ -127,7 +135,7 @@ class FakeExecutor:
             self._closed.wait()
             return
         for job_id in doomed:
-            self.fail(job_id, CallCancelled("the executor was closed before the call ended"))
+            self.fail(job_id, CallCancelled(POOL_WAS_CLOSED))
         self._queue.put(None)
         if self._thread is not None and self._thread.ident is not None:
             self._thread.join()
@@ -168,7 +176,7 @@ class FakeExecutor:
             cancelled = set(self.cancelled)
             doomed = [job_id for job_id in self.jobs if job_id in cancelled]
         for job_id in doomed:
-            self.fail(job_id, CallCancelled("the call was cancelled"))
+            self.fail(job_id, CallCancelled(CALL_WAS_CANCELLED))
 
     def _emit(self, job_id: int, event: Event) -> None:
         with self._lock:
@@ -225,4 +233,4 @@ class FakeExecutor:
         with self._lock:
             cancelled = job.id in self.cancelled
         if cancelled:
-            raise CallCancelled("the call was cancelled")
+            raise CallCancelled(CALL_WAS_CANCELLED)

@@ -12,7 +12,7 @@ from rides import CostedEngine, Ride, raw
 from poolinfer import Embed, Model, Pool, Raw, Response, demo_model
 from poolinfer._engine.engine_protocol import EngineFault
 from poolinfer._engine.llama.llama_context import LlamaContext
-from poolinfer._executors.descriptions import ExecutorName
+from poolinfer._executors.registry import ExecutorName
 from poolinfer._pool.lane_sizing import lane_spec
 from poolinfer.testing import FakeEngine, wait_until
 from poolinfer.testing._fake_context import FakeContext
@@ -131,8 +131,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def request(model: Model, text: str, n: int = 24, seed: int = 7) -> Raw:
     """A call that goes on to the end of its tokens, and tells the bits of its logits."""
-    assert model._file.n_vocab
-    ends = dict.fromkeys(range(model._file.n_vocab - 3, model._file.n_vocab), -100.0)
+    assert model.info.n_vocab
+    ends = dict.fromkeys(range(model.info.n_vocab - 3, model.info.n_vocab), -100.0)
     return Raw(text, seed=seed, temperature=1.5, max_tokens=n, top_logprobs=5, logit_bias=ends)
 
 

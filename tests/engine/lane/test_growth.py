@@ -13,7 +13,7 @@ from poolinfer._data.errors import ModelError
 from poolinfer._data.specs import LaneSpec
 from poolinfer._engine.engine_protocol import Batch, EngineFault
 from poolinfer._engine.llama import library
-from poolinfer._executors.descriptions import ExecutorName
+from poolinfer._executors.registry import ExecutorName
 from poolinfer.testing._fake_context import FakeContext
 
 QUESTION = "What is the capital of Peru?"

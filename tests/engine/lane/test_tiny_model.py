@@ -11,17 +11,7 @@ from typing import Any
 
 import pytest
 
-from poolinfer import (
-    Chat,
-    ContextOverflow,
-    Embed,
-    InvalidRequest,
-    Model,
-    Pool,
-    Prompt,
-    Raw,
-    Response,
-)
+from poolinfer import Chat, ContextOverflow, Embed, InvalidRequest, Model, Pool, Prompt, Raw, Response
 from poolinfer._engine.llama import library
 
 WEATHER = {

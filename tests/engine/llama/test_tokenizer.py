@@ -18,14 +18,15 @@ DEEP = """
 import sys, threading
 sys.path.insert(0, {tests!r})
 from gguf_models import write_llama
-from poolinfer import Model, _spec
+from poolinfer import Model
+from poolinfer._data.specs import LaneSpec
 from poolinfer._engine.llama import library
 
 threading.stack_size(64 * 1024)
 for pre in {pres!r}:
     kind = "whitespace" if pre == "whitespace" else "gpt2"
     path = write_llama({folder!r} + "/" + pre, **{{"tokenizer.ggml.pre": pre, "tokenizer.ggml.model": kind}})
-    engine = library.load(Model.load(path).spec, _spec.LaneSpec(), lambda: False)
+    engine = library.load(Model.load(path).spec, LaneSpec(), lambda: False)
     for unit in {units!r}:
         text = (unit * {length})[:{length}]
         tokens = engine.tokenize(text, add_special=False, parse_special=False)

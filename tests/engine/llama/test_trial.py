@@ -306,10 +306,10 @@ def test_F18_a_host_that_ignores_the_end_of_children(run_script, tmp_path):
 HOST = """
 import sys, threading
 
-from poolinfer._engine.llama import trial
 from poolinfer._data.specs import ModelSpec
+from poolinfer._engine.llama.trial import Trial
 def run():
-    with trial.Trial(ModelSpec(sys.argv[1], (0, 0, 0, 0))) as trial:
+    with Trial(ModelSpec(sys.argv[1], (0, 0, 0, 0))) as trial:
         print(trial._child.pid, flush=True)
         trial.wait(lambda: False)
 THREAD

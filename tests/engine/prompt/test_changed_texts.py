@@ -6,14 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from char_engine import (
-    CONTROL,
-    FIRST_CONTROL,
-    CharEngine,
-    chat,
-    control_ids,
-    user,
-)
+from char_engine import CONTROL, FIRST_CONTROL, CharEngine, chat, control_ids, user
 
 # --- templates that change what they are given (items 9 and 10) ----------------------------------------
 

@@ -37,7 +37,7 @@ from poolinfer._wire.frames import (
     read_from_worker,
     read_to_worker,
 )
-from poolinfer._worker.worker_main import pack
+from poolinfer._worker.worker_socket import pack
 
 SPEC = ModelSpec("m.gguf", (1, 2, 3, 4), chat_template="{{ a }}", repack=False)
 TO_WORKER = [

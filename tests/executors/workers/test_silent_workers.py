@@ -95,13 +95,13 @@ def test_a_worker_that_boots_for_long_and_answers_is_left_alone(stages):
 def test_a_worker_answers_before_its_engine_is_loaded():
     said = []
 
-    class Link:
+    class Socket:
         say = said.append
 
         def flush(self):
             said.append("sent")
 
-    worker_main.WorkerMain(Link(), None).take(Ping())
+    worker_main.WorkerMain(Socket(), None).take(Ping())
     assert said == [Pong(ExecutorStats()), "sent"]
 
 

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from ..._data.errors import EngineError, PoolinferError
+from ..._data.errors import POOL_WAS_CLOSED, EngineError, PoolinferError
 from ..._data.specs import LaneSpec
 from ..._data.stats import LaneCounters
 from ..._system.logs import SafeLog
@@ -26,7 +26,6 @@ _log = SafeLog()
 _WAIT_SHARE = 0.05
 _WAIT_MOST = 0.005
 _LONG_STEP = 0.005
-_CLOSED = "the pool was closed before the call ended"
 
 
 class Lane:
@@ -79,7 +78,7 @@ class Lane:
                 self._inbox.append(task)
                 self._wake.notify()
                 return
-        task.fail_cancelled(_CLOSED)
+        task.fail_cancelled(POOL_WAS_CLOSED)
 
     def cancel(self, task: Task) -> None:
         """End a task at the next step, or within the running one where no neighbour shares it."""
@@ -209,7 +208,7 @@ class Lane:
             late = list(self._inbox)
             self._inbox.clear()
         for task in [*self._tasks, *late]:
-            task.fail_cancelled(_CLOSED)
+            task.fail_cancelled(POOL_WAS_CLOSED)
         self._embeds.clear()
         self._embedder.close()
         self._generator.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import urandom
 from random import SystemRandom
 
-from ..._data.errors import CallCancelled, PoolinferError
+from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, PoolinferError
 from ..._data.events import Done, Emit, Event, Failed, Started
 from ..._data.requests import Chat, Generation
 from ..._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
@@ -43,7 +43,7 @@ class Task:
         self.close()
         self.emit(Failed.of(error))
 
-    def fail_cancelled(self, why: str = "the call was cancelled") -> None:
+    def fail_cancelled(self, why: str = CALL_WAS_CANCELLED) -> None:
         """End the job because its owner or its pool gave it up."""
         self.fail(CallCancelled(why))
 

@@ -1,4 +1,4 @@
-"""The real engine: llama.cpp through llama-cpp-python's low-level API. Only this file imports `llama_cpp`.
+"""Loads models with llama.cpp.
 
 Weights are loaded once per process and file, however many pools use them (`load` counts users). A forked
 child of a process that has computed must not compute: OpenMP's threads do not survive a fork, and the first
@@ -7,9 +7,7 @@ parallel region would hang for ever. `load` refuses there.
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,8 +17,8 @@ from typing import Any
 from ..._data.errors import ForkedPool, ModelError, PoolClosed
 from ..._data.specs import LaneSpec, ModelSpec
 from ..._system.logs import SafeLog
+from .bindings import Bindings
 from .llama_engine import LlamaEngine
-from .llama_log import LlamaLog
 from .trial import Trial
 
 
@@ -32,22 +30,9 @@ class _Library:
         self.lock = threading.Lock()
         self.weights: dict[ModelSpec, _Weights] = {}
         self.computed = False
-        self._api: Any = None
-        self._importing = threading.Lock()
+        self.bindings = Bindings()
         self._tried: set[tuple[int, int, int, int]] = set()
         self._amx_works: bool | None = None
-
-    @property
-    def api(self) -> Any:
-        with self._importing:
-            if self._api is None:
-                self._api = self._import()
-            return self._api
-
-    @property
-    def has_amx(self) -> bool:
-        """Whether this build uses the processor's AMX instructions."""
-        return b"AMX_INT8 = 1" in self.api.llama_print_system_info()
 
     def try_first(self, spec: ModelSpec, cancelled: Callable[[], bool]) -> None:
         """Have a child try a model file, once; this process imports the bindings meanwhile.
@@ -58,7 +43,7 @@ class _Library:
             return
         amx = spec.repack and self._amx_works is None
         with Trial(spec, amx=amx) as trial:
-            amx = amx and self.has_amx
+            amx = amx and self.bindings.has_amx
             trial.wait(cancelled)
         trial.judge_file()
         if amx:
@@ -67,7 +52,7 @@ class _Library:
 
     def extra_buffers(self, cancelled: Callable[[], bool]) -> bool:
         """Whether weights may be repacked for this processor: not where that would crash."""
-        if self.has_amx and self._amx_works is None:
+        if self.bindings.has_amx and self._amx_works is None:
             with Trial(amx=True) as trial:
                 trial.wait(cancelled)
             self._amx_works = trial.judge_amx()
@@ -76,48 +61,7 @@ class _Library:
     def will_compute(self) -> None:
         """Note that a forked child could compute no more."""
         self.computed = True
-        self.look_at_log()
-
-    def look_at_log(self) -> None:
-        """Have llama.cpp's lines logged if somebody wants them; asked before each model and each context."""
-        if self.api is not None:
-            self._log.set()
-
-    @property
-    def has_gpu(self) -> bool:
-        """Whether the library was loaded and finds a GPU."""
-        return self._api is not None and bool(self._api.llama_supports_gpu_offload())
-
-    def _import(self) -> Any:
-        first = "llama_cpp" not in sys.modules
-        try:
-            import llama_cpp.llama_cpp as api
-        except (ImportError, OSError, RuntimeError) as error:
-            raise ModelError(
-                f"llama-cpp-python cannot be imported ({error}). It is built from source: install a C++ compiler"
-                " (Debian: apt-get install build-essential; macOS: xcode-select --install), then"
-                " pip install --force-reinstall 'llama-cpp-python>=0.3.36,<0.4'"
-            ) from error
-        if first:
-            _close_files()
-        self._log = LlamaLog(api)
-        api.llama_backend_init()
-        return api
-
-
-def _close_files() -> None:
-    """Close the two files on the null device that llama-cpp-python opens and leaves to the garbage collector.
-
-    Its `Llama(verbose=False)` writes to them: they are replaced by ones that need not be closed. To be called
-    only by who imports it first, while nobody can be writing.
-    """
-    utils = sys.modules.get("llama_cpp._utils")
-    for name in ("outnull_file", "errnull_file"):
-        file = getattr(utils, name, None)
-        if isinstance(file, io.TextIOBase):
-            fd = os.dup(file.fileno())
-            file.close()
-            setattr(utils, name, open(fd, "w", closefd=False))  # noqa: SIM115
+        self.bindings.look_at_log()
 
 
 _library = _Library()
@@ -143,7 +87,7 @@ def check_forkable() -> None:
     Raises:
         ModelError: the library can use a GPU, whose state does not survive a fork.
     """
-    if _library.has_gpu:
+    if _library.bindings.has_gpu:
         raise ModelError(
             "this build of llama-cpp-python uses a GPU, whose state does not survive a fork; use executor='process'"
         )
@@ -175,7 +119,6 @@ def load(
     cancelled: Callable[[], bool],
     *,
     try_first: bool = False,
-    probing: bool = False,
 ) -> LlamaEngine:
     """Load a model, or share the one that this process has loaded.
 
@@ -183,8 +126,7 @@ def load(
         spec: the model.
         lane: how its lanes run.
         cancelled: says whether loading has been given up.
-        try_first: have a disposable child try the file first (see `probe`), for a process that must not die of it.
-        probing: use the AMX kernels whether or not they work.
+        try_first: have a disposable child try the file first (see `Trial`), for a process that must not die of it.
 
     Raises:
         ModelError: the file changed since it was checked, or llama.cpp cannot load it, or crashed trying to.
@@ -199,13 +141,13 @@ def load(
         with weights.lock:
             if weights.model is None:
                 _check_unchanged(spec)
-                library.look_at_log()
+                library.bindings.look_at_log()
                 if try_first:
                     library.try_first(spec, cancelled)
-                repack = spec.repack and (probing or library.extra_buffers(cancelled))
-                weights.model = _load_weights(library.api, spec, cancelled, repack)
+                repack = spec.repack and library.extra_buffers(cancelled)
+                weights.model = _load_weights(library.bindings.api, spec, cancelled, repack)
         return LlamaEngine(
-            library.api,
+            library.bindings.api,
             weights.model,
             spec,
             lane,
@@ -222,11 +164,6 @@ def _weights_of(spec: ModelSpec) -> ModelSpec:
     return replace(spec, chat_template=None, pooling="mean")
 
 
-def has_amx() -> bool:
-    """Whether this build of llama.cpp uses the processor's AMX instructions."""
-    return _current().has_amx
-
-
 def bindings() -> Any:
     """llama-cpp-python's low-level API.
 
@@ -234,7 +171,7 @@ def bindings() -> Any:
         ModelError: it cannot be imported.
         ForkedPool: see the module's first lines.
     """
-    return _current().api
+    return _current().bindings.api
 
 
 def _release(library: _Library, spec: ModelSpec, weights: _Weights) -> None:
@@ -246,7 +183,7 @@ def _release(library: _Library, spec: ModelSpec, weights: _Weights) -> None:
             return
         del library.weights[_weights_of(spec)]
     if weights.model is not None:
-        library.api.llama_model_free(weights.model)
+        library.bindings.api.llama_model_free(weights.model)
 
 
 def _check_unchanged(spec: ModelSpec) -> None:

@@ -6,44 +6,36 @@ stores are dropped): a build from source on such a compiler runs fine until it m
 the first multiplication with quantised weights is a fatal fault.
 
 The child says how far it came, step by step, through a pipe: its exit status would be lost where the host reaps
-all children. This module is also its main, `python -m poolinfer._engine.llama.trial PARENT SPEC AMX`.
+all children. This is the host's side; the child runs `trial_child`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
-import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
-from importlib.resources import files
-from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
 
 from typing_extensions import Self
 
 from ..._data.errors import ModelError, PoolClosed
-from ..._data.specs import LaneSpec, ModelSpec
+from ..._data.specs import ModelSpec
 from ..._system.environment import interpreter, scrub
-from ..._system.logs import LLAMA, SafeLog
+from ..._system.logs import SafeLog
 
 _log = SafeLog()
-# The steps that a child announces.
-_FILE, _FILE_SOUND, _AMX, _AMX_WORKS = "file", "file sound", "amx", "amx works"
+#: The steps that a child announces.
+FILE, FILE_SOUND, AMX, AMX_WORKS = "file", "file sound", "amx", "amx works"
 # How long a child may take, and how slow the disk may be from which it reads the weights.
 _SECONDS, _BYTES_PER_SECOND = 60.0, 10e6
 _LOOK_SECONDS = 0.02
 _REAP_SECONDS = 10.0
-_MEMORY = 2 * 2**30
 _TAIL, _TAIL_LINES, _FLOOD = 8192, 3, 2**20
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 
 class Trial:
@@ -101,18 +93,18 @@ class Trial:
         Raises:
             ModelError: llama.cpp cannot load the file, or crashes or hangs on it.
         """
-        if _FILE_SOUND in self._steps:
+        if FILE_SOUND in self._steps:
             return
         words = self._words or "the process that tried it ended without a word"
-        if _FILE in self._steps:
+        if FILE in self._steps:
             raise ModelError(f"{self._path}: llama.cpp cannot load this model: {words}")
         _log.warning("%s is loaded without having been tried in a child process: %s", self._path, words)
 
     def judge_amx(self) -> bool:
         """Whether the child found that the AMX kernels of this build work; logs it when they do not."""
-        if _AMX_WORKS in self._steps:
+        if AMX_WORKS in self._steps:
             return True
-        if _AMX in self._steps:
+        if AMX in self._steps:
             _log.warning(
                 "this build of llama-cpp-python crashes in its AMX kernels (GCC 12 miscompiles them); weights"
                 " are loaded without them, which is slower. Rebuild it with CFLAGS and CXXFLAGS set to"
@@ -130,14 +122,15 @@ def _encode(spec: ModelSpec | None) -> str:
     return "" if spec is None else json.dumps(asdict(replace(spec, chat_template=None)))
 
 
-def _decode(text: str) -> ModelSpec:
+def decode_spec(text: str) -> ModelSpec:
+    """The model that a child finds in its arguments."""
     fields = json.loads(text)
     return ModelSpec(**{**fields, "identity": tuple(fields["identity"])})
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [interpreter(), "-m", "poolinfer._engine.llama.trial", *arguments],
+        [interpreter(), "-m", "poolinfer._engine.llama.trial_child", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -180,68 +173,3 @@ def _ending(child: subprocess.Popen[bytes], seconds: float) -> str:
 def _printable(line: str) -> str:
     """A line without control characters: what llama.cpp says may quote the file."""
     return "".join(char if char.isprintable() else "?" for char in line.strip())
-
-
-def main() -> NoReturn:
-    """The child: try what the arguments say, and announce each step."""
-    parent, spec, amx = sys.argv[1:]
-    _settle_in(int(parent))
-    from .library import has_amx
-    from .trial_child import try_file
-
-    amx_here = has_amx()
-    if spec:
-        _say(_FILE)
-        if not try_file(_decode(spec)):
-            os._exit(1)
-        _say(_FILE_SOUND)
-    if amx and amx_here:
-        _try_amx()
-    # Nothing is left to do, and unloading libraries has crashed before.
-    os._exit(0)
-
-
-def _settle_in(parent: int) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger(LLAMA).setLevel(logging.WARNING)
-    with suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        # A tokenizer that does not suit its vocabulary may ask for more memory for ever.
-        resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            libc = ctypes.CDLL(None)
-            # Ends with the thread that started it, which waits for it.
-            libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-            libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        with suppress(OSError):
-            # Where there is less memory, it is this process that goes.
-            Path("/proc/self/oom_score_adj").write_text("1000")
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _say(step: str) -> None:
-    os.write(1, f"{step}\n".encode())
-
-
-def _try_amx() -> None:
-    """Multiply with quantised weights."""
-    from ..._gguf.model_file import read_model_file
-    from ..engine_protocol import Batch
-    from .library import load
-
-    file = read_model_file(str(files("poolinfer") / "data" / "tiny.gguf"))
-    engine = load(ModelSpec(file.path, file.identity), LaneSpec(n_batch=64), lambda: False, probing=True)
-    context = engine.context(n_seq=1, n_ctx=256)
-    batch = Batch()
-    batch.add(0, 0, list(range(32)), last=True)
-    _say(_AMX)
-    context.decode(batch)
-    _say(_AMX_WORKS)
-
-
-if __name__ == "__main__":
-    main()

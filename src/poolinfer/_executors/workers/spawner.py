@@ -11,6 +11,7 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from io import FileIO
 from typing import Protocol
 
@@ -19,6 +20,24 @@ from ..._system.forks import close_in_children
 from .channel import Channel, Output
 from .child_process import Child, ExecProcess, ProcessHandle
 from .poller import Poller
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerProgram:
+    """What worker processes run.
+
+    Attributes:
+        worker_main: the module that an interpreter runs as a worker.
+        zygote_main: the module that an interpreter runs as a zygote.
+        factory: what loads the engine there, as ``"module:function"``. Both mains refuse what is no engine of
+            poolinfer.
+        knobs: keyword arguments for the factory.
+    """
+
+    worker_main: str = "poolinfer._worker.worker_main"
+    zygote_main: str = "poolinfer._worker.zygote_main"
+    factory: str = "poolinfer._engine.llama.library:load"
+    knobs: Mapping[str, object] = field(default_factory=dict)
 
 
 class Spawner(Protocol):
@@ -38,11 +57,18 @@ class Spawner(Protocol):
 
 
 class ExecSpawner:
-    """Starts each worker as a new interpreter (`Spawner`)."""
+    """Starts each worker as a new interpreter (`Spawner`).
+
+    Args:
+        main: the module that the interpreter runs.
+    """
+
+    def __init__(self, main: str) -> None:
+        self._main = main
 
     def spawn(self, loop: Poller) -> Child:  # noqa: ARG002 - it needs no news
         """See `Spawner.spawn`."""
-        return launch("poolinfer._worker.worker_main")
+        return launch(self._main)
 
     def close(self) -> None:
         """See `Spawner.close`; nothing was kept."""

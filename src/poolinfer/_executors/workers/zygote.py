@@ -91,7 +91,7 @@ class Zygote:
         up: whether it has loaded the weights.
     """
 
-    def __init__(self, boot: Boot, loop: Poller, on_lost: Callable[[Zygote], None]) -> None:
+    def __init__(self, main: str, boot: Boot, loop: Poller, on_lost: Callable[[Zygote], None]) -> None:
         self.up = False
         self._on_lost = on_lost
         self._clock = PatientClock()
@@ -99,7 +99,7 @@ class Zygote:
         self._failure: Failed | None = None
         self._waiting: dict[int, ForkedProcess] = {}
         self._workers: dict[int, ForkedProcess] = {}
-        self._child = launch("poolinfer._worker.zygote_main", **_SINGLE_THREADED)
+        self._child = launch(main, **_SINGLE_THREADED)
         self._line = Connection(self._child, loop, self._hear, self._on_end)
         self._line.post(frame(replace(boot, levels=wanted())))
 
@@ -244,7 +244,8 @@ def _state(pid: int) -> str:
 class ZygoteSpawner:
     """Has workers forked (`poolinfer._executors.workers.spawner.Spawner`)."""
 
-    def __init__(self, boot: Boot) -> None:
+    def __init__(self, main: str, boot: Boot) -> None:
+        self._main = main
         self._boot = boot
         self._zygote: Zygote | None = None
         self._lost: list[Zygote] = []
@@ -265,7 +266,7 @@ class ZygoteSpawner:
         return self._zygote.fork(self._numbers)
 
     def _start(self, loop: Poller) -> Zygote:
-        return Zygote(self._boot, loop, lambda zygote: self._on_lost(zygote, loop))
+        return Zygote(self._main, self._boot, loop, lambda zygote: self._on_lost(zygote, loop))
 
     def _on_lost(self, zygote: Zygote, loop: Poller) -> None:
         self._lost.append(zygote)

@@ -1,0 +1,200 @@
+"""`ModelInfo`: what is known of a model before it is loaded. `Pool` and `Model` both stand on it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, cast
+
+from .._checks.limits import check_option
+from .._checks.model_fit import check_tokens
+from .._checks.plain_data import check_pooling, flag
+from .._checks.refusals import refuse
+from .._data.errors import InvalidRequest, ModelError
+from .._data.requests import Chat, Embed, Pooling, Request
+from .._data.specs import ModelSpec
+from .._gguf.model_file import ModelFile, read_model_file
+from .._system.host_frames import level_of_host
+
+# The default of `n_ctx`: no more than this, and this where the file does not say what the model was trained for.
+_MOST_N_CTX = 4096
+_UNKNOWN_N_CTX = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A checked model file as plain data, which can be pickled: `Model.info` and `Pool.model`.
+
+    Attributes:
+        name: the model's name from its metadata, or else the name of its file.
+        architecture: llama.cpp's name of the architecture (``"llama"``, ``"bert"``).
+        size: bytes of the file.
+        n_ctx: tokens that one call may use by default, prompt and output together: what `Model.load` was given, or
+            else at most 4 096, and no more than the model was trained for.
+        n_ctx_train: tokens of context that the model was trained for; 0 when the file does not say.
+        n_vocab: tokens in the vocabulary; 0 when the file does not list them.
+        n_expert: experts in each layer of a mixture of experts; 0 for a dense model.
+        kv_bytes_per_token: bytes of memory that one token of context takes.
+        chat_template: Jinja source for chats: what `Model.load` was given, or else the file's own. None where there
+            is neither, which leaves `raw` and `embed`.
+        spec: what an executor needs to load the model.
+    """
+
+    name: str
+    architecture: str
+    size: int
+    n_ctx: int
+    n_ctx_train: int
+    n_vocab: int
+    n_expert: int
+    kv_bytes_per_token: int
+    chat_template: str | None = field(repr=False)
+    spec: ModelSpec = field(repr=False)
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the file."""
+        return self.spec.path
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model generates text; one that does not only embeds."""
+        return self.spec.generates
+
+    def check(self, request: Request) -> None:
+        """Refuse what this model cannot do; called with every request, before an engine sees it.
+
+        Raises:
+            InvalidRequest: text from an embedding model, a chat without a template, a token id that the
+                vocabulary does not have.
+        """
+        if isinstance(request, Embed):
+            return
+        if not self.generates:
+            raise InvalidRequest(
+                f"prompt: {self.name} only embeds; use embed, or load a model that generates", field="prompt"
+            )
+        if isinstance(request, Chat) and not self.chat_template:
+            raise InvalidRequest(
+                f"prompt: {self.name} has no chat template; pass chat_template= to Model.load, or use raw",
+                field="prompt",
+            )
+        if self.n_vocab:
+            check_tokens(request.logit_bias, self.n_vocab)
+
+    def check_n_ctx(self, n_ctx: int) -> None:
+        """Refuse a context that this model cannot fill, and warn of one longer than it was trained for.
+
+        Raises:
+            InvalidRequest: the model has learned fewer positions than that.
+        """
+        most = self.spec.n_positions
+        if most is not None and n_ctx > most:
+            raise InvalidRequest(
+                f"n_ctx is {n_ctx}: {self.name} has learned {most} positions, and none after them;"
+                f" use n_ctx={most} or less, and split longer texts",
+                field="n_ctx",
+            )
+        if 0 < self.n_ctx_train < n_ctx:
+            warnings.warn(
+                f"n_ctx is {n_ctx}, but {self.name} was trained for {self.n_ctx_train} tokens: what it says"
+                f" after them is likely to be noise; use n_ctx={self.n_ctx_train} or less",
+                stacklevel=level_of_host(),
+            )
+
+
+class HasModelInfo(Protocol):
+    """A `Model`, or another object that knows the `ModelInfo` of one."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model as plain data."""
+        ...
+
+
+#: What a pool takes for a model: a `Model`, a `ModelInfo`, or the path of a GGUF file.
+ModelSource: TypeAlias = HasModelInfo | ModelInfo | str | os.PathLike[str]
+
+
+def model_info_of(model: ModelSource | None) -> ModelInfo:
+    """What is known of a model, from the model itself or from its file.
+
+    Raises:
+        InvalidRequest: there is none.
+        ModelError: the file cannot be used, or `model` is neither a model nor a path.
+    """
+    if model is None:
+        raise InvalidRequest("model: give a Model or the path of a GGUF file", field="model")
+    # A `pathlib.Path` has an attribute `info`, too, from Python 3.14 on.
+    info = model if isinstance(model, ModelInfo) else getattr(model, "info", None)
+    return info if isinstance(info, ModelInfo) else load_model_info(cast("str | os.PathLike[str]", model))
+
+
+def load_model_info(
+    path: str | os.PathLike[str],
+    *,
+    n_ctx: int | None = None,
+    chat_template: str | None = None,
+    pooling: Pooling | None = None,
+    n_gpu_layers: int = 0,
+    mmap: bool = True,
+    mlock: bool = False,
+) -> ModelInfo:
+    """Check a GGUF file and the options to load it with; `Model.load` explains them.
+
+    Raises:
+        ModelError: the file cannot be used.
+        InvalidRequest: an option is out of bounds.
+    """
+    if n_ctx is not None:
+        check_option("n_ctx", n_ctx)
+    check_option("n_gpu_layers", n_gpu_layers)
+    flag("mmap", mmap)
+    flag("mlock", mlock)
+    check_pooling(pooling)
+    if chat_template is not None and (not isinstance(chat_template, str) or not chat_template):
+        refuse("chat_template", chat_template, "give Jinja source as a str, or None for the file's own")
+    file = read_model_file(path)
+    _check_kind(file)
+    spec = ModelSpec(
+        path=os.path.abspath(file.path),
+        identity=file.identity,
+        generates=not file.embedding_only,
+        causal=not file.embedding_only,
+        pooling=pooling or cast("Pooling", file.pooling) or "mean",
+        chat_template=chat_template,
+        n_gpu_layers=n_gpu_layers,
+        mmap=mmap,
+        mlock=mlock,
+        n_positions=file.n_positions,
+    )
+    info = _describe(file, spec, n_ctx)
+    if n_ctx is not None:
+        info.check_n_ctx(n_ctx)
+    return info
+
+
+def _describe(file: ModelFile, spec: ModelSpec, n_ctx: int | None) -> ModelInfo:
+    return ModelInfo(
+        name=file.name,
+        architecture=file.architecture,
+        size=file.size,
+        n_ctx=n_ctx or min(file.n_ctx_train or _UNKNOWN_N_CTX, _MOST_N_CTX),
+        n_ctx_train=file.n_ctx_train,
+        n_vocab=file.n_vocab,
+        n_expert=file.n_expert,
+        kv_bytes_per_token=file.kv_bytes_per_token,
+        chat_template=spec.chat_template or file.chat_template,
+        spec=spec,
+    )
+
+
+def _check_kind(file: ModelFile) -> None:
+    if file.encoder_decoder:
+        raise ModelError(
+            f"{file.path}: {file.architecture} is an encoder-decoder model, which poolinfer does not run;"
+            " use a decoder-only or an embedding model"
+        )
+    if file.pooling == "rank":
+        raise ModelError(f"{file.path}: this is a reranking model, which poolinfer does not run yet")

@@ -1,0 +1,9 @@
+"""A worker whose engine fails as a prompt says, run by `python -m poolinfer.testing._crash_worker FD LIFELINE`."""
+
+from __future__ import annotations
+
+from .._worker.worker_main import main
+from ._crash import FACTORIES
+
+if __name__ == "__main__":
+    main(FACTORIES)

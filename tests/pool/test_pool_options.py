@@ -1,0 +1,187 @@
+"""Where a pool's lanes run: names, descriptions and executor objects, and which options go with which."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from poolinfer import InvalidRequest, Model, Pool, demo_model
+from poolinfer._executors import registry
+from poolinfer._executors.process import ProcessExecutor
+from poolinfer._executors.thread import ThreadExecutor
+from poolinfer.executor import (
+    Description,
+    Executor,
+    LaneSpec,
+    ModelSpec,
+    Prefork,
+    Process,
+    Thread,
+    register,
+)
+from poolinfer.testing import FakeExecutor
+
+PERU = "What is the capital of Peru?", "The capital of Peru is Lima."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fake(Description):
+    """Answers without a model, with what it was made for."""
+
+    answer: str
+    workers: int = 1
+
+    @property
+    def most(self) -> int:
+        return self.workers
+
+    def check(self, model: ModelSpec | None) -> None:
+        pass
+
+    def make(self, model: ModelSpec | None, lane: LaneSpec) -> Executor:
+        said = f"{self.answer} {model and model.path.rpartition('/')[2]} {lane.slots} {lane.n_ctx}"
+        return FakeExecutor(lambda _: said, slots=lane.slots * self.workers)
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that a test registers are gone after it."""
+    monkeypatch.setattr(registry, "_registered", {})
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"min_workers": 1}, "min_workers"),
+        ({"max_workers": 2}, "max_workers"),
+        ({"idle_timeout": 3}, "idle_timeout"),
+        ({"share": "mmap"}, "share"),
+        ({"retries": 1}, "retries"),
+        ({"max_calls": 5}, "max_calls"),
+        ({"max_rss": 2**30}, "max_rss"),
+        ({"max_age": 60}, "max_age"),
+    ],
+)
+def test_threads_refuse_what_only_processes_have(options: dict[str, Any], field: str) -> None:
+    words = (
+        f"^{field} is .*: leave it out, executor='thread' has no such option; or use 'process' or 'prefork'$"
+    )
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        Pool(demo_model(), **options)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 2}, {"min_workers": 2}])
+def test_a_fixed_number_of_workers_has_no_idle_timeout(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=r"^idle_timeout is 3.*: leave it out, ") as caught:
+        Pool(demo_model(), executor="process", idle_timeout=3, **options)
+    assert caught.value.field == "idle_timeout"
+
+
+def test_options_of_processes_are_taken_by_processes() -> None:
+    options: dict[str, Any] = {"retries": 0, "max_calls": 5, "max_rss": 2**30, "max_age": 60, "share": "mmap"}
+    Pool(demo_model(), executor="process", max_workers=2, idle_timeout=3, **options).close()
+    Pool(demo_model(), executor=Process(max_workers=2, idle_timeout=3, **options)).close()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"flash_attention": "auto"}, "flash_attention is 'auto': use True or False, or None for"),
+        ({"executor": None}, "executor is None: use 'thread', 'process', 'prefork', a description such as"),
+        (
+            {"executor": "threads"},
+            "'threads' is not known; use 'thread', 'process', 'prefork', a description",
+        ),
+        ({"executor": Process}, r"executor is .*: give an object, Process\(\.\.\.\), and not its class"),
+        ({"executor": FakeExecutor}, r"give an object, FakeExecutor\(\.\.\.\), and not its class"),
+        ({"executor": "x" * 10_000}, "executor: 'xxxxxxxx[x]{1,60}'?\\.\\.\\. is not known"),
+    ],
+)
+def test_refused_options_of_a_pool_say_what_there_is(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        Pool(demo_model(), **options)
+
+
+def test_options_beside_a_description_are_sent_to_it() -> None:
+    words = r"^workers is 2: give it to the description, as Process\(workers=2\)$"
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        Pool(demo_model(), executor=Process(), workers=2)
+    assert caught.value.field == "workers"
+    with pytest.raises(InvalidRequest, match=r"^share is 'mmap': leave it out, Thread has no such option$"):
+        Pool(demo_model(), executor=Thread(workers=2), share="mmap")
+
+
+def test_a_description_does_what_its_name_does(tiny: Model) -> None:
+    for executor in ("thread", Thread()):
+        with Pool(tiny, executor=executor, slots=2) as pool:
+            assert pool.chat(PERU[0], temperature=0).text == PERU[1]
+            assert pool.stats().slots == 2
+    with Pool(tiny, executor=Process(workers=2), slots=1) as pool:
+        assert pool.chat(PERU[0], temperature=0).text == PERU[1]
+        assert pool.stats().slots == 2
+
+
+def test_a_description_makes_its_executor_with_its_options(tiny: Model) -> None:
+    lane = LaneSpec()
+    assert isinstance(Thread(workers=3).make(tiny.spec, lane), ThreadExecutor)
+    executor = Process(max_workers=3, max_age=60.0, share="repack", retries=0).make(tiny.spec, lane)
+    assert isinstance(executor, ProcessExecutor)
+    assert (executor._sizing.least, executor._sizing.most, executor._sizing.max_age) == (1, 3, 60.0)
+    assert executor._boot.spec.repack
+    assert executor._retries == 0
+
+
+def test_a_registered_name_gets_the_options_that_it_has(tiny: Model) -> None:
+    register("fake", lambda workers=1: Fake(answer="named", workers=workers))
+    with Pool(tiny, executor="fake", workers=2, slots=3) as pool:
+        assert pool.stats().slots == 6
+        assert pool.chat("x").text == "named tiny.gguf 3 1024"
+        assert repr(pool).startswith("<Pool ")
+    with pytest.raises(
+        InvalidRequest, match=r"^retries is 1: leave it out, executor='fake' has no such option"
+    ):
+        Pool(tiny, executor="fake", retries=1)
+
+
+def test_a_name_that_needs_more_says_so() -> None:
+    register("fake", Fake)
+    with pytest.raises(
+        InvalidRequest, match=r"^executor: 'fake' is not enough .*answer.*; give the description"
+    ):
+        Pool(executor="fake")
+
+
+def test_a_name_that_makes_something_else_says_so() -> None:
+    register("fake", FakeExecutor)  # type: ignore[arg-type]
+    with pytest.raises(
+        InvalidRequest, match=r"^executor: 'fake' stands for an object of type FakeExecutor; "
+    ):
+        Pool(demo_model(), executor="fake")
+
+
+def test_a_description_may_do_without_a_model(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "poolinfer"), Pool(executor=Fake(answer="alone"), slots=5) as pool:
+        assert pool.chat("x").text == "alone None 5 2048"
+        assert repr(pool).startswith("<Pool fake running")
+    assert "no model, fake, 1 x 5 slots" in caplog.text
+    with pytest.raises(
+        InvalidRequest, match=r"^kv_memory is 65536: leave it out, or give the pool the model"
+    ):
+        Pool(executor=Fake(answer="alone"), kv_memory=2**16)
+    for executor in (Thread(), Process(), Prefork(), "thread"):
+        with pytest.raises(InvalidRequest, match=r"^model: give a Model or the path") as caught:
+            Pool(executor=executor)
+        assert caught.value.field == "model"
+
+
+def test_the_log_says_where_lanes_run(tiny: Model, caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.INFO, "poolinfer"),
+        Pool(tiny, executor=Thread(workers=2), slots=1, threads=1),
+    ):
+        pass
+    assert "thread, 2 x 1 slots, 1 thread per lane, n_ctx 1024, weights repacked" in caplog.text
