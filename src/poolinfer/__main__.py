@@ -68,8 +68,8 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     bench = commands.add_parser(
         "bench",
         help="try workers x slots x threads on a model of yours",
-        description="Run the same burst of made-up chats on several layouts of a pool, and print the figures of each"
-        " layout and the Pool(...) line of the fastest. Leave the machine alone meanwhile.",
+        description="Run the same burst of made-up chats on several layouts of a pool, and print what each layout"
+        " reached and the Pool(...) line of the fastest. Leave the machine alone meanwhile.",
     )
     bench.add_argument(
         "model", metavar="FILE", nargs="?", default=_default_model(), help="a GGUF file; default: as for demo"
