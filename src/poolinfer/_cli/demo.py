@@ -1,4 +1,4 @@
-"""The command ``python -m poolinfer demo``: sixteen calls at once, one more streamed, and a line of statistics."""
+"""What ``python -m poolinfer demo`` runs: sixteen calls at once, one more streamed, and one line of statistics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._data.results import Embedding, Response
 from .._pool.model import Model
 from .._pool.pool import Pool
 
-#: All run at once: half of them from a thread each, the other half from one event loop.
+#: All are asked at once: the first half from a thread each, the second half from one event loop.
 REQUESTS: tuple[Request, ...] = (
     Chat("What is the capital of France?", temperature=0, max_tokens=64),
     Chat("What is the capital of Peru?", temperature=0, max_tokens=64),
@@ -37,8 +37,8 @@ STREAMED = Chat("Count from 1 to 20.", temperature=0, max_tokens=96)
 
 
 @dataclass(frozen=True)
-class _EndedCall:
-    """One call: its caller (``"thread"``, ``"async"``, ``"stream"``), its request, and its result or error."""
+class _Ended:
+    """A request that has ended, who asked it, and its result or error."""
 
     caller: str
     request: Request
@@ -48,12 +48,12 @@ class _EndedCall:
 def run_demo(
     model: Model | str | os.PathLike[str], *, workers: int | None = None, slots: int | None = None
 ) -> int:
-    """Run the demonstration and print it; returns 1 if a call failed, else 0."""
+    """Run the demonstration and print it; returns an exit status, 1 if any call failed, else 0."""
     with Pool(model, workers=workers, slots=slots) as pool:
         print(f"{len(REQUESTS)} calls at once on {pool.model.name}: 8 from threads, 8 from one event loop\n")
         ended = _run_all(pool)
         for item in ended:
-            _print(item)
+            _show(item)
         streamed = _stream(pool)
         print(f"\n{pool.stats()}")
     failed = sum(isinstance(item.outcome, PoolinferError) for item in [*ended, streamed])
@@ -62,7 +62,7 @@ def run_demo(
     return 1 if failed else 0
 
 
-def _run_all(pool: Pool) -> list[_EndedCall]:
+def _run_all(pool: Pool) -> list[_Ended]:
     half = len(REQUESTS) // 2
     with ThreadPoolExecutor(half) as threads:
         asked = [threads.submit(_ask, pool, request) for request in REQUESTS[:half]]
@@ -70,38 +70,38 @@ def _run_all(pool: Pool) -> list[_EndedCall]:
         return [*(future.result() for future in asked), *awaited]
 
 
-def _ask(pool: Pool, request: Request) -> _EndedCall:
+def _ask(pool: Pool, request: Request) -> _Ended:
     try:
-        return _EndedCall("thread", request, pool.submit(request).result())
+        return _Ended("thread", request, pool.submit(request).result())
     except PoolinferError as error:
-        return _EndedCall("thread", request, error)
+        return _Ended("thread", request, error)
 
 
-async def _ask_all(pool: Pool, requests: Sequence[Request]) -> list[_EndedCall]:
+async def _ask_all(pool: Pool, requests: Sequence[Request]) -> list[_Ended]:
     return await asyncio.gather(*(_await(pool, request) for request in requests))
 
 
-async def _await(pool: Pool, request: Request) -> _EndedCall:
+async def _await(pool: Pool, request: Request) -> _Ended:
     try:
-        return _EndedCall("async", request, await pool.submit(request))
+        return _Ended("async", request, await pool.submit(request))
     except PoolinferError as error:
-        return _EndedCall("async", request, error)
+        return _Ended("async", request, error)
 
 
-def _stream(pool: Pool) -> _EndedCall:
+def _stream(pool: Pool) -> _Ended:
     print(_label("stream", STREAMED), end="", flush=True)
     try:
         call = pool.stream(STREAMED)
         for chunk in call:
             print(chunk.text, end="", flush=True)
         print()
-        return _EndedCall("stream", STREAMED, call.result())
+        return _Ended("stream", STREAMED, call.result())
     except PoolinferError as error:
         print(f"{type(error).__name__}: {error}")
-        return _EndedCall("stream", STREAMED, error)
+        return _Ended("stream", STREAMED, error)
 
 
-def _print(item: _EndedCall) -> None:
+def _show(item: _Ended) -> None:
     print(_label(item.caller, item.request) + _describe(item.outcome))
 
 
