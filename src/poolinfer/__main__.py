@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
-from . import __version__
 from ._cli.bench import ChatBurst, run_bench
 from ._cli.demo import run_demo
 from ._data.errors import PoolinferError
+from ._data.version import __version__
 from ._pool.model import demo_model
 
 
