@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -161,6 +162,31 @@ def test_a_name_that_makes_something_else_says_so() -> None:
         InvalidRequest, match=r"^executor: 'fake' stands for an object of type FakeExecutor; "
     ):
         Pool(demo_model(), executor="fake")
+
+
+def test_a_name_for_something_without_a_signature_says_so() -> None:
+    register("fake", dict)
+    with pytest.raises(
+        InvalidRequest, match=r"^executor: what 'fake' stands for cannot be asked for its options"
+    ):
+        Pool(demo_model(), executor="fake")
+
+
+def test_an_option_that_one_executor_has_is_none_of_the_pool() -> None:
+    """A new one is a field of a description. These are here for names, as they have always been."""
+    old = {"workers", "min_workers", "max_workers", "idle_timeout", "share"}
+    old |= {"retries", "max_calls", "max_rss", "max_age"}
+    lanes = {
+        "slots",
+        "threads",
+        "n_ctx",
+        "n_batch",
+        "kv_memory",
+        "flash_attention",
+        "latency_target",
+        "prefix_cache",
+    }
+    assert set(inspect.signature(Pool).parameters) == {"model", "executor", "max_queue"} | lanes | old
 
 
 def test_a_description_may_do_without_a_model(caplog: pytest.LogCaptureFixture) -> None:
