@@ -157,7 +157,7 @@ def test_None_is_the_default(cls: Any) -> None:
 
 @pytest.mark.parametrize("cls", [Chat, Raw, Embed])
 def test_no_field_of_a_request_is_left_unchecked(cls: Any) -> None:
-    """A field that its check does not know would have its default, whatever the caller gave."""
+    """A field that the check forgot would keep its default, whatever the caller gave."""
     request = cls("x")
     found = {**_options(request), **_contents(request, WorkBudget())}
     assert set(found) == {item.name for item in fields(cls)}

@@ -26,7 +26,7 @@ HUGE = "!" + "word " * 10_000
 
 
 class Stalling(FakeEngine):
-    """Does not go on with a text that begins with ``!`` until it may."""
+    """An engine that stalls at a text that begins with ``!`` until the test lets it go on."""
 
     def __init__(self) -> None:
         super().__init__()

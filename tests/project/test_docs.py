@@ -198,7 +198,7 @@ def test_requests_explain_a_field_that_they_share_in_the_same_words() -> None:
     "cls", [poolinfer.Pool, poolinfer.Model, poolinfer.Call], ids=lambda cls: cls.__name__
 )
 def test_no_docstring_points_to_what_the_api_page_does_not_show(cls: Any) -> None:
-    """``See `Calls.submit` `` is no help to who cannot see `Calls`."""
+    """``See `Calls.submit` `` does not help readers of a page that does not show `Calls`."""
     for name, member in inspect.getmembers(cls):
         for target in re.findall(r"`([A-Z]\w+)(?:\.\w+)?`", inspect.getdoc(member) or ""):
             if not name.startswith("_"):
@@ -272,6 +272,6 @@ def test_readme_has_the_two_commands() -> None:
 
 
 def test_no_word_names_this_machine() -> None:
-    """Pages are for readers elsewhere."""
+    """No page names a folder of the machine that it was written on."""
     for page in PAGES:
         assert os.fspath(ROOT) not in page.read_text()

@@ -16,7 +16,6 @@ from .._data.errors import (
     POOL_WAS_CLOSED,
     CallCancelled,
     EngineError,
-    ForkedPool,
     PoolClosed,
     PoolinferError,
 )
@@ -25,6 +24,7 @@ from .._data.prompt_builder import Prompt
 from .._data.requests import Embed, Raw, Request
 from .._data.results import Chunk, Embedding, FinishReason, Response, Usage
 from .._data.stats import ExecutorStats
+from .._system.forks import check_process
 from .._system.threads import OwnThread
 
 #: What answers a request: a text, or for one text to embed a vector.
@@ -90,7 +90,7 @@ class FakeExecutor:
 
     def start(self, ready: Callable[[], None]) -> None:
         """See `poolinfer.executor.Executor.start`."""
-        self._check_process()
+        check_process(self._pid, "executor")
         with self._lock:
             if self._closing:
                 raise PoolClosed("the executor is closed")
@@ -101,7 +101,7 @@ class FakeExecutor:
 
     def submit(self, job: Job, emit: Emit) -> bool:
         """See `poolinfer.executor.Executor.submit`."""
-        self._check_process()
+        check_process(self._pid, "executor")
         with self._lock:
             if self.refuse or self._closing or not self._started or len(self.jobs) >= self.slots:
                 return False
@@ -113,19 +113,19 @@ class FakeExecutor:
 
     def cancel(self, job_id: int) -> None:
         """See `poolinfer.executor.Executor.cancel`."""
-        self._check_process()
+        check_process(self._pid, "executor")
         with self._lock:
             self.cancelled.append(job_id)
 
     def stats(self) -> ExecutorStats:
         """See `poolinfer.executor.Executor.stats`."""
-        self._check_process()
+        check_process(self._pid, "executor")
         with self._lock:
             return ExecutorStats(workers=1, slots=self.slots, busy=len(self.jobs))
 
     def close(self, grace: float) -> None:
         """See `poolinfer.executor.Executor.close`; in manual mode live jobs end at once, as cancelled."""
-        self._check_process()
+        check_process(self._pid, "executor")
         with self._lock:
             first, self._closing = not self._closing, True
             if first and self._thread is not None:
@@ -193,10 +193,6 @@ class FakeExecutor:
                 self._idle.notify_all()
         if emit is not None:
             emit(event)
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._pid:
-            raise ForkedPool("this executor belongs to the parent process; make a new one after forking")
 
     def _answer_all(self) -> None:
         while (job := self._queue.get()) is not None:
