@@ -10,9 +10,8 @@
         def make_executor(self):
             return MyExecutor(slots=self.slots)
 
-Its methods raise `AssertionError` and need no fixture. So pytest runs them, and so does every other runner that
-collects methods called ``test_*``. `poolinfer.executor.Executor` says what the laws are. The name of each test
-begins with the number of its law.
+Its methods raise `AssertionError` and need no fixture: any runner that collects ``test_*`` runs them. The laws, whose
+numbers are in their names, are those of `poolinfer.executor.Executor`.
 """
 
 from __future__ import annotations
@@ -272,10 +271,7 @@ class ExecutorContract:
 
     def test_l9_data_only(self) -> None:
         """Jobs and events survive an encode/decode round trip."""
-        requests: list[Request] = [
-            self.short,
-            Raw("a", max_tokens=2, logprobs=True, top_logprobs=2),
-        ]
+        requests: list[Request] = [self.short, Raw("a", max_tokens=2, logprobs=True, top_logprobs=2)]
         if self.embeds:
             requests.append(Embed(["one text", "another"]))
         with self.bench() as bench:
