@@ -10,8 +10,8 @@
         def make_executor(self):
             return MyExecutor(slots=self.slots)
 
-Its methods raise `AssertionError` and need no fixture: any runner that collects ``test_*`` runs them. The laws, whose
-numbers are in their names, are those of `poolinfer.executor.Executor`.
+Its methods raise `AssertionError` and need no fixture: any runner that collects ``test_*`` runs them. Their names
+begin with the numbers of laws, which `poolinfer.executor.Executor` explains.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .._data.results import Chunk, Response
 from .._executors.executor_protocol import Executor
 from .._pool.pool import Pool
 from .._wire.codec import WireError, decode, encode
-from ._executor_under_test import Bench, Witness, check_order
+from ._executor_under_test import ExecutorUnderTest, Witness, check_order
 from ._expect import check, wait_until
 from ._forked_child import check_in_child
 from ._held_resources import Held
@@ -76,11 +76,11 @@ class ExecutorContract:
         return self.workers * self.slots
 
     @contextmanager
-    def bench(self) -> Iterator[Bench]:
+    def bench(self) -> Iterator[ExecutorUnderTest]:
         """A started executor, which is closed at the end."""
         executor = self.make_executor()
         try:
-            yield Bench(executor, self.patience)
+            yield ExecutorUnderTest(executor, self.patience)
         finally:
             executor.close(0.0)
 
