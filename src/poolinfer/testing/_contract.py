@@ -10,8 +10,8 @@
         def make_executor(self):
             return MyExecutor(slots=self.slots)
 
-Its methods raise `AssertionError` and need no fixture: any runner that collects ``test_*`` runs them. Their names
-begin with the numbers of laws, which `poolinfer.executor.Executor` explains.
+Its methods raise `AssertionError` and need no fixture: every runner that collects methods called ``test_*`` runs
+them. `poolinfer.executor.Executor` says what the laws are; the name of each test begins with its law's number.
 """
 
 from __future__ import annotations
@@ -271,7 +271,10 @@ class ExecutorContract:
 
     def test_l9_data_only(self) -> None:
         """Jobs and events survive an encode/decode round trip."""
-        requests: list[Request] = [self.short, Raw("a", max_tokens=2, logprobs=True, top_logprobs=2)]
+        requests: list[Request] = [
+            self.short,
+            Raw("a", max_tokens=2, logprobs=True, top_logprobs=2),
+        ]
         if self.embeds:
             requests.append(Embed(["one text", "another"]))
         with self.bench() as bench:
