@@ -10,6 +10,7 @@ See `Pool` for the concurrency settings.
 
 import logging
 
+from . import executor as executor
 from ._data.errors import (
     CallCancelled,
     CallError,
@@ -28,6 +29,7 @@ from ._data.errors import (
     WorkerLost,
 )
 from ._data.prompt_builder import Prompt
+from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Embed, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
 from ._data.stats import PoolStats, Quantiles
@@ -82,3 +84,5 @@ __all__ = [
     "demo_model",
     "wait",
 ]
+
+_publish(__name__, *(globals()[name] for name in __all__))

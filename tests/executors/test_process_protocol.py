@@ -13,7 +13,7 @@ from poolinfer._executors.process import ProcessExecutor
 from poolinfer._executors.workers.death import Exit
 from poolinfer._wire.frames import Boot, Burst, Ping, Submit, Up
 from poolinfer.testing import wait_until
-from poolinfer.testing._executor_under_test import Bench, check_order
+from poolinfer.testing._executor_under_test import ExecutorUnderTest, check_order
 
 DONE = Done(Response("text"))
 
@@ -26,7 +26,7 @@ class _Stage:
         self.executor = ProcessExecutor(
             ModelSpec("", (0, 0, 0, 0)), LaneSpec(slots=2), patience=QUICK, spawner=self, **options
         )
-        self.bench = Bench(self.executor, 20)
+        self.bench = ExecutorUnderTest(self.executor, 20)
 
     def spawn(self, poller):
         worker = FakeWorker(10_000_000 + len(self.workers))

@@ -1,1 +1,1 @@
-"""Floor 3: the executors, one file each."""
+"""Executors: what runs lanes, on threads of this process or in workers behind a link."""
