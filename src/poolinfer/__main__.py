@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m poolinfer", description="Many concurrent local-LLM calls inside a Python application."
     )
-    parser.add_argument("--version", action="version", version=f"poolinfer {VERSION}")
+    parser.add_argument("--version", action="version", version=f"poolinfer {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     _add_demo(commands)
     _add_bench(commands)
