@@ -25,7 +25,7 @@ _thread = threading.local()
 
 
 def stopping_here() -> bool:
-    """Whether this thread is inside a decode that `LlamaContext.abort` has told to stop."""
+    """Whether this thread is inside a decode that `LlamaContext.abort` told to stop."""
     context: LlamaContext | None = getattr(_thread, "context", None)
     return context is not None and context.stopping
 
@@ -164,7 +164,7 @@ class LlamaContext:
         address = ctypes.addressof(values.contents)
         view = self._views.get(address)
         if view is None:
-            # llama.cpp writes to the same rows in every step, and a view takes longer to make than a token to choose.
+            # Rows lie at the same addresses in every step, and making a view takes longer than choosing a token.
             if len(self._views) >= _MOST_VIEWS:
                 self._views.clear()
             import numpy
@@ -231,9 +231,8 @@ def _for_streams(
 ) -> numpy.typing.NDArray[numpy.uint8]:
     """The state of one sequence, as a context of another number of sequences takes it.
 
-    llama.cpp writes the number of sequences after two words of its own, and then for each one how many cells
-    follow: none but for the one that was asked for. A state that does not look like that is refused, by us or by
-    llama.cpp.
+    After two words of its own, llama.cpp writes the number of sequences, and for each of them how many cells
+    follow. That is 0 but for the sequence that was asked for. A state that looks different is refused here.
     """
     import numpy
 
@@ -244,6 +243,6 @@ def _for_streams(
     body = state[counts : state.nbytes - tail]
     around = state[_STATE_HEAD_BYTES:counts].any() or state[state.nbytes - tail :].any()
     if state[8:_STATE_HEAD_BYTES].view("u4")[0] != n_old or around:
-        raise EngineFault("llama.cpp's state of a sequence is none that poolinfer knows")
+        raise EngineFault("llama.cpp's state of a sequence has a form that poolinfer does not know")
     count = numpy.array([n_new], "u4").view("u1")
     return numpy.concatenate([state[:8], count, body, numpy.zeros(4 * (n_new - 1), "u1")])
