@@ -28,6 +28,8 @@ def _install(session: nox.Session, *groups: str) -> None:
 
 
 _PROJECT = nox.project.load_toml("pyproject.toml")
+# As many processes as two cores keep busy, since tests wait about as long as they compute.
+_AT_A_TIME = ("-n", "3", "--dist", "worksteal")
 
 
 @nox.session
@@ -39,9 +41,16 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; arguments go to pytest."""
+    """Run the tests, several at a time, and then those that have to be alone.
+
+    With arguments, which go to pytest, one process runs all that they choose, one test after the other.
+    """
     _install(session, "tests")
-    session.run("python", "-m", "pytest", *session.posargs)
+    if session.posargs:
+        session.run("python", "-m", "pytest", *session.posargs)
+    else:
+        session.run("python", "-m", "pytest", *_AT_A_TIME, "-m", "not alone")
+        session.run("python", "-m", "pytest", "-m", "alone")
 
 
 @nox.session

@@ -6,6 +6,7 @@ import faulthandler
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -27,6 +28,13 @@ _OTHERS = ("AnyIO worker thread", "Trio thread", "tqdm_monitor")
 
 def _is_of_others(thread: threading.Thread) -> bool:
     return thread.name.startswith(_OTHERS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hears_ctrl_c() -> None:
+    """A shell that runs tests in the background has them ignore Ctrl-C, and so would all that they start."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ See `Pool` for the concurrency settings.
 
 import logging
 
+from . import executor as executor
 from ._data.errors import (
     CallCancelled,
     CallError,
@@ -28,16 +29,18 @@ from ._data.errors import (
     WorkerLost,
 )
 from ._data.prompt_builder import Prompt
+from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Embed, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
 from ._data.stats import PoolStats, Quantiles
+from ._data.version import VERSION
 from ._pool.call import Call
 from ._pool.completion import AsCompleted, DoneAndNotDone, as_completed, wait
 from ._pool.model import Model, demo_model
 from ._pool.model_info import ModelInfo
 from ._pool.pool import Pool
 
-__version__ = "0.1.0"
+__version__: str = VERSION
 
 logging.getLogger("poolinfer").addHandler(logging.NullHandler())
 
@@ -82,3 +85,5 @@ __all__ = [
     "demo_model",
     "wait",
 ]
+
+_publish(__name__, *(globals()[name] for name in __all__))

@@ -8,15 +8,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
-from . import __version__
 from ._cli.bench import ChatBurst, run_bench
 from ._cli.demo import run_demo
 from ._data.errors import PoolinferError
+from ._data.version import VERSION
 from ._pool.model import demo_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit status."""
+    """Run a command and return its exit status."""
     options = _parser().parse_args(arguments)
     try:
         return _run(options)
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m poolinfer", description="Many concurrent local-LLM calls inside a Python application."
     )
-    parser.add_argument("--version", action="version", version=f"poolinfer {__version__}")
+    parser.add_argument("--version", action="version", version=f"poolinfer {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     _add_demo(commands)
     _add_bench(commands)
@@ -61,15 +61,15 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="a GGUF file; default: $POOLINFER_MODEL, or else the tiny model in the package",
     )
     demo.add_argument("--workers", type=int, metavar="N", help="lanes (default: 1)")
-    demo.add_argument("--slots", type=int, metavar="N", help="calls decoded together in a lane (default: 8)")
+    demo.add_argument("--slots", type=int, metavar="N", help="calls decoded together in a lane (default: 16)")
 
 
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     bench = commands.add_parser(
         "bench",
         help="try workers x slots x threads on a model of yours",
-        description="Run one burst of made-up chats on several layouts of a pool, and print what each reached"
-        " and the Pool(...) line of the fastest. Leave the machine alone meanwhile.",
+        description="Run one burst of made-up chats on several layouts of a pool. Print what each layout reached,"
+        " and the Pool(...) line of the fastest one. Run nothing else on the machine meanwhile.",
     )
     bench.add_argument(
         "model", metavar="FILE", nargs="?", default=_default_model(), help="a GGUF file; default: as for demo"

@@ -14,6 +14,7 @@ To write an executor, implement `Executor` and describe it by a `Description`. O
 """
 
 from ._data.events import Done, Emit, Event, Failed, Job, Started
+from ._data.public_names import publish as _publish
 from ._data.results import Chunk
 from ._data.specs import LaneSpec, ModelSpec
 from ._data.stats import ExecutorStats
@@ -39,3 +40,5 @@ __all__ = [
     "Thread",
     "register",
 ]
+
+_publish(__name__, *(globals()[name] for name in __all__))

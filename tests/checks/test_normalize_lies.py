@@ -73,7 +73,7 @@ class Real(float):
 
 
 class Endless(list[Any]):
-    """A list that has one item, it says."""
+    """A list whose `len` is 1, whatever it holds."""
 
     def __len__(self) -> int:
         return 1

@@ -119,7 +119,7 @@ def test_F55_tools_pass() -> None:
 
 
 class Sloth:
-    """Nobody has the time to look at one, or at a text, number or list that is one."""
+    """A value whose methods take very long: nobody may call them, not even for an error message."""
 
     def __repr__(self) -> str:
         raise AssertionError("nobody asks for it")

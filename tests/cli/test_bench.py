@@ -38,7 +38,7 @@ def test_it_prints_a_line_for_each_layout_and_a_pool_that_works(
 
 def test_a_layout_is_measured_in_worker_processes_too(tiny: poolinfer.Model) -> None:
     burst = ChatBurst(calls=4, words=4, max_tokens=8, n_ctx=128, executor="process")
-    measured = bench.measure(tiny, Layout(1, 2, 1), burst)
+    measured = bench.measure(tiny.info, Layout(1, 2, 1), burst)
     assert measured.tokens_per_second > 0
     assert 0 < measured.ttft_p50 <= measured.ttft_p95
     assert burst.chats() == burst.chats()

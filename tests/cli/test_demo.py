@@ -1,4 +1,4 @@
-"""The command line, run as people run it."""
+"""The command line, run as a process of its own."""
 
 from __future__ import annotations
 

@@ -205,9 +205,12 @@ def test_workers_come_with_the_load_and_go_without(prefork):
     options = {"sizing": sizing, "patience": Patience(tick=0.05), "knobs": {"step_delay": 0.02}}
     with crash_pool(prefork=prefork, slots=1, **options) as (pool, executor):
         assert pool.stats().workers == 1
-        calls = [pool.submit(Raw("x" * 100)) for _ in range(8)]
+        load = [pool.submit(Raw("x" * 4000)) for _ in range(4)]
         wait_up(executor, 3)
-        assert {call.result(WAIT).text for call in calls} == {"x" * 100}
+        for call in load:
+            call.cancel()
+        calls = [pool.submit(Raw(f"hello {n}")) for n in range(6)]
+        assert [call.result(WAIT).text for call in calls] == [f"hello {n}" for n in range(6)]
         wait_up(executor, 1)
         assert pool.raw("hello").text == "hello"
         stats = pool.stats()

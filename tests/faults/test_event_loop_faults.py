@@ -116,7 +116,7 @@ def test_f33_one_call_awaited_in_two_loops():
 
 
 def test_f36_a_blocked_loop(run_async):
-    """Inference goes on while the host blocks its loop; unread pieces come as one, and nobody is blamed."""
+    """Inference goes on while the host blocks its loop, and what was not read meanwhile comes as one piece."""
 
     async def main():
         async with fake_pool(FakeEngine(tokens=300)) as pool:

@@ -77,7 +77,7 @@ def _expect_cancelled_and_usable(pool, executor, call):
 
 
 def test_f25_ctrl_c_in_a_script(run_script):
-    """As a person does it: the pool outlives it, and the process ends well."""
+    """Ctrl-C as a person types it: the pool can still be used, and the process ends well."""
     done = run_script(
         """
         import os, signal, threading

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from crash_pools import crash_pool, make_executor
 from host_script import MAKE
+from processes import alive, descendants
 
 from poolinfer import Pool, Raw
 from poolinfer.testing import wait_until
@@ -21,33 +22,12 @@ WAIT = 40.0
 SRC = str(Path(__file__).parents[2] / "src")
 
 
-def _alive(pid: int) -> bool:
-    """Whether a process runs; a zombie that nobody reaps does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _children_of_thread(pid: int, thread: int) -> set[int]:
-    try:
-        return set(map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split()))
-    except OSError:
-        return set()
-
-
-def _descendants(pid: int) -> set[int]:
-    """All processes below one, started by whichever of its threads."""
-    try:
-        threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
-    except OSError:
-        return set()
-    found = set().union(*(_children_of_thread(pid, thread) for thread in threads))
-    return found.union(*map(_descendants, found))
-
-
 def _start(source: str, prefork: bool) -> tuple[subprocess.Popen[str], set[int], int]:
-    """A host that says how many processes it has and what it forked; itself, those processes, and the fork."""
+    """Start a host that prints how many processes it has and which one it forked.
+
+    Returns:
+        The host, the ids of its processes, and the id of the fork.
+    """
     host = subprocess.Popen(
         [sys.executable, "-c", MAKE + source, *(["--prefork"] if prefork else [])],
         stdout=subprocess.PIPE,
@@ -56,8 +36,8 @@ def _start(source: str, prefork: bool) -> tuple[subprocess.Popen[str], set[int],
     )
     assert host.stdout is not None
     n, child = map(int, host.stdout.readline().split())
-    wait_until(lambda: len(_descendants(host.pid)) == n, f"{n} processes", WAIT)
-    return host, _descendants(host.pid), child
+    wait_until(lambda: len(descendants(host.pid)) == n, f"{n} processes", WAIT)
+    return host, set(descendants(host.pid)), child
 
 
 def _kill(host: subprocess.Popen[str]) -> None:
@@ -122,13 +102,13 @@ time.sleep(300)
 )
 def test_F14_no_worker_outlives_a_killed_host(source, prefork):
     host, pids, _ = _start(source, prefork)
-    assert all(map(_alive, pids))
+    assert all(map(alive, pids))
     _kill(host)
-    wait_until(lambda: not any(map(_alive, pids)), "the workers have ended", 10)
+    wait_until(lambda: not any(map(alive, pids)), "the workers have ended", 10)
 
 
 def test_F14_a_lifeline_where_the_signal_cannot_be_chosen(run_script):
-    """As on macOS: SIGIO, whose handler needs no interpreter lock."""
+    """On macOS the lifeline ends a child by SIGIO, whose handler needs no interpreter lock."""
     done = run_script(
         """
 import ctypes, fcntl, os
@@ -169,8 +149,8 @@ def test_F14_workers_end_though_a_forked_child_of_the_host_lives(prefork):
     host, pids, child = _start(FORKED, prefork)
     try:
         _kill(host)
-        wait_until(lambda: not any(map(_alive, pids - {child})), "the workers have ended", 10)
-        assert _alive(child)
+        wait_until(lambda: not any(map(alive, pids - {child})), "the workers have ended", 10)
+        assert alive(child)
     finally:
         os.kill(child, signal.SIGKILL)
 

@@ -48,7 +48,7 @@ def test_F59_a_model_file_truncated_under_the_workers(tmp_path: Path) -> None:
 
 
 def _bound_memory(pid: int, more: int | None) -> None:
-    """Let a process have so many bytes more than it has; None for no bound."""
+    """Let a process take this many more bytes; None for no bound."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
     most = resource.RLIM_INFINITY if more is None else pages * resource.getpagesize() + more
     resource.prlimit(pid, resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
@@ -56,7 +56,7 @@ def _bound_memory(pid: int, more: int | None) -> None:
 
 @linux
 def test_F04_an_allocation_that_fails_in_the_engine_costs_its_call(tiny: Model) -> None:
-    """The context for embeddings is made at the first of them."""
+    """It fails at the first embedding, which needs a context of its own."""
     executor = ProcessExecutor(tiny.spec, LaneSpec(n_ctx=65536, slots=1), workers=1, retries=0)
     with Pool(executor=executor) as pool:
         assert pool.chat("What is the capital of Peru?", temperature=0).text == PERU

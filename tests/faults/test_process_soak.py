@@ -78,7 +78,7 @@ class _Client(threading.Thread):
                 self.wrong.append(repr(error))
 
     def _submit(self, request: Request) -> Call[Any]:
-        """Submit a request with a seed of its own: else the quarantine takes all of a kind for one request."""
+        """Submit a request with a seed of its own. Equal requests would be one to the quarantine."""
         if not isinstance(request, Embed):
             request = replace(request, seed=self.random.getrandbits(31))
         self.counts["submitted"] += 1
@@ -134,7 +134,7 @@ class _Client(threading.Thread):
         self.late_cancels.append(time.monotonic() - began)
 
     def _expire(self) -> None:
-        """A call that cannot end in time, or hardly."""
+        """A call whose deadline comes before its end, or about then."""
         seconds = self.random.choice((0.01, 0.05, 0.2))
         self._result(Raw("Count", max_tokens=400, temperature=1.5, timeout=seconds))
 
@@ -165,7 +165,11 @@ class _Nemesis:
         self.kills: Counter[str] = Counter()
 
     def run(self) -> int:
-        """Until time is up; the host's memory after the first quarter."""
+        """Strike until time is up.
+
+        Returns:
+            The bytes of memory of the host after a quarter of the time.
+        """
         settled, memory = time.monotonic() + SECONDS / 4, 0
         while time.monotonic() < self._until:
             time.sleep(PERIOD * (0.5 + self._random.random()))

@@ -56,7 +56,7 @@ class CharEngine:
     def __init__(
         self, template: str | None = QWEN, *, bos: bool = False, strips: bool = False, eager: bool = False
     ) -> None:
-        """An eager one makes control tokens of plain text, too, as some of llama.cpp's tokenizers do (`<dna>`)."""
+        """An `eager` engine makes control tokens of plain text, as some tokenizers of llama.cpp do (`<dna>`)."""
         self.info = EngineInfo(
             n_vocab=4_000_000,
             n_ctx_train=1024,

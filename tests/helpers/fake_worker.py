@@ -27,7 +27,7 @@ QUICK = Patience(
 
 
 class FakeWorker:
-    """The far ends of a worker, and its process; a test says what it does."""
+    """A worker as its host sees it: the test holds the far ends of its socket and pipe, and plays its process."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid

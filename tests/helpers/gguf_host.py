@@ -29,7 +29,11 @@ SOUND, REFUSED, BROKEN = 0, 1, 2
 
 
 def fork(work: Callable[[], int], last_words: Path) -> int:
-    """Run something in a child; its exit status, or minus the signal it died of, or -1000 if it never ended."""
+    """Run something in a child.
+
+    Returns:
+        Its exit status, minus the signal that it died of, or -1000 if it never ended.
+    """
     pid = os.fork()
     if pid == 0:
         code = BROKEN
@@ -64,7 +68,7 @@ def trial(model: Model) -> int:
 
 
 def use(model: Model) -> int:
-    """Prompts, greedy and sampled, a chat and an embedding; errors are answers, too."""
+    """Ask a model for greedy and sampled text, a chat and an embedding; an error is an answer, too."""
     # It was tried just now.
     library._Library.try_first = lambda self, spec, cancelled: None  # type: ignore[method-assign]
     requests: list[Raw | Chat | Embed] = [Embed(TEXT, timeout=20)]

@@ -26,14 +26,14 @@ def test_the_six_calls_in_async_code(run_async):
             assert (await pool.araw("Once upon")).text == "Once upon"
             assert (await pool.aembed("ab")).dimensions == 4
             assert len(await pool.aembed(["a", "b"])) == 2
-            assert "".join([piece.text async for piece in pool.stream("a b")]) == "a b"
+            assert "".join([chunk.text async for chunk in pool.stream("a b")]) == "a b"
         with pytest.raises(PoolClosed):
             await pool.achat("too late")
 
     run_async(main)
 
 
-def test_stream_gives_pieces_as_they_come(run_async):
+def test_stream_gives_chunks_as_they_come(run_async):
     async def main():
         executor = FakeExecutor(manual=True)
         async with Pool(executor=executor) as pool:
@@ -42,8 +42,8 @@ def test_stream_gives_pieces_as_they_come(run_async):
             seen = []
 
             async def read():
-                async for piece in call:
-                    seen.append(piece.text)
+                async for chunk in call:
+                    seen.append(chunk.text)
 
             async with anyio.create_task_group() as group:
                 group.start_soon(read)
@@ -57,7 +57,7 @@ def test_stream_gives_pieces_as_they_come(run_async):
     run_async(main)
 
 
-def test_pieces_come_before_the_error(run_async):
+def test_chunks_come_before_the_error(run_async):
     async def main():
         executor = FakeExecutor(manual=True)
         async with Pool(executor=executor) as pool:
@@ -67,8 +67,8 @@ def test_pieces_come_before_the_error(run_async):
             executor.fail(1, EngineError("it broke"))
             seen = []
             with pytest.raises(EngineError, match="it broke"):  # noqa: PT012
-                async for piece in call:
-                    seen.append(piece.text)
+                async for chunk in call:
+                    seen.append(chunk.text)
             assert seen == ["one "]
 
     run_async(main)
@@ -286,7 +286,7 @@ def test_cancelling_aclose_does_not_leave_a_half_closed_pool(run_async):
     run_async(main)
 
 
-def test_cancelling_the_entry_closes_the_pool(run_async):
+def test_cancelling_while_entering_closes_the_pool(run_async):
     """F-20 in async code: the task that waits for the model is cancelled."""
     closing = threading.Event()
 

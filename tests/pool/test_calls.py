@@ -78,17 +78,17 @@ def test_result_again_and_from_many_threads(pool, executor):
     assert found == {id(call.result())}
 
 
-def test_stream_gives_pieces_as_they_come(pool, executor):
+def test_stream_gives_chunks_as_they_come(pool, executor):
     call = pool.stream("Count")
     job = taken(executor, 1)
-    pieces = iter(call)
+    chunks = iter(call)
     executor.say(job, "one ")
-    assert next(pieces).text == "one "
+    assert next(chunks).text == "one "
     later(executor.say, job, "two")
-    assert next(pieces).text == "two"
+    assert next(chunks).text == "two"
     later(executor.finish, job)
-    assert list(pieces) == []
-    assert list(pieces) == []
+    assert list(chunks) == []
+    assert list(chunks) == []
     assert call.result().text == call.partial == "one two"
 
 
@@ -100,21 +100,21 @@ def test_each_reader_starts_at_the_beginning(pool, executor):
     assert next(first).answer == "one "
     executor.say(job, "two")
     executor.finish(job)
-    assert [piece.text for piece in call] == ["one two"]
-    assert [piece.text for piece in first] == ["two"]
+    assert [chunk.text for chunk in call] == ["one two"]
+    assert [chunk.text for chunk in first] == ["two"]
 
 
-def test_pieces_come_before_the_error(pool, executor):
+def test_chunks_come_before_the_error(pool, executor):
     call = pool.stream("Count")
     job = taken(executor, 1)
     executor.say(job, "one ")
     executor.fail(job, EngineError("it broke"))
-    pieces = iter(call)
-    assert next(pieces).text == "one "
+    chunks = iter(call)
+    assert next(chunks).text == "one "
     with pytest.raises(EngineError, match="it broke") as caught:
-        next(pieces)
+        next(chunks)
     assert caught.value.partial == "one "
-    assert list(pieces) == []
+    assert list(chunks) == []
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -124,8 +124,8 @@ def test_dropping_an_iterator_half_way_cancels(pool, executor, keep):
     def read():
         call = pool.stream("Count")
         kept.extend([call] if keep else [])
-        for piece in call:
-            assert piece.text == "one "
+        for chunk in call:
+            assert chunk.text == "one "
             break
 
     later(lambda: executor.say(taken(executor, 1), "one "))
@@ -241,7 +241,7 @@ def test_options_beside_a_request_are_refused():
     ],
 )
 def test_the_first_argument_by_another_name_is_an_unknown_option(name, given, message):
-    """It was "missing 1 required positional argument: 'prompt'"."""
+    """Before, the message was "missing 1 required positional argument: 'prompt'"."""
     with Pool(executor=FakeExecutor()) as pool:
         for use in (getattr(pool, name), getattr(pool, f"a{name}", None)):
             if use is not None:
@@ -252,12 +252,12 @@ def test_the_first_argument_by_another_name_is_an_unknown_option(name, given, me
 
 
 def run_to_end(use, **options):
-    """A method, sync or async."""
+    """Call a method, sync or async, and return what it returns."""
     return anyio.run(partial(use, **options)) if inspect.iscoroutinefunction(use) else use(**options)
 
 
 def test_pool_full_names_the_bound():
-    """It said "5 calls wait already (max_queue=4)"."""
+    """Before, the message was "5 calls wait already (max_queue=4)"."""
     executor = FakeExecutor(manual=True, slots=1)
     with Pool(executor=executor, max_queue=1) as pool:
         calls = [pool.submit(Raw("a"))]
@@ -298,7 +298,7 @@ def test_timings_say_where_the_time_went(pool, executor):
 
 
 def test_neighbours_never_cross():
-    """F-74 in small: each of many concurrent calls gets its own text back."""
+    """F-74 on a small scale: each of many concurrent calls gets its own text back."""
     engine = FakeEngine()
     with fake_pool(engine, workers=2, slots=6) as pool:
         prompts = [f"secret {n} " * (1 + n % 7) for n in range(60)]

@@ -1,4 +1,4 @@
-"""Calls beside `concurrent.futures`: `exception`, `as_completed`, `wait`, and what asyncio takes them for."""
+"""What calls share with `concurrent.futures`: `exception`, `as_completed`, `wait`; and how asyncio takes calls."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_timeout_that_is_no_number_is_refused(pool, executor):
 
 
 def test_what_are_no_calls_is_refused_by_wait_and_as_completed(pool, executor):
-    """A single call was read as if its pieces were calls."""
+    """Before, a single call was iterated over, and its chunks were taken for calls."""
     (call,) = submitted(pool, executor, 1)
     for use in (wait, as_completed):
         for calls, message in (

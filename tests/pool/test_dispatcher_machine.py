@@ -28,7 +28,7 @@ _MAX_QUEUE = 8
 
 
 class Reluctant(FakeExecutor):
-    """Lets something happen on another thread while a refusal is on its way, and checks each offer."""
+    """Calls a function of the test during a refusal (`meanwhile`), and checks each job that it is offered."""
 
     def __init__(self, check_offer: Callable[[int], None]) -> None:
         super().__init__(manual=True, slots=2)
@@ -47,7 +47,7 @@ class Reluctant(FakeExecutor):
 
 
 class DispatcherMachine(RuleBasedStateMachine):
-    """Submits, cancels, ends, refuses, wakes and lets time pass."""
+    """Does what callers, executors and the clock do, in random order, and keeps a model of what must follow."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @property
     def notified(self) -> bool:
-        """Whether the conductor would pump now, and not wait."""
+        """Whether the conductor would call `pump` now, instead of waiting."""
         return self.time_passed or not self.dispatcher._bell.empty()
 
     def is_full(self) -> bool:
@@ -81,7 +81,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         return [ticket for ticket in self.tickets if not ticket.ended and ticket.job.id not in taken]
 
     def check_offer(self, job_id: int) -> None:
-        # Only noted: the dispatcher takes an executor's exception for a failure of the call.
+        # Noted and not raised: the dispatcher would take it for a failure of the call.
         first = min(self.waiting(), key=lambda ticket: (-ticket.job.request.priority, ticket.job.id))
         if first.job.id != job_id:
             self.passed_over.append(first)
@@ -176,7 +176,7 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @rule()
     def room_appears_during_the_next_refusal(self):
-        """The lost wake-up: `ready` comes while a refusal is on its way."""
+        """The executor calls `ready` while its refusal is on its way: a wake-up that could be lost."""
 
         def meanwhile() -> None:
             self.executor.refuse = False
@@ -208,7 +208,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         alive = [ticket for ticket in self.tickets if not ticket.ended]
         assert all(ticket.deadline > self.now for ticket in alive)
         deadlines = [ticket.deadline for ticket in alive if ticket.deadline != float("inf")]
-        # It may be too early (a call ended while others were given out), and never too late.
+        # `wait` may end too early, as a call may have ended meanwhile, but never too late.
         assert not deadlines or (due is not None and due <= min(deadlines) - self.now)
 
     @precondition(lambda self: len(self.tickets) > 20)
@@ -266,7 +266,7 @@ TestDispatcher = pytest.mark.timeout(0)(TestDispatcher)
 
 
 def test_room_during_a_refusal_is_not_lost():
-    """The machine's most important path, by itself."""
+    """The most important path of the machine above, as a test of its own."""
     executor = Reluctant(lambda job_id: None)
     dispatcher = Dispatcher(_MAX_QUEUE, lambda: 0.0)
     executor.start(dispatcher.ready)
@@ -285,7 +285,7 @@ def test_room_during_a_refusal_is_not_lost():
 
 
 def test_deadlines_and_cancels_come_between_large_requests_that_are_handed_over():
-    """Each takes a tenth of a second, as it does to encode some megabytes for a worker."""
+    """Each large request takes the executor a tenth of a second, as long as some megabytes take to encode."""
     now = 1000.0
     submit = FakeExecutor.submit
 

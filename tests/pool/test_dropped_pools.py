@@ -22,7 +22,7 @@ def test_f22_a_dropped_pool_closes_itself():
         del pool
         gc.collect()
     assert len(warned) == 1
-    # A recorded warning holds its source.
+    # A recorded warning holds the pool that it is about.
     del warned
     gc.collect()
     assert gone() is None
@@ -62,7 +62,7 @@ def test_f22_a_pool_in_a_cycle_is_collected_on_a_thread_that_holds_its_executors
 
         def collect(*given):
             dropped.wait(30)
-            gc.collect()  # any allocation may do it
+            gc.collect()  # which any allocation may start
             return choose(*given)
 
         class App:
@@ -118,7 +118,7 @@ def test_f22_a_pool_that_never_started_goes_quietly():
 
 
 def test_f22_a_pool_dropped_before_its_conductor_has_run(monkeypatch):
-    """It looked new, so nobody asked its conductor to end."""
+    """Before, such a pool looked new, so nobody asked its conductor to end."""
     before = Held.now()
     go, conduct = threading.Event(), PoolLifecycle._conduct
     monkeypatch.setattr(PoolLifecycle, "_conduct", lambda lifecycle: go.wait(30) and conduct(lifecycle))
@@ -182,7 +182,7 @@ def test_a_pool_dropped_while_it_closes_still_closes(run_script):
 
 
 def test_ctrl_c_during_close_leaves_a_pool_that_closes(run_script):
-    """F-25 at its worst moment: the second close, say the one at exit, must not wait for ever."""
+    """F-25 at its worst moment: a second close, such as the one at exit, must not wait for ever."""
     done = run_script(
         """
         import os, signal, threading

@@ -1,4 +1,4 @@
-"""Texts to embed: any number of them, in parts, cut, and as arrays."""
+"""Texts to embed: any number of them, in batches, cut, and as arrays."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def async_embed(backend, pool, *args, **options):
 
 @pytest.fixture(params=["sync", "asyncio", "trio"])
 def embedded(request):
-    """`embed` or `aembed`."""
+    """Each of `embed` and `aembed`, as a sync function."""
     return Pool.embed if request.param == "sync" else partial(async_embed, request.param)
 
 
@@ -42,7 +42,7 @@ def vectors_of(found):
 
 
 def test_embed_takes_any_iterable_of_any_length(embedded):
-    """More than 4 096 texts were refused, and a generator too."""
+    """Before, more than 4 096 texts were refused, and so was a generator."""
     texts = [chr(97 + n % 26) * (1 + n % 5) for n in range(5_000)]
     with fake_pool(FakeEngine(), workers=2, slots=4) as pool:
         found = embedded(pool, (text for text in texts))
@@ -90,7 +90,7 @@ def test_F61_embed_refuses_what_is_no_text(embedded, texts):
 
 @pytest.mark.parametrize("make", [list, tuple, lambda texts: (text for text in texts)])
 def test_no_texts_have_no_embeddings(embedded, make):
-    """`embed([])` was refused, where `map([])` gives nothing."""
+    """Before, `embed([])` was refused, though `map([])` gives nothing."""
     with Pool(executor=FakeExecutor()) as pool:
         assert embedded(pool, make([])) == []
         with pytest.raises(InvalidRequest, match="pooling"):
@@ -146,7 +146,7 @@ def test_truncate_cuts_texts_to_what_fits(embedded):
 
 
 def test_truncate_keeps_what_ends_every_text():
-    """A tokenizer that puts tokens around a text (``[CLS] .. [SEP]``) has them around a cut one, too."""
+    """Where a tokenizer puts tokens around a text (``[CLS] .. [SEP]``), they are around a cut text, too."""
 
     class Around(FakeEngine):
         def tokenize(self, text, *, add_special, parse_special):
@@ -216,12 +216,12 @@ def test_embed_says_pool_full_at_once_and_waits_once_it_has_begun(embedded):
 
 
 def test_a_part_that_is_a_million_characters_long_is_full():
-    parts = list(split(["x" * 400_000] * 3 + ["y" * 2_000_000, "z"]))
-    assert [(part.start, len(part.texts)) for part in parts] == [(0, 2), (2, 1), (3, 1), (4, 1)]
+    batches = list(split(["x" * 400_000] * 3 + ["y" * 2_000_000, "z"]))
+    assert [(batch.start, len(batch.texts)) for batch in batches] == [(0, 2), (2, 1), (3, 1), (4, 1)]
 
 
 def test_one_text_has_one_embedding_however_it_is_asked_for():
-    """`submit(Embed("a"))` gave a list where `embed("a")` gave one."""
+    """Before, `submit(Embed("a"))` gave a list, and `embed("a")` a single embedding."""
     with Pool(executor=FakeExecutor()) as pool:
         assert pool.submit(Embed("a")).result() == pool.embed("a")
         assert pool.submit(Embed(["a"])).result() == pool.embed(["a"]) == [pool.embed("a")]
@@ -241,7 +241,7 @@ def test_an_executor_that_gives_too_few_vectors_fails_the_call():
 
 
 def test_an_embedding_is_an_array():
-    """`numpy.array(embedding)` was an object."""
+    """Before, `numpy.array(embedding)` was an array of one object."""
     one = Embedding(numpy.array([1.0, 2.0, 3.0], "<f4").tobytes())
     assert numpy.array(one).dtype == numpy.float32
     assert numpy.array(one).tolist() == [1.0, 2.0, 3.0]
@@ -268,7 +268,7 @@ def test_an_embedding_is_a_sequence():
     assert pickle.loads(pickle.dumps(one)) == one
 
 
-def test_embed_of_the_demo_model_in_parts(tiny: Model):
+def test_embed_of_the_demo_model_in_batches(tiny: Model):
     texts = [f"text {n}" for n in range(300)]
     found = tiny.embed(text for text in texts)
     assert len(found) == 300

@@ -1,4 +1,4 @@
-"""Promise P10: the event loop is never blocked for 50 ms by us."""
+"""Promise P10: poolinfer never blocks the event loop for 50 ms."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from poolinfer._checks.limits import LIMITS
 from poolinfer._checks.normalize import normalize
 from poolinfer.testing import FakeExecutor
 
+pytestmark = pytest.mark.alone
+
 STREAMS = 16
 TICK = 0.005
 LATEST = 0.05
@@ -28,23 +30,23 @@ async def _tick(late: list[float], stop: asyncio.Event) -> None:
 
 
 async def _read(pool: Pool) -> int:
-    pieces = 0
-    async for piece in pool.stream("Count from 1 to 60.", temperature=0):
-        assert piece.text
-        pieces += 1
-    return pieces
+    chunks = 0
+    async for chunk in pool.stream("Count from 1 to 60.", temperature=0):
+        assert chunk.text
+        chunks += 1
+    return chunks
 
 
 async def _measure(pool: Pool) -> tuple[list[float], int]:
     late: list[float] = []
     stop = asyncio.Event()
     ticker = asyncio.create_task(_tick(late, stop))
-    pieces = 0
+    chunks = 0
     for _ in range(4):
-        pieces += sum(await asyncio.gather(*(_read(pool) for _ in range(STREAMS))))
+        chunks += sum(await asyncio.gather(*(_read(pool) for _ in range(STREAMS))))
     stop.set()
     await ticker
-    return late, pieces
+    return late, chunks
 
 
 def test_P10_a_ticker_is_never_late_beside_16_streams(tiny: Model) -> None:
@@ -54,14 +56,14 @@ def test_P10_a_ticker_is_never_late_beside_16_streams(tiny: Model) -> None:
             return await _measure(pool)
 
     gc.collect()
-    # A shared machine can take the core away from any process for longer than this: the best of three rounds
-    # shows what is ours, and a stall of ours would show in all of them.
-    rounds = [asyncio.run(main()) for _ in range(3)]
-    worst = [max(late) for late, _ in rounds]
-    print(
-        f"16 streams, {rounds[0][1]} pieces; latest tick of each round, ms: {[round(w * 1e3, 1) for w in worst]}"
-    )
-    assert all(len(late) > 10 for late, _ in rounds)
+    # A shared machine can take the core away from any process for longer than this. A stall of poolinfer's own
+    # shows in every round, so one good round is enough.
+    worst: list[float] = []
+    while len(worst) < 3 and min(worst, default=1.0) >= LATEST:
+        late, chunks = asyncio.run(main())
+        assert len(late) > 10
+        worst.append(max(late))
+    print(f"16 streams, {chunks} chunks; latest tick of each round, ms: {[round(w * 1e3, 1) for w in worst]}")
     assert min(worst) < LATEST
 
 
@@ -70,7 +72,7 @@ BYTES, ITEMS = int(LIMITS["prompt"].high), int(LIMITS["items"].high)
 
 
 def _parts() -> Chat:
-    """As many messages as there may be, with as many parts and as much text."""
+    """A chat with as many messages, parts and characters as the limits allow."""
     text = "x" * (BYTES // ITEMS)
     return Chat([{"role": "user", "content": [{"type": "text", "text": text}] * 15}] * 4096)
 
@@ -136,14 +138,16 @@ def test_P10_a_ticker_is_never_late_beside_the_largest_requests(kind: str) -> No
     assert normalize(request)
     seconds = time.perf_counter() - began
     gc.collect()
-    # The heap of the test run is the host's: walking over it is no stall of ours.
+    # Walking over the heap of the test run is no stall of poolinfer's.
     gc.freeze()
+    worst: list[float] = []
     try:
-        worst = [asyncio.run(_submit_beside_a_ticker(request)) for _ in range(3)]
+        while len(worst) < 3 and min(worst, default=1.0) >= LATEST:
+            worst.append(asyncio.run(_submit_beside_a_ticker(request)))
     finally:
         gc.unfreeze()
     print(
         f"{kind}: checked in {seconds * 1e3:.1f} ms; latest ticks, ms: {[round(w * 1e3, 1) for w in worst]}"
     )
-    # A machine that is busy with other things takes longer to check, and its ticks are later, too.
+    # A busy machine takes longer to check requests, and its ticks are later, too.
     assert min(worst) < LATEST + seconds / 4

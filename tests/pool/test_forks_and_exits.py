@@ -1,4 +1,4 @@
-"""Forks of a process that has a pool, and the interpreter's end with calls at work (F-16, F-23)."""
+"""Forks of a process that has a pool, and the interpreter's end with calls that run (F-16, F-23)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def test_f16_fork(run_script):
-    """ForkedPool on use, close and destructors inert, a new pool works, the parent goes on."""
+    """In the child, use raises ForkedPool, close does nothing, and a new pool works. The parent goes on."""
     done = run_script(
         """
         import gc, os, sys, threading, warnings
@@ -53,7 +53,7 @@ def test_f16_fork(run_script):
 
 
 def test_f16_a_new_pool_in_the_child_of_a_used_parent(run_script):
-    """It says ForkedPool, whichever thread is faster: before, a call that came after the failure got PoolBroken."""
+    """A call raises ForkedPool. Before, a call that came after the failure was noted raised PoolBroken."""
     done = run_script(
         """
         import os, sys, warnings
@@ -89,7 +89,7 @@ def test_f16_a_new_pool_in_the_child_of_a_used_parent(run_script):
 
 
 def test_f16_a_model_whose_implicit_pool_another_thread_was_making(run_script):
-    """The child hung in `Model`: a lock that another thread held while it forked stayed locked there."""
+    """Before, the child hung in `Model`: a lock that another thread held during the fork stayed locked there."""
     done = run_script(
         """
         import os, signal, threading, warnings

@@ -67,7 +67,7 @@ def test_refusals_do_not_pile_up_tracebacks():
 
 
 def _context_after(use, error):
-    """What `use` raises beside another error of its caller."""
+    """What `use` raises while its caller handles another error."""
     try:
         try:
             raise KeyError("a secret of this caller")
@@ -244,7 +244,7 @@ def test_f19_a_thread_of_the_host_may_have_any_name():
 
 
 def _waits_for_close(loading):
-    """Loads for ever, but listens."""
+    """A load that never ends by itself, but ends when it is given up."""
 
     def load(cancelled):
         loading.set()
@@ -256,7 +256,7 @@ def _waits_for_close(loading):
 
 @pytest.mark.parametrize(("calls", "grace"), [(1, 0), (0, 60)])
 def test_f20_close_while_loading(calls, grace):
-    """Loading gives up where no call waits for it, or no longer; whoever waits for the start hears PoolClosed."""
+    """Loading is given up when no call waits for it any more. Who waits for the start gets PoolClosed."""
     loading = threading.Event()
     pool = Pool(executor=ThreadExecutor(_waits_for_close(loading), workers=2, lane=LaneSpec()))
     accepted = [pool.submit(Raw("a")) for _ in range(calls)]
@@ -272,7 +272,7 @@ def test_f20_close_while_loading(calls, grace):
 
 
 def test_f20_calls_accepted_while_loading_have_their_grace():
-    """Before, `close(30)` while the model was loading cancelled them at once."""
+    """Before, `close(30)` cancelled such calls at once."""
     loading, loaded = threading.Event(), threading.Event()
 
     def load(cancelled):
@@ -288,7 +288,7 @@ def test_f20_calls_accepted_while_loading_have_their_grace():
     with ThreadPoolExecutor(2) as threads:
         starter = threads.submit(pool.start)
         closer = threads.submit(pool.close, 60)
-        # The start is not waited for any longer; the calls are.
+        # Nobody waits for the start any longer, but for the calls.
         with pytest.raises(PoolClosed):
             starter.result(30)
         with pytest.raises(PoolClosed):
@@ -312,7 +312,7 @@ def test_f20_the_grace_of_calls_ends_while_loading():
 
 
 def test_f20_close_while_a_deaf_load_goes_on():
-    """A load that does not listen delays close, and its engine is still given back."""
+    """A load that cannot be given up delays close, and its engine is still freed."""
     loading, loaded = threading.Event(), threading.Event()
     engine = FakeEngine()
 
@@ -334,7 +334,7 @@ def test_f20_close_while_a_deaf_load_goes_on():
 
 
 def test_f21_submit_racing_close():
-    """PoolClosed or a proper ending, never a hang, over and over."""
+    """Each call is refused with PoolClosed or ends properly, and none hangs, in many rounds."""
     for round_number in range(40):
         pool = Pool(executor=FakeExecutor(slots=2), max_queue=100_000)
         calls = []
@@ -360,7 +360,7 @@ def test_f21_submit_racing_close():
 
 
 def test_f21_close_before_the_conductor_has_begun(monkeypatch):
-    """The first call is accepted and the pool closed while its thread has yet to run: nobody waits for ever."""
+    """Nobody waits for ever if the pool is closed after its first call was accepted and before its thread runs."""
     go, conduct = threading.Event(), PoolLifecycle._conduct
     monkeypatch.setattr(PoolLifecycle, "_conduct", lambda lifecycle: go.wait(30) and conduct(lifecycle))
     pool = Pool(executor=FakeExecutor())
@@ -377,7 +377,7 @@ def test_f21_close_before_the_conductor_has_begun(monkeypatch):
 
 
 def test_a_call_hears_why_the_pool_it_starts_cannot_start():
-    """Not that the pool is broken already, however soon that is known."""
+    """The call says why, and not that the pool is broken, even if that is known by then."""
     for _ in range(30):
 
         class Odd(FakeExecutor):

@@ -1,4 +1,4 @@
-"""What stands in the log: two lines for each pool, one for each call at DEBUG, and llama.cpp's own for who asks."""
+"""What is logged: two lines for each pool, one for each call at DEBUG, and llama.cpp's lines if asked for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logg
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Everything that is logged, as with ``logging.basicConfig(level=logging.DEBUG)``."""
+    """All that is logged under ``logging.basicConfig(level=logging.DEBUG)``."""
     caplog.set_level(DEBUG)
     return caplog
 
@@ -213,7 +213,7 @@ def test_parts_of_two_threads_are_kept_apart() -> None:
 
 
 def test_a_line_of_llama_cpp_cannot_forge_another(tiny: Model, log: pytest.LogCaptureFixture) -> None:
-    """What llama.cpp says may quote the model file."""
+    """A line of llama.cpp may quote the model file, which is not trusted."""
     log.set_level(INFO, logger="poolinfer.llama")
     library._library.bindings._log._take(2, b"name = \x1b[2J\r\tevil" + b"x" * 5000 + b"\n", None)
     (line,) = lines(log, INFO, "poolinfer.llama")
@@ -246,7 +246,7 @@ def test_workers_send_no_lines_of_llama_cpp_that_nobody_wants(
 
 @pytest.fixture
 def forwarder() -> Iterator[Forwarder]:
-    """As in a worker whose host wants warnings of pools, and all of llama.cpp."""
+    """The forwarder of a worker whose host wants warnings of pools, and all lines of llama.cpp."""
     logger = logging.getLogger("poolinfer")
     found = Forwarder((WARNING, DEBUG), lambda: None)
     logger.addHandler(found)
@@ -292,7 +292,7 @@ def test_a_worker_that_sends_no_lines_as_lines_is_refused(lines: Any) -> None:
 
 
 def test_a_worker_can_log_only_where_poolinfer_logs(log: pytest.LogCaptureFixture) -> None:
-    """What a worker sends is not trusted."""
+    """A worker is not trusted to name a logger."""
     log.set_level(INFO, logger="poolinfer.llama")
     forged = [("root", ERROR, "1"), ("django", ERROR, "2"), ("poolinfer", 31, "3"), ("poolinfer", True, "4")]
     repeat([*forged, ("poolinfer", ERROR, "%s\n\x1b[2J"), ("poolinfer.llama", INFO, "real")], 7, "worker 1")
@@ -304,7 +304,7 @@ def test_a_worker_can_log_only_where_poolinfer_logs(log: pytest.LogCaptureFixtur
 
 
 def test_no_resource_warning_at_the_end(run_script: Any) -> None:
-    """llama-cpp-python opens two files when it is imported, and closes none."""
+    """llama-cpp-python opens two files when it is imported, and does not close them."""
     done = run_script(
         """
         import poolinfer

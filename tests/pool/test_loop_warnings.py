@@ -16,7 +16,7 @@ from poolinfer import Pool, PoolClosed, Raw, as_completed, wait
 from poolinfer._pool import wakers
 from poolinfer.testing import FakeExecutor
 
-# Ways to wait in sync code, and what the warning in an event loop names instead.
+# Ways to wait in sync code, and what the warning in an event loop recommends instead.
 TWINS = {
     "result": "await call",
     "exception": "await call",
@@ -36,7 +36,7 @@ def never_warned(monkeypatch):
 
 
 def _read(pool, call, how):
-    """One way to wait in sync code."""
+    """Wait for a call in one of the ways of sync code."""
     if how in ("result", "exception"):
         getattr(call, how)()
     elif how == "iterate":
@@ -53,7 +53,7 @@ def _read(pool, call, how):
 
 @pytest.mark.parametrize("how", TWINS)
 def test_a_sync_call_in_an_event_loop_warns_once(how, run_async, never_warned):
-    """It names what to use instead, and the line of the host that did it."""
+    """The warning names what to use instead, and the line of the host that made the call."""
     gate = threading.Event()
 
     def reply(request):
@@ -149,7 +149,7 @@ def test_no_warning_where_nothing_waits_or_no_loop_runs(pool, executor, never_wa
 
 
 def test_no_warning_under_an_ipython_kernel(pool, executor, never_warned, monkeypatch):
-    """A kernel runs every cell inside a loop; sync calls are what one writes there."""
+    """A kernel runs every cell inside a loop, and sync calls are usual there."""
     from types import SimpleNamespace
 
     shell = SimpleNamespace(kernel=object())

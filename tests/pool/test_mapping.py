@@ -32,7 +32,7 @@ def async_map(backend, pool, *args, **options):
 
 @pytest.fixture(params=["sync", "asyncio", "trio"])
 def mapped(request):
-    """`map` or `amap` to its end."""
+    """Each of `map` and `amap`, as a sync function that returns all results."""
     return sync_map if request.param == "sync" else partial(async_map, request.param)
 
 
@@ -46,7 +46,7 @@ def reply_unless_bad(request):
     "prompts", ["Hello", b"Hello", {"role": "user"}, Prompt.user("Hello"), Chat("Hello"), 5]
 )
 def test_map_of_one_prompt_is_refused(prompts):
-    """It ran five chats of one letter."""
+    """Before, a prompt of five letters was run as five chats of one letter."""
     with Pool(executor=FakeExecutor()) as pool:
         for use in (pool.map, pool.amap):
             with pytest.raises(InvalidRequest, match="prompts") as caught:
@@ -76,7 +76,7 @@ def test_the_error_says_which_prompt_it_was(mapped):
         assert (caught.value.index, caught.value.prompt) == (2, "bad")
         again = pickle.loads(pickle.dumps(caught.value))
         assert (str(again), again.index, again.prompt) == (str(caught.value), 2, "bad")
-        # Another error than that of a call comes at its place, too.
+        # An error that is not the error of a call comes at its place, too.
         with pytest.raises(InvalidRequest, match=r"prompt is ''.*\(prompts\[1\]\)") as refused:
             mapped(pool, ["good", "", "good"])
         assert (refused.value.index, refused.value.field) == (1, "prompt")
@@ -84,7 +84,7 @@ def test_the_error_says_which_prompt_it_was(mapped):
 
 
 def test_a_bad_prompt_comes_at_its_place():
-    """What was asked before it is answered before it."""
+    """The results of earlier prompts come before the error."""
     executor = FakeExecutor(manual=True)
     with Pool(executor=executor) as pool:
         results = pool.map(["first", "", "third"], window=3)
@@ -97,7 +97,7 @@ def test_a_bad_prompt_comes_at_its_place():
 
 
 def test_results_come_as_they_end(mapped):
-    """Out of order, each with its prompt."""
+    """Results come in the order in which calls end, each with its prompt."""
     gates = {str(n): threading.Event() for n in range(4)}
 
     class Parallel(FakeExecutor):
@@ -176,7 +176,7 @@ def test_what_was_accepted_is_given_out_before_the_pool_s_end_is_said(mapped):
 
 
 def test_map_takes_no_snapshot_of_the_statistics(mapped, monkeypatch):
-    """It took one for every prompt, 0.33 ms of the dispatcher's lock."""
+    """Before, it took one for every prompt, and so held the dispatcher's lock for 0.33 ms each time."""
     with Pool(executor=FakeExecutor(slots=40)) as pool:
         pool.start()
         asked = []
@@ -206,7 +206,7 @@ def test_the_window_follows_the_slots():
 
 
 def test_a_bad_option_of_map_is_refused_at_once():
-    """With `return_exceptions` it gave one error for each prompt."""
+    """Before, with `return_exceptions`, a bad option gave one error for each prompt."""
     with Pool(executor=FakeExecutor()) as pool:
         for use in (pool.map, pool.amap):
             for options, message in (
@@ -247,7 +247,7 @@ class Bar:
 
 
 def test_the_progress_bar_counts_results_and_not_prompts(mapped, monkeypatch):
-    """It showed the whole window before there was an answer."""
+    """Before, it had counted the whole window when there was no answer yet."""
     import tqdm.auto
 
     monkeypatch.setattr(Bar, "made", [])

@@ -18,7 +18,7 @@ from poolinfer.testing import FakeExecutor
 
 
 def test_the_model_of_a_pool_makes_no_calls(tiny):
-    """`pool.model` was a `Model`, whose `chat` quietly started a second pool."""
+    """Before, `pool.model` was a `Model`, whose `chat` quietly started a second pool."""
     pool = Pool(tiny)
     assert isinstance(pool.model, ModelInfo)
     assert pool.model is tiny.info
@@ -65,7 +65,7 @@ def test_a_model_has_the_facts_of_its_info(tiny, name):
 
 
 class _PathWithInfo(os.PathLike):
-    """As `pathlib.Path` is from Python 3.14 on."""
+    """A path with an attribute `info`, as `pathlib.Path` is from Python 3.14 on."""
 
     info = "not about a model"
 

@@ -175,14 +175,14 @@ def test_bad_options_are_refused_before_anything_starts(options, field):
     ],
 )
 def test_an_executor_object_takes_no_options_of_lanes(options, field):
-    """They were dropped in silence, wrong ones too."""
+    """Before, such options were ignored, even wrong ones."""
     with pytest.raises(InvalidRequest, match=field) as caught:
         Pool(**{"executor": FakeExecutor(), **options})
     assert caught.value.field == field
 
 
 def test_a_pool_of_an_executor_and_a_model_has_both(tiny):
-    """The model was dropped in silence, and its checks with it."""
+    """Before, the model was ignored, and requests were not checked against it."""
     with Pool(tiny, executor=FakeExecutor(), max_queue=7) as pool:
         assert (pool.model, pool.max_queue) == (tiny.info, 7)
         assert tiny.name in repr(pool)
@@ -202,7 +202,7 @@ def test_a_pool_of_an_executor_and_a_model_has_both(tiny):
     ],
 )
 def test_bad_options_of_a_model_are_refused(options, field):
-    """An unknown pooling computed `cls`."""
+    """Before, an unknown pooling was taken for `cls`."""
     with pytest.raises(InvalidRequest, match=field) as caught:
         Model.load(demo_model(), **options)
     assert caught.value.field == field
@@ -253,7 +253,7 @@ def test_stats_count_everything():
 
 
 def test_an_engine_s_failure_is_its_calls_only():
-    """F-12: the lane goes on with a clean context."""
+    """F-12: the lane goes on, with a new context."""
     engine = FakeEngine(tokens=50, raise_after=10)
     with fake_pool(engine, slots=2) as pool:
         first = [pool.submit(Raw("abc")) for _ in range(2)]
@@ -305,12 +305,12 @@ def test_f60_a_model_that_does_not_fit():
         assert pool.raw("x" * 2047).finish_reason == "length"
 
 
-def test_logprobs_come_with_their_pieces():
+def test_logprobs_come_with_their_chunks():
     with fake_pool() as pool:
         call = pool.stream(Raw("abc", logprobs=True, top_logprobs=1))
-        pieces = [token for piece in call for token in piece.logprobs]
+        found = [token for chunk in call for token in chunk.logprobs]
         tokens = call.result().logprobs
-    assert tuple(pieces) == tokens
+    assert tuple(found) == tokens
     assert "".join(token.text for token in tokens) == "abc"
     assert all(token.logprob == token.top[0][2] for token in tokens[:3])
 
@@ -329,7 +329,7 @@ def test_the_exact_mode_never_shares_a_step():
 
 
 def test_room_counts_before_the_queue_does():
-    """A call for which there is a free slot is never refused as one too many in the queue."""
+    """A call for which there is a free slot is not refused because the queue is full."""
     for _ in range(20):
         executor = FakeExecutor(manual=True, slots=8)
         with Pool(executor=executor, max_queue=1) as pool:
@@ -341,7 +341,7 @@ def test_room_counts_before_the_queue_does():
 
 
 def test_the_kit_s_checks_fail():
-    """What holds others to account must itself be able to say no."""
+    """The checks of the testing kit find what they are to find."""
     with pytest.raises(AssertionError, match="no"):
         check(False, "no")
     with pytest.raises(AssertionError, match="never"):

@@ -29,7 +29,7 @@ PERU = "What is the capital of Peru?", "The capital of Peru is Lima."
 
 @dataclass(frozen=True, kw_only=True)
 class Fake(Description):
-    """Answers without a model, with what it was made for."""
+    """Describes an executor that needs no model."""
 
     answer: str
     workers: int = 1

@@ -28,7 +28,7 @@ RunAsync = Callable[..., Any]
 
 
 class Turn(Mapping[str, Any]):
-    """A message that notes who reads it, and that nobody can read before it is opened."""
+    """A message that notes which thread reads it; reading waits until the message is opened."""
 
     def __init__(self, content: object = "last", opened: bool = True) -> None:
         self._items = {"role": "user", "content": content}
@@ -62,8 +62,8 @@ def test_a_large_request_is_checked_off_the_event_loop(run_async: RunAsync) -> N
         async with Pool(executor=FakeExecutor()) as pool:
             assert (await pool.achat([small])).answer == "last"
             assert (await pool.achat(large(big))).answer == "last"
-            pieces = [piece.text async for piece in pool.stream(large(stream))]
-            assert pieces == ["last"]
+            chunks = [chunk.text async for chunk in pool.stream(large(stream))]
+            assert chunks == ["last"]
             assert (await pool.araw("x " * 200_000, max_tokens=1)).text == "x "
             assert len(await pool.submit(Embed(["a"] * MANY))) == MANY
             assert pool.stats().succeeded == 5
@@ -132,7 +132,7 @@ def test_what_is_small_of_a_large_request_is_refused_at_once(run_async: RunAsync
 
 @pytest.mark.parametrize("end", ["cancel", "timeout", "close"])
 def test_a_call_ends_while_its_request_is_checked(run_async: RunAsync, end: str) -> None:
-    """And its request is not given to the executor afterwards; the checker ends before the pool has closed."""
+    """The executor does not get the request afterwards; the checker's thread ends before the pool has closed."""
     executor = FakeExecutor()
     turn = Turn(opened=False)
     error = DeadlineExceeded if end == "timeout" else CallCancelled

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import alive, children, descendants
 from recipes import LIMA, PERU, ROOT, WAIT, recipe, run_python
 
 from poolinfer.testing import wait_until
@@ -35,31 +36,9 @@ def tell(response):
 """
 
 
-def children(pid: int) -> list[int]:
-    """Process ids of the children of a process, those of its threads included."""
-    found: list[int] = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found.extend(map(int, path.read_text().split()))
-    return found
-
-
-def family(pid: int) -> list[int]:
-    """A process and everything below it."""
-    return [pid, *(one for child in children(pid) for one in family(child))]
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def workers_of(pid: int) -> list[int]:
     """The processes of poolinfer below a process."""
-    return [one for one in family(pid) if b"poolinfer._" in command_line(one)]
+    return [one for one in descendants(pid) if b"poolinfer._" in command_line(one)]
 
 
 def command_line(pid: int) -> bytes:
@@ -123,7 +102,7 @@ class Server:
 
     def end(self) -> None:
         """SIGTERM, after which no process may be left."""
-        everybody = family(self.process.pid)
+        everybody = [self.process.pid, *descendants(self.process.pid)]
         self.process.terminate()
         assert self.process.wait(WAIT) == 0, self.log
         wait_until(lambda: not any(map(alive, everybody)), "all processes have ended", 10)
@@ -155,7 +134,7 @@ def serve(tmp_path: Path) -> Callable[..., Any]:
         try:
             yield Server(process, tmp_path / "s", log)
         finally:
-            everybody = family(process.pid) if process.poll() is None else []
+            everybody = [process.pid, *descendants(process.pid)] if process.poll() is None else []
             for pid in everybody:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -210,7 +189,7 @@ def test_F16_gunicorn_preload_of_a_started_pool(serve: Any) -> None:
 
 
 def test_F16_gunicorn_does_not_boot_with_a_started_pool(serve: Any) -> None:
-    """The hook of the example finds that out before the first request."""
+    """The hook in the example's configuration finds a started pool before the first request."""
     with serve(*GUNICORN, "-c", CONF, "--preload", "telling:app", app=STARTED) as server:
         # 3, or 1 where gunicorn trips over two workers that fail at once.
         assert server.process.wait(WAIT) in (1, 3), server.log

@@ -94,7 +94,7 @@ with Pool(demo_model(), executor={executor!r}) as pool:
 
 
 def test_F71_no_zombies() -> None:
-    """A worker that has died is waited for, though nobody asks for it."""
+    """A worker that has died is reaped by us, though nobody asks for its exit status."""
     executor = ProcessExecutor(
         ModelSpec("", (0, 0, 0, 0)), LaneSpec(n_ctx=4096), workers=2, program=crash_program()
     )
@@ -109,7 +109,7 @@ def test_F71_no_zombies() -> None:
 
 
 def test_F72_the_interpreter_of_an_embedded_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """uWSGI puts itself into sys.executable, and others nothing."""
+    """uWSGI sets `sys.executable` to itself, and other embedding programs leave it empty."""
     assert interpreter() == sys.executable
     for executable in ("/usr/bin/uwsgi", ""):
         monkeypatch.setattr(sys, "executable", executable)

@@ -21,7 +21,11 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
 def _patch(library: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """As if a library had patched `time.sleep`; how often others had a turn."""
+    """Patch `time.sleep` as a library does.
+
+    Returns:
+        A list that grows by each pause in which others had a turn.
+    """
     turns: list[float] = []
     sleep = time.sleep
 
@@ -120,7 +124,7 @@ with Pool(demo_model(), executor="process", slots=1) as pool:
 
 
 def test_F72_an_old_backport_beside_the_package_is_not_the_standard_library(tmp_path):
-    """As in site-packages, which come last in the host."""
+    """The old backport lies in a folder that comes last in the host's path, as site-packages does."""
     (tmp_path / "poolinfer").symlink_to(SRC / "poolinfer")
     for name in ("dataclasses", "queue", "typing"):
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('an old {name}')")

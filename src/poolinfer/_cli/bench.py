@@ -1,4 +1,4 @@
-"""What ``python -m poolinfer bench`` runs: one burst of chats on several layouts of a pool, and the fastest one."""
+"""What ``python -m poolinfer bench`` runs: the same burst of chats on several layouts of a pool."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from itertools import pairwise
 from typing import Literal
 
 from .._data.requests import Chat
-from .._pool.model import Model
+from .._data.stats import quantiles
+from .._pool.model_info import ModelInfo, load_model_info
 from .._pool.pool import Pool
 from .._system.machine import available_memory, cores
 
+# Of the free memory, what the contexts of a layout may take.
 _MEMORY_SHARE = 0.5
+# Slots of all workers together.
 _SLOTS = (1, 4, 8, 16)
-#: A layout that is faster by less than this does not make up for more workers, slots or threads.
+# A larger layout must be faster by this factor to be the better one.
 _CLEARLY = 1.03
 _SYLLABLES = ["ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "wo", "zu"]
 _HEAD = ("workers", "slots", "threads", "tokens/s", "TTFT p50 ms", "p95 ms", "between tokens p99 ms")
@@ -26,7 +29,13 @@ _HEAD = ("workers", "slots", "threads", "tokens/s", "TTFT p50 ms", "p95 ms", "be
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How many lanes, calls in each, and threads for each."""
+    """How many lanes a pool has, and how many slots and threads each of them.
+
+    Attributes:
+        workers: lanes.
+        slots: slots of a lane.
+        threads: threads of a lane.
+    """
 
     workers: int
     slots: int
@@ -38,14 +47,14 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class ChatBurst:
-    """What is asked of every layout: so many chats at once.
+    """The burst of chats that every layout is measured with.
 
     Attributes:
-        calls: chats, all at once.
-        words: made-up words in each; a word is two or three tokens for most models.
-        max_tokens: most tokens to generate for each.
-        n_ctx: context of each, in tokens.
-        executor: where lanes run.
+        calls: number of chats, all asked at once.
+        words: made-up words in a chat; a word is two or three tokens for most models.
+        max_tokens: most tokens to generate for a chat.
+        n_ctx: tokens of context for a chat.
+        executor: name of the executor that runs the lanes.
     """
 
     calls: int = 16
@@ -55,7 +64,7 @@ class ChatBurst:
     executor: Literal["thread", "process", "prefork"] = "thread"
 
     def chats(self) -> list[Chat]:
-        """The chats: the same ones each time, and no two that begin alike."""
+        """The chats. They are the same each time, and no two of them begin with the same words."""
         rng = random.Random(0)
         texts = (" ".join(_word(rng) for _ in range(self.words)) for _ in range(self.calls))
         return [Chat(text, max_tokens=self.max_tokens, temperature=0) for text in texts]
@@ -63,7 +72,15 @@ class ChatBurst:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a layout reached: tokens per second, and seconds as the readers of the streams saw them."""
+    """What a layout reached, in seconds as the readers of the streams saw them.
+
+    Attributes:
+        layout: the layout.
+        tokens_per_second: tokens generated for all chats, per second.
+        ttft_p50: median of the time to the first token.
+        ttft_p95: 95 % quantile of the time to the first token.
+        itl_p99: 99 % quantile of the time between two tokens of a stream.
+    """
 
     layout: Layout
     tokens_per_second: float
@@ -72,7 +89,7 @@ class Measured:
     itl_p99: float
 
     def cells(self) -> tuple[str, ...]:
-        """The line of the table."""
+        """The cells of its row in the table."""
         counts = (self.layout.workers, self.layout.slots, self.layout.threads)
         times = (self.ttft_p50, self.ttft_p95, self.itl_p99)
         return (
@@ -83,40 +100,43 @@ class Measured:
 
 
 def run_bench(model: str | os.PathLike[str], burst: ChatBurst) -> int:
-    """Measure every layout that fits into memory, print a table and the line to write; 0.
+    """Measure every layout that fits into memory, print a table and the ``Pool(...)`` of the fastest; returns 0.
 
     Raises:
         ModelError: the file cannot be used.
         InvalidRequest: an option is out of bounds, or a chat does not fit into `ChatBurst.n_ctx`.
     """
-    with Model.load(model) as loaded:
-        print(
-            f"{loaded.name}: {burst.calls} chats at once, {burst.words} words in, up to {burst.max_tokens} tokens"
-            f" out, executor {burst.executor!r}, {cores()} cores\n"
-        )
-        _print_row(_HEAD)
-        found = []
-        for layout in layouts(cores()):
-            if not _fits(loaded, layout, burst.n_ctx):
-                print(f"{layout}: left out, its context would take more than half of the free memory")
-                continue
-            found.append(measure(loaded, layout, burst))
-            _print_row(found[-1].cells())
+    info = load_model_info(model)
+    print(
+        f"{info.name}: {burst.calls} chats at once, {burst.words} words in, up to {burst.max_tokens} tokens"
+        f" out, executor {burst.executor!r}, {cores()} cores\n"
+    )
+    _print_row(_HEAD)
+    found = []
+    for layout in layouts(cores()):
+        if not _fits(info, layout, burst.n_ctx):
+            print(f"{layout}: left out, its context would take more than half of the free memory")
+            continue
+        found.append(measure(info, layout, burst))
+        _print_row(found[-1].cells())
     chosen = best(found).layout if found else Layout(1, 1, cores())
     print(f'\nPool({os.fspath(model)!r}, executor="{burst.executor}", {chosen}, n_ctx={burst.n_ctx})')
     return 0
 
 
 def layouts(most_threads: int) -> Iterator[Layout]:
-    """The layouts worth a try with so many threads: from one call after the other to sixteen at a time."""
+    """The layouts that are tried on so many cores: from one call after the other to sixteen at a time."""
     for workers in dict.fromkeys((1, min(2, most_threads), min(4, most_threads))):
         for slots in _SLOTS:
             if slots % workers == 0:
                 yield Layout(workers, slots // workers, max(1, most_threads // workers))
 
 
-def measure(model: Model, layout: Layout, burst: ChatBurst) -> Measured:
-    """Run the burst on a pool of that layout, read by a thread per chat; loading and a first call are left out."""
+def measure(model: ModelInfo, layout: Layout, burst: ChatBurst) -> Measured:
+    """Run the burst on a pool of that layout, with a reading thread for each chat.
+
+    Loading, and a first call for each worker, are not measured.
+    """
     with Pool(
         model,
         executor=burst.executor,
@@ -134,25 +154,24 @@ def measure(model: Model, layout: Layout, burst: ChatBurst) -> Measured:
     firsts = [times[0] - began for times, _ in read if times]
     gaps = [later - earlier for times, _ in read for earlier, later in pairwise(times)]
     tokens = sum(count for _, count in read)
-    return Measured(
-        layout, tokens / seconds, _quantile(firsts, 0.5), _quantile(firsts, 0.95), _quantile(gaps, 0.99)
-    )
+    ttft, itl = quantiles(firsts), quantiles(gaps)
+    return Measured(layout, tokens / seconds, ttft.p50 or 0.0, ttft.p95 or 0.0, itl.p99 or 0.0)
 
 
 def best(found: list[Measured]) -> Measured:
-    """The fastest layout, or the first of those that are hardly slower."""
+    """The fastest layout, or the first one that is hardly slower: layouts are tried from small to large."""
     most = max(item.tokens_per_second for item in found)
     return next(item for item in found if item.tokens_per_second * _CLEARLY >= most)
 
 
 def _read(pool: Pool, chat: Chat) -> tuple[list[float], int]:
-    """When each piece of a chat's answer came, and how many tokens it had."""
+    """When each chunk of a chat's answer came, and how many tokens the answer had."""
     call = pool.stream(chat)
     times = [time.monotonic() for _ in call]
     return times, call.result().usage.completion_tokens
 
 
-def _fits(model: Model, layout: Layout, n_ctx: int) -> bool:
+def _fits(model: ModelInfo, layout: Layout, n_ctx: int) -> bool:
     memory = available_memory()
     needed = model.kv_bytes_per_token * n_ctx * layout.workers * layout.slots
     return memory is None or needed <= _MEMORY_SHARE * memory
@@ -160,11 +179,6 @@ def _fits(model: Model, layout: Layout, n_ctx: int) -> bool:
 
 def _word(rng: random.Random) -> str:
     return "".join(rng.choice(_SYLLABLES) for _ in range(rng.choice((2, 3))))
-
-
-def _quantile(values: list[float], share: float) -> float:
-    ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, int(share * len(ranked)))] if ranked else 0.0
 
 
 def _print_row(cells: tuple[str, ...]) -> None:

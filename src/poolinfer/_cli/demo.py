@@ -14,7 +14,7 @@ from .._data.results import Embedding, Response
 from .._pool.model import Model
 from .._pool.pool import Pool
 
-#: Half of these are asked from a thread each, the other half from one event loop, all of them at once.
+#: All are asked at once: the first half from a thread each, the second half from one event loop.
 REQUESTS: tuple[Request, ...] = (
     Chat("What is the capital of France?", temperature=0, max_tokens=64),
     Chat("What is the capital of Peru?", temperature=0, max_tokens=64),
@@ -38,7 +38,7 @@ STREAMED = Chat("Count from 1 to 20.", temperature=0, max_tokens=96)
 
 @dataclass(frozen=True)
 class _Ended:
-    """One request, who asked it, and what came of it."""
+    """A request that has ended, who asked it, and its result or error."""
 
     caller: str
     request: Request
@@ -48,7 +48,7 @@ class _Ended:
 def run_demo(
     model: Model | str | os.PathLike[str], *, workers: int | None = None, slots: int | None = None
 ) -> int:
-    """Run the demonstration and print it; 1 if any call failed, else 0."""
+    """Run the demonstration and print it; returns an exit status, 1 if any call failed, else 0."""
     with Pool(model, workers=workers, slots=slots) as pool:
         print(f"{len(REQUESTS)} calls at once on {pool.model.name}: 8 from threads, 8 from one event loop\n")
         ended = _run_all(pool)
@@ -92,8 +92,8 @@ def _stream(pool: Pool) -> _Ended:
     print(_label("stream", STREAMED), end="", flush=True)
     try:
         call = pool.stream(STREAMED)
-        for piece in call:
-            print(piece.text, end="", flush=True)
+        for chunk in call:
+            print(chunk.text, end="", flush=True)
         print()
         return _Ended("stream", STREAMED, call.result())
     except PoolinferError as error:

@@ -16,8 +16,9 @@
         ├── WorkerLost                   the worker that ran the call died
         └── EngineError                  the engine refused or failed
 
-Four branches, so that ``except InvalidRequest`` never hides a crash. Details are plain keyword
-attributes: errors pickle, and cross process borders as data (`error_to_data`, `error_from_data`).
+There are four branches, so that ``except InvalidRequest`` never hides a crash. What an error has to say beside its
+message is in plain attributes. So errors can be pickled, and cross process boundaries as data (`error_to_data` and
+`error_from_data`).
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class PoolinferError(Exception):
     """Base class of every error that poolinfer raises.
 
     Attributes:
-        index: the place of the prompt among those given to `map`, from 0; None elsewhere.
-        prompt: that prompt, as it was given; None elsewhere.
+        index: of an error from `map` or `amap`, the position of the prompt among those given, from 0; else None.
+        prompt: the prompt at that position, as it was given; else None.
     """
 
     index: int | None = None
@@ -63,7 +64,8 @@ class ContextOverflow(InvalidRequest):
     """Prompt plus requested output do not fit the context of one call.
 
     Attributes:
-        n_prompt: tokens of the prompt, or the least number that it can have if it was refused untokenized.
+        n_prompt: tokens of the prompt. Of a prompt that was refused before it was tokenized, the least number that
+            it can have.
         n_ctx: tokens that one call may use, prompt and output together.
     """
 
@@ -151,10 +153,10 @@ class WorkerLost(CallError):
     """The worker that ran this call died or broke its protocol.
 
     Attributes:
-        exitcode: its exit status, or None when unknown or killed by a signal.
-        signal: number of the signal that killed it, or None.
-        stderr_tail: last bytes of its diagnostics, decoded.
-        suspect: True when this call has been in more than one death and will not be run again.
+        exitcode: exit status of the worker, or None when it is unknown or a signal killed the worker.
+        signal: number of the signal that killed the worker, or None.
+        stderr_tail: the last lines that the worker printed.
+        suspect: whether more than one worker has died of this request, so that it is not run again.
     """
 
     def __init__(
@@ -182,7 +184,7 @@ _ErrorT = TypeVar("_ErrorT", bound=PoolinferError)
 
 
 def fresh(error: _ErrorT) -> _ErrorT:
-    """A copy to raise: nobody sees the traceback, the context or the frames of who raised the same error before."""
+    """A copy of an error, for one more caller to raise: without the traceback and the context of earlier ones."""
     copied = copy.copy(error)
     if error.__cause__ is not None:
         copied.__cause__ = error.__cause__
@@ -207,13 +209,9 @@ ERRORS: Mapping[str, type[PoolinferError]] = {
     )
 }
 
-# Tracebacks and logs say `poolinfer.InvalidRequest`, which is what an `except` clause says.
-for _cls in (PoolinferError, PoolError, CallError, *ERRORS.values()):
-    _cls.__module__ = "poolinfer"
-
 
 def error_to_data(error: PoolinferError) -> tuple[str, str, dict[str, object]]:
-    """Name, message and attributes of an error: what crosses a process border."""
+    """Name, message and attributes of an error: what crosses a process boundary."""
     return type(error).__name__, error.message, dict(vars(error))
 
 

@@ -17,7 +17,7 @@ class Job:
 
     Attributes:
         id: unique within the pool.
-        request: what to do; a chat's prompt is a tuple of message dicts.
+        request: what to compute. The prompt of a `Chat` is a tuple of message dicts, and every list is a tuple.
     """
 
     id: int
@@ -29,7 +29,7 @@ class Started:
     """The job has a slot; comes at most once, first.
 
     Attributes:
-        prompt_tokens: tokens of its prompt.
+        prompt_tokens: tokens of the job's prompt.
     """
 
     prompt_tokens: int = 0
@@ -37,7 +37,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The job ended well; the last event. Of its result's timings only `prefill` and `decode` count.
+    """The job ended well; the last event. Of the timings of its result, a pool uses only `prefill` and `decode`.
 
     Attributes:
         result: a `Response`, or the embeddings in the order of the inputs.
@@ -70,7 +70,8 @@ class Failed:
         return error_from_data(self.kind, self.message, self.detail)
 
 
-#: What an executor says of a job: ``Started? Chunk* (Done | Failed)``.
 Event: TypeAlias = Started | Chunk | Done | Failed
-#: Takes one event of one job. It is called on the executor's threads and must not block.
+"""What an executor says of a job, in the order ``Started? Chunk* (Done | Failed)``."""
+
 Emit: TypeAlias = Callable[[Event], None]
+"""Takes one event of one job. It is called on the executor's threads and must not block."""

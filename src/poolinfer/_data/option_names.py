@@ -1,4 +1,4 @@
-"""Options as callers write them: one that does not exist is refused with the right one's name."""
+"""Options as callers write them: where there is none of that name, the error says which one was meant."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _ClassT = TypeVar("_ClassT", bound=type)
 
 _PLAIN = frozenset((str, int, float, bool, type(None), list, tuple, dict))
 _NAME = 40
-_TO_LOAD = "give it to Model.load"
 _NO_FORM = "answers cannot be held to a form yet; ask for JSON in the prompt"
 _NO_USE = "leave it out; it means nothing here"
 
-#: What other libraries call an option, and what to do here. An option's name alone stands for "use it".
+#: What other libraries call an option, and what to do here instead. The name of an option means: use that one.
 _ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(
         (
@@ -90,7 +89,7 @@ _ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("response_format", "grammar", "json_schema", "guided_json", "format"), _NO_FORM),
     **dict.fromkeys(("parallel_tool_calls", "store", "metadata", "service_tier"), _NO_USE),
 }
-#: What clients and proxies send though it asks for nothing else than what is done without it. So is any None.
+#: What clients and proxies send although it changes nothing. None changes nothing either, for any name above.
 _NO_CHANGE: Mapping[str, object] = {
     "stream": False,
     "n": 1,
@@ -104,10 +103,10 @@ _OWNERS: dict[str, frozenset[str]] = {}
 
 
 def options_of(what: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Have a function take its options as callers write them.
+    """Decorate a function, so that it takes options as callers write them.
 
-    One that it does not have is refused with `UnknownOption`, unless other clients have it and its value asks for
-    nothing. A number of numpy's becomes Python's own.
+    An option that the function does not have is refused with `UnknownOption`. It is left out if other libraries
+    have it and its value changes nothing. A number from numpy becomes a number of Python.
 
     Args:
         what: what the function is called in messages.
@@ -173,7 +172,7 @@ def _join(names: Iterable[str]) -> str:
 
 
 def scalar(value: object) -> object:
-    """A number or bool of numpy's, or of another class, as Python's own; everything else as it is."""
+    """A number or bool of numpy, or of any class, as Python's int, float or bool; every other value as it is."""
     kind = type(value)
     if kind in _PLAIN:
         return value

@@ -19,7 +19,7 @@ class Turn(NamedTuple):
 
     Attributes:
         role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``.
-        content: its text, or of an assistant turn the `Response`.
+        content: the text of the turn; of an assistant turn, also a `Response`.
         call_id: of a tool turn, the id of the call that it answers.
     """
 
@@ -37,7 +37,7 @@ class Turn(NamedTuple):
 
 
 class _Step(Generic[_P]):
-    """Adds a turn; works on the class (starts a prompt) and on a prompt (extends it)."""
+    """A method that adds a turn: called on the class it starts a prompt, called on a prompt it extends that one."""
 
     def __init__(self, turn: Callable[_P, Turn]) -> None:
         self._turn = turn

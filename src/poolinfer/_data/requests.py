@@ -1,9 +1,9 @@
 """What a caller asks for: `Chat`, `Raw` and `Embed`, frozen plain data.
 
-The ``*Options`` typed dicts name the same fields for ``**options`` of the calls, and each class explains all of
-its fields, inherited ones too, where ``help(Chat)`` looks (tests hold all of these together). Values are checked,
-with every bound, in `poolinfer._checks.limits` when a request is submitted. None stands for the default in every
-field that has one.
+The ``*Options`` typed dicts name the same fields, for the ``**options`` of calls. Each class explains all of its
+fields, inherited ones too, so that ``help(Chat)`` shows them. Tests compare all of these. Values are checked when a
+request is submitted, by the bounds in `poolinfer._checks.limits`. None stands for the default in every field that
+has one.
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ class Chat(Generation):
         repeat_penalty: divides the logits of recent tokens; 1 for none.
         presence_penalty: subtracted once from the logits of tokens already used.
         frequency_penalty: subtracted per use from the logits of tokens already used.
-        seed: seed of the sampler; None for a fresh one each call.
-        stop: text or texts that end the answer; not shown.
-        logit_bias: token id (an int, or its digits, as in JSON) to a number added to its logit.
+        seed: seed of the sampler; None for another one in each call.
+        stop: text or texts at which the answer ends; they are no part of the answer.
+        logit_bias: numbers to add to logits, by token id (an int, or its digits as a str, as JSON has them).
         logprobs: whether to return each token's log probability.
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
-        cache_key: only calls with an equal key (or all without one) reuse what their prompts have in common.
-            Give each tenant one of its own.
+        cache_key: calls with the same key reuse what their prompts have in common, and so do calls without a key;
+            others do not. Give each tenant a key of its own.
         timeout: seconds that the call may take, waiting included; None for no bound.
-        priority: higher is served first; equal ones first come, first served.
+        priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
 
     prompt: ChatInput
@@ -103,15 +103,15 @@ class Raw(Generation):
         repeat_penalty: divides the logits of recent tokens; 1 for none.
         presence_penalty: subtracted once from the logits of tokens already used.
         frequency_penalty: subtracted per use from the logits of tokens already used.
-        seed: seed of the sampler; None for a fresh one each call.
-        stop: text or texts that end the answer; not shown.
-        logit_bias: token id (an int, or its digits, as in JSON) to a number added to its logit.
+        seed: seed of the sampler; None for another one in each call.
+        stop: text or texts at which the answer ends; they are no part of the answer.
+        logit_bias: numbers to add to logits, by token id (an int, or its digits as a str, as JSON has them).
         logprobs: whether to return each token's log probability.
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
-        cache_key: only calls with an equal key (or all without one) reuse what their prompts have in common.
-            Give each tenant one of its own.
+        cache_key: calls with the same key reuse what their prompts have in common, and so do calls without a key;
+            others do not. Give each tenant a key of its own.
         timeout: seconds that the call may take, waiting included; None for no bound.
-        priority: higher is served first; equal ones first come, first served.
+        priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
 
     prompt: str
@@ -124,12 +124,12 @@ class Embed(RequestFields, Generic[InputT_co]):
     """A text or several to turn into vectors.
 
     Attributes:
-        input: one text, whose result is an `Embedding`, or several, whose result is a list of them.
-        pooling: how token vectors become one; None for what the model says, else ``"mean"``.
+        input: one text, whose result is an `Embedding`, or several texts, whose result is a list of embeddings.
+        pooling: how token vectors become one vector; None for what the model says, else ``"mean"``.
         normalize: whether to scale vectors to length 1.
         truncate: whether to cut off the end of a text that has more tokens than `n_ctx`, instead of refusing it.
         timeout: seconds that the call may take, waiting included; None for no bound.
-        priority: higher is served first; equal ones first come, first served.
+        priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
 
     input: InputT_co

@@ -1,4 +1,4 @@
-"""What a caller gets: `Response`, `Chunk`, `Embedding` and their parts, frozen plain data."""
+"""What a caller gets: `Response`, `Chunk`, `Embedding` and what they are made of, frozen plain data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Usage:
 
     Attributes:
         prompt_tokens: tokens of the prompt, template included.
-        cached_tokens: of these, how many were not computed because their KV was resident.
+        cached_tokens: prompt tokens that were not computed, because their KV was resident.
         completion_tokens: tokens generated.
     """
 
@@ -60,10 +60,10 @@ class ToolCall:
     """A call of a tool that the model asks for.
 
     Attributes:
-        id: identifier to answer under, as ``tool_call_id``: ``call_`` and 24 letters and digits, another one in
-            each call; with a `seed` it follows from that and the prompt.
-        name: the tool's name.
-        arguments: its arguments as JSON text, as OpenAI gives them.
+        id: identifier, which the answer to this tool call repeats as ``tool_call_id``: ``call_`` and 24 letters and
+            digits. It is a new one each time; with a `seed` it follows from the seed and the prompt.
+        name: name of the tool.
+        arguments: what the tool is called with, as JSON text, as OpenAI gives it.
     """
 
     id: str
@@ -77,11 +77,11 @@ class TokenLogprob:
 
     Attributes:
         token: token id.
-        text: the token's text (may be part of a character, then with replacement marks).
-        logprob: natural logarithm of its probability before sampling options.
+        text: the text of the token. Where a token is only part of a character, the text has replacement marks.
+        logprob: natural logarithm of the token's probability before sampling options.
         top: alternatives as (token id, text, logprob), most likely first.
-        raw: (token id, bytes) of this token and of those in `top`, where the bytes are part of a character, and so
-            not those of the text.
+        raw: the bytes of those tokens, of this one and of `top`, that are only part of a character, as (token id,
+            bytes). The bytes of all others are those of their text.
     """
 
     token: int
@@ -93,13 +93,13 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a streamed answer; pieces joined equal the `Response`'s fields of the same name.
+    """A piece of a streamed answer. The fields of all chunks, joined, are those of the `Response`.
 
     Attributes:
         text: all new text, reasoning tags included.
-        answer: of it, what belongs to the answer.
-        reasoning: of it, what belongs to the reasoning between ``<think>`` and ``</think>``.
-        logprobs: the tokens of this piece, when asked for.
+        answer: the new text of the answer.
+        reasoning: the new text of the reasoning, which stands between ``<think>`` and ``</think>``.
+        logprobs: the tokens of this chunk with their log probabilities, when asked for.
     """
 
     text: str = ""
@@ -119,9 +119,9 @@ class Response:
         tool_calls: the tools that the model asks to call.
         finish_reason: ``"stop"``, ``"length"`` or ``"tool_calls"``.
         usage: token counts.
-        timings: seconds.
-        logprobs: generated tokens with log probabilities, when asked for. Those of a stop text and the token that
-            ended the answer are among them.
+        timings: where the call's time went, in seconds.
+        logprobs: generated tokens with their log probabilities, when asked for. The tokens of a stop text are among
+            them, and so is the token that ended the answer.
     """
 
     text: str
@@ -221,7 +221,7 @@ class Embedding:
     def __array__(
         self, dtype: numpy.typing.DTypeLike | None = None, copy: bool | None = None
     ) -> numpy.typing.NDArray[Any]:
-        """What ``numpy.asarray(embedding)`` gives: the vector; read-only where it need not be copied."""
+        """The vector, for ``numpy.asarray(embedding)``; read-only where it need not be copied."""
         import numpy
 
         vector = self.vector

@@ -14,16 +14,17 @@ class ModelSpec:
     Attributes:
         path: the GGUF file.
         identity: device, inode, size and mtime (ns) of the file when it was checked.
-        generates: whether it can generate text.
-        causal: whether its tokens attend only to earlier ones.
-        pooling: how its token vectors become one.
+        generates: whether the model can generate text.
+        causal: whether tokens attend only to earlier ones.
+        pooling: how token vectors become one vector.
         chat_template: Jinja source to use instead of the file's own, or None.
         n_gpu_layers: layers to put on a GPU; -1 for all.
-        mmap: map the file (shared between processes) instead of reading it into memory.
-        mlock: keep the weights from being swapped out.
-        n_positions: positions that it has learned, or None where positions are computed; no context is longer.
-        repack: let ggml copy weights into a layout that suits the processor: faster prefill, but such copies
-            are private memory, which processes cannot share.
+        mmap: whether the file is mapped, and so shared between processes, instead of read into memory.
+        mlock: whether the weights are kept from being swapped out.
+        n_positions: positions that the model has learned, which bound the context; None where positions are
+            computed.
+        repack: whether ggml copies weights into a layout that suits the processor. Prompts are computed faster with
+            it, but the copies are private memory, which processes cannot share.
     """
 
     path: str
@@ -47,11 +48,11 @@ class LaneSpec:
         slots: calls decoded together.
         n_ctx: tokens that one call may use, prompt and output together.
         threads: threads that compute.
-        n_batch: most prompt tokens of one step; with one slot, how many of each step but a prompt's last.
+        n_batch: most prompt tokens of one step. With one slot, a prompt is cut into pieces of exactly so many.
         latency_target: seconds that a step may take while somebody is decoding.
         prefix_cache: whether prompts reuse what earlier ones have in common with them.
-        kv_tokens: tokens that its calls may use together; None for as many as slots of `n_ctx` have.
-        flash_attention: whether llama.cpp's attention is the fused one; None lets llama.cpp choose.
+        kv_tokens: tokens that the calls of the lane may use together; None for `slots` times `n_ctx`.
+        flash_attention: whether llama.cpp computes attention in one fused operation; None for its own choice.
     """
 
     slots: int = 4

@@ -6,7 +6,7 @@ classes that shall show it, and the line of code that counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from html import escape
 from typing import Any
@@ -88,6 +88,14 @@ class Quantiles:
         if self.p50 is None or self.p95 is None:
             return "-"
         return f"p50 {self.p50 * 1000:.0f} ms, p95 {self.p95 * 1000:.0f} ms"
+
+
+def quantiles(samples: Collection[float]) -> Quantiles:
+    """The quantiles of some samples."""
+    if not samples:
+        return Quantiles()
+    ranked = sorted(samples)
+    return Quantiles(*(ranked[min(len(ranked) - 1, int(share * len(ranked)))] for share in (0.5, 0.95, 0.99)))
 
 
 @dataclass(frozen=True, slots=True)

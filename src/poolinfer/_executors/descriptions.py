@@ -239,8 +239,8 @@ class Prefork(WorkerProcesses):
 
         Raises:
             InvalidRequest: there is no model.
-            ModelError: this is not Linux, or has no `/proc`; gevent or eventlet has patched the standard library;
-                or the model is to use a GPU, whose state does not survive a fork.
+            ModelError: this is not Linux, or `/proc` is missing. Or gevent or eventlet has patched the standard
+                library. Or the model is to use a GPU, whose state does not survive a fork.
         """
         WorkerProcesses.check(self, model)
         if sys.platform != "linux":

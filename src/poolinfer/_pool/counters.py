@@ -8,7 +8,7 @@ from typing import Any
 
 from .._data.errors import CallCancelled, DeadlineExceeded, PoolinferError
 from .._data.results import Response
-from .._data.stats import ExecutorStats, PoolStats, Quantiles
+from .._data.stats import ExecutorStats, PoolStats, quantiles
 
 _SAMPLES = 1024
 _RATE_SECONDS = 30.0
@@ -98,13 +98,6 @@ class Counters(CallCounts):
         return PoolStats(
             **{**found, **live},
             tokens_per_second=self.rate(now),
-            ttft=_quantiles(self._ttft),
-            latency=_quantiles(self._latency),
+            ttft=quantiles(self._ttft),
+            latency=quantiles(self._latency),
         )
-
-
-def _quantiles(samples: deque[float]) -> Quantiles:
-    if not samples:
-        return Quantiles()
-    ranked = sorted(samples)
-    return Quantiles(*(ranked[min(len(ranked) - 1, int(q * len(ranked)))] for q in (0.5, 0.95, 0.99)))

@@ -38,7 +38,8 @@ class Model(Calls):
 
     def __init__(self, info: ModelInfo) -> None:
         self._info = info
-        # No lock: one that another thread holds while this process forks would stay locked in the child.
+        # A dict, as its `setdefault` is atomic. A lock that another thread holds during a fork would stay locked in
+        # the child.
         self._made: dict[str, Pool] = {}
         self._closed = False
 

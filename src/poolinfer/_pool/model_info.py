@@ -30,8 +30,8 @@ class ModelInfo:
         name: the model's name from its metadata, or else the name of its file.
         architecture: llama.cpp's name of the architecture (``"llama"``, ``"bert"``).
         size: bytes of the file.
-        n_ctx: tokens that one call may use by default, prompt and output together: what `Model.load` was given, or
-            else at most 4 096, and no more than the model was trained for.
+        n_ctx: tokens that one call may use by default, prompt and output together. This is what `Model.load` was
+            given, or else at most 4 096, and no more than the model was trained for.
         n_ctx_train: tokens of context that the model was trained for; 0 when the file does not say.
         n_vocab: tokens in the vocabulary; 0 when the file does not list them.
         n_expert: experts in each layer of a mixture of experts; 0 for a dense model.
@@ -117,15 +117,12 @@ class HasModelInfo(Protocol):
 ModelSource: TypeAlias = HasModelInfo | ModelInfo | str | os.PathLike[str]
 
 
-def model_info_of(model: ModelSource | None) -> ModelInfo:
+def model_info_of(model: ModelSource) -> ModelInfo:
     """What is known of a model, from the model itself or from its file.
 
     Raises:
-        InvalidRequest: there is none.
         ModelError: the file cannot be used, or `model` is neither a model nor a path.
     """
-    if model is None:
-        raise InvalidRequest("model: give a Model or the path of a GGUF file", field="model")
     # A `pathlib.Path` has an attribute `info`, too, from Python 3.14 on.
     info = model if isinstance(model, ModelInfo) else getattr(model, "info", None)
     return info if isinstance(info, ModelInfo) else load_model_info(cast("str | os.PathLike[str]", model))

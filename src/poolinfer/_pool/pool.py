@@ -2,7 +2,7 @@
 
     host code ──> Pool (policy) ──> Executor (where) ──> Lane (one llama context) ──> slots (one call each)
 
-This file is the public face; `poolinfer._pool.lifecycle` is the machinery.
+This file is what hosts see of a pool; `poolinfer._pool.lifecycle` does the work.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .._executors.registry import ExecutorName
 from .call import Call
 from .call_methods import Calls
 from .lane_sizing import lane_spec
-from .lifecycle import PoolLifecycle
+from .lifecycle import MakeExecutor, PoolLifecycle
 from .model_info import ModelInfo, ModelSource, model_info_of
 from .pool_log import describe
 from .pool_options import check_lane, choose_executor, plain_lane, refuse_options
@@ -42,53 +42,53 @@ _SLOTS = 16
 class Pool(Calls):
     """Runs calls on a model: `workers` lanes, each decoding up to `slots` calls together.
 
-    One class for sync and async code. Starts by itself at the first call (loading goes on in the background),
-    or when entered as a context manager, which waits until the model is loaded.
+    One class for sync and async code. A pool starts by itself at the first call, and loads the model in the
+    background. Entered as a context manager, it starts at once and waits until the model is loaded.
 
     Args:
-        model: a `Model`, or the path of a GGUF file. May be None with an executor that needs none; if given,
-            requests are checked against it.
-        executor: where lanes run: ``"thread"`` (this process), ``"process"`` (worker processes, of one lane each,
-            so that a native crash costs one worker's calls), ``"prefork"`` (likewise, forked by a process that has
-            loaded the weights once; Linux, no GPU), the name of an executor that another package offers, or a
-            description from `poolinfer.executor`, such as ``Process(workers=2)``, which carries the options of its
-            executor. Or an object with the `Executor` protocol, which has been given all it needs: of the options
-            below, it goes with `max_queue` only.
+        model: a `Model`, its `ModelInfo`, or the path of a GGUF file. May be None with an executor that needs none;
+            if given, requests are checked against it.
+        executor: where lanes run. ``"thread"``: in this process. ``"process"``: in worker processes of one lane
+            each, so that a native crash costs one worker's calls. ``"prefork"``: in worker processes that a process
+            forks which has loaded the weights once (Linux, no GPU). Other packages may offer more names. A
+            description from `poolinfer.executor`, such as ``Process(workers=2)``, carries the options of its
+            executor. An object with the `Executor` protocol has all it needs: of the options below, only
+            `max_queue` goes with it.
         workers: lanes; None for 1.
         min_workers: worker processes that are always there, where their number follows the load; None for 1.
         max_workers: worker processes while calls wait for room; None for a fixed number.
         slots: calls decoded together in a lane; None for 16. With ``slots=1`` a result depends on nothing but
             the request, the model, these options and the machine, to the last bit.
-        threads: threads that compute, per lane; None for the cores this process may use, divided by workers,
-            or fewer for a model so small that sharing its work costs more than it saves.
+        threads: threads that compute, for each lane. None for the cores that this process may use, divided by the
+            number of lanes; for a small model fewer, where more threads would cost more than they save.
         n_ctx: tokens that one call may use, prompt and output together; None for the model's `n_ctx`. More than
-            the model was trained for gives a warning, and is refused where it has learned a fixed number of
+            the model was trained for gives a warning, and is refused where the model has learned a fixed number of
             positions.
-        n_batch: most prompt tokens of one engine step; with ``slots=1`` each prompt is cut into pieces of exactly
-            so many. None for 512, or 128 with ``slots=1`` on a CPU.
-        kv_memory: bytes that the context of a lane may take; None for as much as `slots` calls of `n_ctx` tokens
-            need, or a quarter of the free memory divided by the number of lanes, if that is less. It is taken as
-            calls need it. When they need more, the youngest wait until others have ended.
-        flash_attention: whether llama.cpp computes attention in one fused operation, which makes prompts faster
-            and, on a CPU, decoding slower the longer the context is, and results less precise, above all those of
-            mixtures of experts (see Concepts). None for llama.cpp's choice on a GPU, and on a CPU for yes where
-            a dense model has several slots of at most 512 tokens (`n_ctx`).
+        n_batch: most prompt tokens of one engine step. With ``slots=1`` each step of a prompt but its last has
+            exactly so many. None for 512, or 128 with ``slots=1`` on a CPU.
+        kv_memory: bytes that the context of a lane may take. It grows as calls need it; when they need more, the
+            youngest wait until others have ended. None for as much as `slots` calls of `n_ctx` tokens need, but at
+            most a quarter of the free memory, divided by the number of lanes.
+        flash_attention: whether llama.cpp computes attention in one fused operation. That makes prompts faster. On
+            a CPU it makes decoding slower, the more the longer the context is, and results less precise, above all
+            those of mixtures of experts (see Concepts). None leaves it to llama.cpp on a GPU; on a CPU it is used
+            for dense models with several slots of at most 512 tokens (`n_ctx`).
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
         latency_target: seconds that an engine step may take while somebody is decoding, or four times as long as
-            it takes without prompts if that is more (longer where several prompts wait); bounds how much of a
-            long prompt is computed in one go, and how late a cancel can be. Means nothing with ``slots=1``, where
-            nobody shares a step and a cancel stops it half way.
+            a step without prompts, if that is more. Where several prompts wait, steps may be longer. This bounds
+            how much of a long prompt is computed in one go, and how late a cancel can be. Means nothing with
+            ``slots=1``: nobody shares a step there, and a cancel stops it half way.
         prefix_cache: whether a prompt reuses what it has in common with earlier ones of its lane and `cache_key`;
-            None for wherever there are several slots. With ``slots=1``, only what gives the very same result is
-            reused: whole pieces of `n_batch` tokens of prompts, and no answers. Models with recurrent layers or
-            sliding windows never do.
+            None for yes if there are several slots. With ``slots=1`` only what gives the very same result is
+            reused: multiples of `n_batch` tokens of prompts, and no answers. Models with recurrent layers or
+            sliding windows never reuse anything.
         idle_timeout: seconds without work after which a worker process beyond `min_workers` ends; None for 60. Only
             with `max_workers`. Threads take neither this option nor the next five. All six, and `workers`,
             `min_workers` and `max_workers`, go with a name; a description has them as its own options.
-        share: of worker processes: ``"mmap"`` keeps all weights in the mapped file, which they share; ``"repack"``
-            copies part of them into a layout made for the processor, which `prefork` shares as well, while each
-            worker of `process` has a copy of its own. None for the one that costs no memory: ``"mmap"`` with
-            `process`, ``"repack"`` with `prefork`.
+        share: where worker processes have the weights. ``"mmap"``: in the mapped file, which they share.
+            ``"repack"``: part of the weights is copied into a layout made for the processor. Workers of `prefork`
+            share the copy; each worker of `process` has its own. None for the one that costs no memory:
+            ``"mmap"`` with `process`, ``"repack"`` with `prefork`.
         retries: how often a call is run again whose worker process died before anything of it was seen; None for 1.
         max_calls: calls after which a worker process is replaced; None for no bound, as for the next two.
         max_rss: bytes of memory above which a worker process is replaced between calls.
@@ -96,7 +96,7 @@ class Pool(Calls):
 
     Raises:
         InvalidRequest: an option is out of bounds, means nothing with the executor, or says how an executor object
-            is to run; there is no executor of that name; or the executor needs a model, and there is none.
+            is to run. Also if there is no executor of that name, or no model and the executor needs one.
         ModelError: `model` is a path and the file cannot be used, or this system has no such executor.
     """
 
@@ -125,63 +125,34 @@ class Pool(Calls):
         max_rss: int | None = None,
         max_age: float | None = None,
     ) -> None:
-        where: dict[str, Any] = {
-            "workers": workers,
-            "min_workers": min_workers,
-            "max_workers": max_workers,
-            "idle_timeout": idle_timeout,
-            "share": share,
-            "retries": retries,
-            "max_calls": max_calls,
-            "max_rss": max_rss,
-            "max_age": max_age,
-        }
-        how: dict[str, Any] = {
-            "slots": slots,
-            "threads": threads,
-            "n_ctx": n_ctx,
-            "n_batch": n_batch,
-            "kv_memory": kv_memory,
-            "flash_attention": flash_attention,
-            "latency_target": latency_target,
-            "prefix_cache": prefix_cache,
-        }
+        where: dict[str, Any] = {"workers": workers, "min_workers": min_workers, "max_workers": max_workers}
+        where |= {"idle_timeout": idle_timeout, "share": share, "retries": retries}
+        where |= {"max_calls": max_calls, "max_rss": max_rss, "max_age": max_age}
+        how: dict[str, Any] = {"slots": slots, "threads": threads, "n_ctx": n_ctx, "n_batch": n_batch}
+        how |= {"kv_memory": kv_memory, "flash_attention": flash_attention}
+        how |= {"latency_target": latency_target, "prefix_cache": prefix_cache}
         check_option("max_queue", max_queue)
         self._max_queue = max_queue
-        self._model: ModelInfo | None = None
         if isinstance(executor, str | Description):
             check_lane(how)
         chosen = choose_executor(executor, where)
         if not isinstance(chosen, Description):
             refuse_options({**where, **how}, Pool)
-            self._model = None if model is None else model_info_of(model)
+        self._model = None if model is None else model_info_of(model)
+        if isinstance(chosen, Description):
+            self._executor = chosen.name
+            make, title = _described(chosen, self._model, how)
+            self._lifecycle = PoolLifecycle(make, max_queue, title=title)
+        else:
             self._executor = type(chosen).__name__
             self._lifecycle = PoolLifecycle(lambda: chosen, max_queue, title=self._executor)
-            return
-        self._executor = chosen.name
-        self._model = used = None if model is None else model_info_of(model)
-        spec = None if used is None else used.spec
-        chosen.check(spec)
-        if used is None:
-            lane = plain_lane(slots or _SLOTS, how)
-        else:
-            if n_ctx is not None:
-                used.check_n_ctx(n_ctx)
-            how |= {"slots": slots or _SLOTS, "n_ctx": n_ctx or used.n_ctx}
-            lane = lane_spec(used, chosen.most, **how)
-        # A description that lets a pool without a model pass makes its executor without one, too.
-        self._lifecycle = PoolLifecycle(
-            lambda: chosen.make(cast("ModelSpec", spec), lane),
-            max_queue,
-            title=describe(None if used is None else used.name, chosen, lane),
-        )
 
     @property
     def model(self) -> ModelInfo:
         """The pool's model, as plain data.
 
         Raises:
-            InvalidRequest: the pool was made of an executor object without one.
+            InvalidRequest: the pool was made without a model.
         """
         if self._model is None:
             raise InvalidRequest("model: this pool was made of an executor, without a model", field="model")
@@ -193,7 +164,7 @@ class Pool(Calls):
         return self._max_queue
 
     def start(self) -> None:
-        """Load the model now and wait for it; calls do this by themselves, in the background.
+        """Load the model now and wait until it is loaded. The first call does the same in the background.
 
         Raises:
             ModelError: the model cannot be loaded.
@@ -217,7 +188,7 @@ class Pool(Calls):
         except PoolinferError:
             raise
         except BaseException:
-            # Ctrl-C: the call may have been accepted, and nobody will have it.
+            # After Ctrl-C the call may have been accepted, but nobody will hold it.
             self._lifecycle.cancel(ticket)
             raise
 
@@ -233,10 +204,10 @@ class Pool(Calls):
         return self._lifecycle.stats()
 
     def close(self, grace: float = 30.0) -> None:
-        """Take no more calls, let accepted ones end, cancel what is left after `grace` seconds, free everything.
+        """Take no more calls, let accepted ones end, cancel those left after `grace` seconds, free everything.
 
-        Idempotent; a second caller waits for the first. The end of a ``with`` block calls it, with no grace
-        when an exception ends the block. In a forked child it does nothing.
+        Idempotent; a second caller waits for the first. The end of a ``with`` block calls it, without grace if an
+        exception ends the block. Does nothing in a forked child.
         """
         check_option("grace", grace)
         self._close(grace, "`await aclose()`")
@@ -249,7 +220,7 @@ class Pool(Calls):
             self._lifecycle.close(grace)
 
     async def aclose(self, grace: float = 30.0) -> None:
-        """`close` for async code: waits in a helper thread, and never blocks the event loop."""
+        """`close` for async code: waits in another thread, and does not block the event loop."""
         check_option("grace", grace)
         limiter = anyio.CapacityLimiter(1)
         with anyio.CancelScope(shield=True):
@@ -305,3 +276,33 @@ class Pool(Calls):
 
     def _repr_html_(self) -> str:
         return self.stats()._repr_html_()
+
+
+def _described(
+    description: Description, model: ModelInfo | None, options: dict[str, Any]
+) -> tuple[MakeExecutor, str]:
+    """What makes the executor that a description describes, and what the log says of the pool.
+
+    Args:
+        description: where lanes run.
+        model: the pool's model, or None.
+        options: those of the pool that say how lanes run.
+
+    Raises:
+        InvalidRequest: an option does not suit the model, or there is no model, and the executor needs one.
+        ModelError: the model does not run on such an executor, or this system has no such executor.
+    """
+    description.check(None if model is None else model.spec)
+    slots, n_ctx = options["slots"] or _SLOTS, options["n_ctx"]
+    if model is None:
+        # The description's own check let a pool without a model pass, so it makes its executor without one.
+        spec, lane = cast("ModelSpec", None), plain_lane(slots, options)
+    else:
+        if n_ctx is not None:
+            model.check_n_ctx(n_ctx)
+        lane = lane_spec(
+            model, description.most, **{**options, "slots": slots, "n_ctx": n_ctx or model.n_ctx}
+        )
+        spec = model.spec
+    title = describe(None if model is None else model.name, description, lane)
+    return partial(description.make, spec, lane), title

@@ -21,7 +21,7 @@ def finish_check(request: Request, whole: bool, model: ModelInfo | None) -> Requ
     Args:
         request: the request, as far as it was checked.
         whole: whether all of it was checked.
-        model: the model; None for an executor that has said nothing of one.
+        model: the pool's model, or None.
 
     Raises:
         InvalidRequest: a field is not acceptable, or the model cannot do this.

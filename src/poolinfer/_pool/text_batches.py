@@ -38,7 +38,7 @@ class TextBatch(NamedTuple):
 def embed_calls(
     submit: Callable[[Embed], Call[Any]], input: str | Iterable[str], options: EmbedOptions
 ) -> Call[Any] | TextBatches:
-    """Start what `embed` and `aembed` wait for: a call where one is enough, and else several, or none for no texts.
+    """The call that `embed` and `aembed` wait for, or several calls where there are more texts than one takes.
 
     Args:
         submit: makes a call.

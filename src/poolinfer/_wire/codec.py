@@ -1,8 +1,8 @@
 """Jobs and events as bytes and back: strict JSON, data only (law L9, promise P9).
 
-A dataclass becomes ``{"!": name, field: value, ...}`` without the fields that have their default, bytes
-``{"!b": base64}``, and a mapping ``{"!m": [[key, value], ...]}``. Sequences come back as tuples. Nothing else is
-encoded, and nothing that is decoded can execute.
+A dataclass becomes ``{"!": name, field: value, ...}`` without the fields that have their default. Bytes become
+``{"!b": base64}``, and a mapping becomes ``{"!m": [[key, value], ...]}``. Sequences come back as tuples.
+Nothing else is encoded, and nothing that is decoded can execute.
 """
 
 from __future__ import annotations
@@ -11,25 +11,33 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import Field, fields
-from typing import Any, NoReturn
+from dataclasses import Field, fields, is_dataclass
+from typing import Any, NoReturn, get_args, get_type_hints
 
-from .._data.events import Done, Failed, Job, Started
-from .._data.requests import Chat, Embed, Raw
-from .._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
+from .._data.events import Event, Job
 
+#: The classes that travel, by name.
 _TYPES: dict[str, type[Any]] = {}
-#: Of every class that travels: its name, and its fields with their defaults (`_NONE` where there is none).
+#: Of each of these classes: its name, and its fields with their defaults (`_NONE` where there is none).
 _FIELDS: dict[type[Any], tuple[str, tuple[tuple[str, object], ...]]] = {}
 _NONE = object()
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
-def register(*classes: type[Any]) -> None:
-    """Let more frozen dataclasses travel; called once, by the module that defines what is sent."""
-    for cls in classes:
-        _TYPES[cls.__name__] = cls
-        _FIELDS[cls] = cls.__name__, tuple((item.name, _default(item)) for item in fields(cls))
+def register(*hints: Any) -> None:
+    """Let dataclasses travel: all that are part of a type, and all that their fields may hold.
+
+    So a new field, a new kind of request or a new event travels as soon as the alias names it.
+    """
+    for hint in hints:
+        if not is_dataclass(hint):
+            register(*get_args(hint))
+        elif hint not in _FIELDS:
+            cls: Any = hint
+            if _TYPES.setdefault(cls.__name__, cls) is not cls:
+                raise TypeError(f"two classes that travel are called {cls.__name__}")
+            _FIELDS[cls] = cls.__name__, tuple((item.name, _default(item)) for item in fields(cls))
+            register(*get_type_hints(cls).values())
 
 
 def _default(item: Field[Any]) -> object:
@@ -37,19 +45,18 @@ def _default(item: Field[Any]) -> object:
     return item.default if plain else _NONE
 
 
-register(Job, Started, Done, Failed, Chat, Raw, Embed, Chunk, Response)
-register(Embedding, Usage, Timings, ToolCall, TokenLogprob)
+register(Job, Event)
 
 
 class WireError(ValueError):
-    """Bytes that are not an encoding of our data, or data that cannot be encoded."""
+    """Bytes that are no encoding of data that travels, or data that cannot be encoded."""
 
 
 def encode(value: object) -> bytes:
-    """Encode a job, an event or their parts.
+    """Encode a job, an event or a part of these.
 
     Raises:
-        WireError: the value holds something that is not plain data (or a NaN).
+        WireError: the value holds something that is not plain data, or a number that is not finite.
     """
     try:
         return json.dumps(_pack(value), allow_nan=False, separators=(",", ":")).encode()
@@ -61,7 +68,7 @@ def decode(data: bytes) -> Any:
     """Decode what `encode` made.
 
     Raises:
-        WireError: anything else.
+        WireError: the bytes are something else.
     """
     try:
         return _unpack(json.loads(data.decode(), parse_constant=_refuse_constant))
@@ -94,7 +101,7 @@ def _pack_fields(value: object, name: str, items: tuple[tuple[str, object], ...]
     packed: dict[str, object] = {"!": name}
     for field, default in items:
         item = getattr(value, field)
-        # Of equal type, too: 0, 0.0 and False are equal, and not the same.
+        # The types must be equal, too: 0, 0.0 and False are equal, and not the same.
         if item is default or (item == default and type(item) is type(default)):
             continue
         packed[field] = item if type(item) in _PLAIN else _pack(item)

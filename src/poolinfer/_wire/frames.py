@@ -2,12 +2,12 @@
 
     host ──> worker    Boot, then Submit | Cancel | Ping | Stop
     worker ──> host    Up | BootFailed, then Burst | Pong, and Logged at any time
-    host ──> zygote    Boot, then Fork (with two descriptors) | Signal | Reap
+    host ──> zygote    Boot, then Fork (with three descriptors) | Signal | Reap
     zygote ──> host    Up | BootFailed, then Forked | Reaped, and Logged at any time
 
-A frame is a length (4 bytes, big-endian) and a message as strict JSON (`poolinfer._wire.codec`). All events that an
-engine step gave rise to travel in one `Burst`. What a worker sends is never trusted: size, syntax, type and
-the types of all fields are checked before anything is done with it.
+A frame is a length (4 bytes, big-endian) and a message as strict JSON (`poolinfer._wire.codec`). The events of one
+engine step travel together, in one `Burst`. What a child process sends is never trusted: its size, its syntax, its
+type and the types of all its fields are checked before anything is done with it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, cast
+from typing import TypeAlias, cast, get_args
 
-from .._data.events import Done, Failed, Job, Started
-from .._data.results import Chunk
+from .._data.events import Event, Failed, Job
 from .._data.specs import LaneSpec, ModelSpec
 from .._data.stats import ExecutorStats
 from .._system.logs import Line
@@ -32,14 +31,14 @@ _HEAD = 4
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """The first message to a worker: load this.
+    """The first message to a worker or a zygote: load this model.
 
     Attributes:
         factory: what loads the engine, as ``"module:function"`` inside poolinfer.
         spec: the model.
-        lane: how to run it.
+        lane: how the worker's lane runs the model.
         knobs: keyword arguments for the factory.
-        levels: what the host wants of the log (`poolinfer._system.logs.wanted`).
+        levels: the log levels that the host wants to hear of (`poolinfer._system.logs.wanted`).
     """
 
     factory: str
@@ -58,7 +57,7 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """End a job soon."""
+    """End this job soon."""
 
     job_id: int
 
@@ -87,24 +86,28 @@ class BootFailed:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """How the worker is; a lane that is stuck cannot move the count of steps."""
+    """The answer to `Ping`, also sent without one: how the worker is.
+
+    Attributes:
+        stats: a snapshot of the worker. While its lane is stuck, the count of steps stands still.
+    """
 
     stats: ExecutorStats
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """Events, each with the id of its job, in order."""
+    """Events in their order, each with the id of its job."""
 
-    events: tuple[tuple[int, Started | Chunk | Done | Failed], ...]
+    events: tuple[tuple[int, Event], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """What the process has logged.
+    """What the child process has logged.
 
     Attributes:
-        lines: logger, level and text of each.
+        lines: logger, level and text of each line.
         lost: how many lines before these could not be kept.
     """
 
@@ -114,10 +117,12 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Fork a worker; its socket, what it prints to, and its lifeline come as descriptors.
+    """Fork a worker. Three descriptors come with this message.
+
+    They are the worker's socket, the descriptor that the worker prints to, and its lifeline.
 
     Attributes:
-        number: what to call it.
+        number: the worker's number, by which later messages name it.
     """
 
     number: int
@@ -125,7 +130,12 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Send a signal to a forked worker, unless it was reaped."""
+    """Send a signal to a forked worker that has not been reaped yet.
+
+    Attributes:
+        number: the worker.
+        signal: the number of the signal.
+    """
 
     number: int
     signal: int
@@ -133,14 +143,23 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Reap:
-    """Say how a forked worker has ended, if it has."""
+    """Say how a forked worker has ended, or that it has not.
+
+    Attributes:
+        number: the worker.
+    """
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Forked:
-    """A worker was forked."""
+    """A worker was forked.
+
+    Attributes:
+        number: the worker.
+        pid: process id of the worker.
+    """
 
     number: int
     pid: int
@@ -152,9 +171,9 @@ class Reaped:
 
     Attributes:
         number: the worker.
-        running: whether it has not ended.
-        code: its exit status, if it exited.
-        signal: the number of the signal that killed it.
+        running: whether the worker still runs.
+        code: exit status of the worker, if it exited.
+        signal: the number of the signal that killed it, if one did.
     """
 
     number: int
@@ -168,15 +187,14 @@ FromWorker: TypeAlias = Up | BootFailed | Pong | Burst | Logged
 ToZygote: TypeAlias = Boot | Fork | Signal | Reap
 FromZygote: TypeAlias = Up | BootFailed | Forked | Reaped | Logged
 
-register(ModelSpec, LaneSpec, ExecutorStats, Boot, Submit, Cancel, Ping, Stop, Up, BootFailed, Pong, Burst)
-register(Fork, Signal, Reap, Forked, Reaped, Logged)
+register(ToWorker, FromWorker, ToZygote, FromZygote)
 
 
 def frame(message: ToWorker | FromWorker | ToZygote | FromZygote) -> bytes:
     """The frame that carries a message.
 
     Raises:
-        WireError: the message is no plain data, or too long.
+        WireError: the message holds something that is not plain data, or is too long.
     """
     data = encode(message)
     if len(data) > MAX_FRAME:
@@ -188,47 +206,51 @@ def read_from_worker(data: bytes) -> FromWorker:
     """What a worker said.
 
     Raises:
-        WireError: nothing that a worker may say.
+        WireError: a worker may not say this.
     """
-    message = decode(data)
-    if not conforms(message, FromWorker):
-        raise WireError(f"a worker may not send this {type(message).__name__}")
-    return cast("FromWorker", message)
-
-
-def read_to_worker(data: bytes) -> ToWorker:
-    """What a worker was told.
-
-    Raises:
-        WireError: nothing that a worker understands.
-    """
-    message = decode(data)
-    if not isinstance(message, Boot | Submit | Cancel | Ping | Stop):
-        raise WireError(f"a worker does not understand {type(message).__name__}")
-    return message
+    return cast("FromWorker", _from_child("a worker", data, FromWorker))
 
 
 def read_from_zygote(data: bytes) -> FromZygote:
     """What a zygote said.
 
     Raises:
-        WireError: nothing that a zygote may say.
+        WireError: a zygote may not say this.
     """
-    message = decode(data)
-    if not conforms(message, FromZygote):
-        raise WireError(f"a zygote may not send this {type(message).__name__}")
-    return cast("FromZygote", message)
+    return cast("FromZygote", _from_child("a zygote", data, FromZygote))
+
+
+def read_to_worker(data: bytes) -> ToWorker:
+    """What a worker was told.
+
+    Raises:
+        WireError: a worker does not understand this.
+    """
+    return cast("ToWorker", _from_host("a worker", data, ToWorker))
 
 
 def read_to_zygote(data: bytes) -> ToZygote:
     """What a zygote was told.
 
     Raises:
-        WireError: nothing that a zygote understands.
+        WireError: a zygote does not understand this.
     """
+    return cast("ToZygote", _from_host("a zygote", data, ToZygote))
+
+
+def _from_child(sender: str, data: bytes, messages: object) -> object:
+    """A message whose fields are all of their declared types: a child process may send anything."""
     message = decode(data)
-    if not isinstance(message, Boot | Fork | Signal | Reap):
-        raise WireError(f"a zygote does not understand {type(message).__name__}")
+    if not conforms(message, messages):
+        raise WireError(f"{sender} may not send this {type(message).__name__}")
+    return message
+
+
+def _from_host(receiver: str, data: bytes, messages: object) -> object:
+    """A message of a right kind: the host, which the child process trusts, has made its fields."""
+    message = decode(data)
+    if not isinstance(message, get_args(messages)):
+        raise WireError(f"{receiver} does not understand {type(message).__name__}")
     return message
 
 
@@ -239,10 +261,10 @@ class FrameReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take bytes; the messages that are complete now.
+        """Take bytes, and give the messages that are complete now.
 
         Raises:
-            WireError: a frame says that it is longer than any may be.
+            WireError: a frame says that it is longer than `MAX_FRAME`.
         """
         self._buffer += data
         while len(self._buffer) >= _HEAD:

@@ -1,14 +1,16 @@
 """The public testing kit.
 
-`FakeExecutor` lets an application test itself without a model, `FakeEngine` puts a scripted engine under the real
-lanes and threads, and `ExecutorContract` holds an executor of one's own to the laws of executors.
+`FakeExecutor` lets an application test itself without a model. `FakeEngine` puts a scripted engine under the real
+lanes and threads. `ExecutorContract` holds an executor of your own to the laws of executors (`poolinfer.executor`).
 
+    import poolinfer
     from poolinfer.testing import FakeExecutor
 
     with poolinfer.Pool(executor=FakeExecutor(lambda request: "Paris.")) as pool:
         assert pool.chat("What is the capital of France?").answer == "Paris."
 """
 
+from .._data.public_names import publish as _publish
 from ._contract import ExecutorContract
 from ._expect import check, wait_until
 from ._fake_engine import FakeEngine, fake_pool
@@ -24,3 +26,5 @@ __all__ = [
     "fake_pool",
     "wait_until",
 ]
+
+_publish(__name__, *(globals()[name] for name in __all__))

@@ -1,10 +1,17 @@
-"""`ExecutorContract`: the laws of executors as tests that any executor can be held to.
+"""`ExecutorContract`: the laws of executors as tests, for an executor of anyone's.
+
+    from poolinfer import Raw
+    from poolinfer.testing import ExecutorContract
 
     class TestMyExecutor(ExecutorContract):
-        def make_executor(self):
-            return MyExecutor()
+        slots = 4
+        long = Raw("word " * 2_000)  # takes a while on this executor
 
-Plain classes and AssertionError, so any test runner does.
+        def make_executor(self):
+            return MyExecutor(slots=self.slots)
+
+Its methods raise `AssertionError` and need no fixture: every runner that collects methods called ``test_*`` runs
+them. `poolinfer.executor.Executor` says what the laws are; the name of each test begins with its law's number.
 """
 
 from __future__ import annotations
@@ -14,33 +21,35 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import anyio
 
 from .._data.errors import CallCancelled, PoolClosed
-from .._data.events import Done, Failed
+from .._data.events import Done, Event, Failed, Job
 from .._data.requests import Chat, Embed, Raw, Request
 from .._data.results import Chunk, Response
 from .._executors.executor_protocol import Executor
 from .._pool.pool import Pool
-from .._wire.codec import decode, encode
-from ._executor_under_test import Bench, Witness, check_order
+from .._wire.codec import WireError, decode, encode
+from ._executor_under_test import ExecutorUnderTest, Witness, check_order
 from ._expect import check, wait_until
 from ._forked_child import check_in_child
 from ._held_resources import Held
 
+_SaidT = TypeVar("_SaidT", bound=Job | Event)
+
 
 class ExecutorContract:
-    """One test, or more, for each law; subclass it and override `make_executor`.
+    """Holds an executor to the laws of executors: derive a test class, and override `make_executor`.
 
     Attributes:
         workers: lanes of the executor that `make_executor` makes.
-        slots: jobs that each of them takes.
-        embeds: whether it can embed.
-        patience: seconds that anything may take.
-        short: a request that ends by itself, soon.
-        long: one that takes as long as it can.
+        slots: jobs that each lane takes at once.
+        embeds: whether the executor can embed.
+        patience: seconds after which a test gives up waiting; 30 if not set.
+        short: a request that ends by itself, soon. It has to have the same answer each time.
+        long: a request that runs for as long as possible, so that jobs can be cancelled while they run.
     """
 
     workers: int = 1
@@ -51,11 +60,14 @@ class ExecutorContract:
     long: Chat | Raw = Chat("Count from 1 to 60.", temperature=0)
 
     def make_executor(self) -> Executor:
-        """A fresh executor, not started."""
+        """Make an executor, and do not start it. Each test makes its own."""
         raise NotImplementedError
 
     def kill_worker(self, executor: Executor) -> bool:  # noqa: ARG002  (for overriding)
-        """Kill one worker process; False where there are none."""
+        """Kill one worker of a started executor that runs jobs, and return True. False where there is none to kill.
+
+        Override it for an executor that has workers: without it, nothing tests L5.
+        """
         return False
 
     @property
@@ -64,11 +76,11 @@ class ExecutorContract:
         return self.workers * self.slots
 
     @contextmanager
-    def bench(self) -> Iterator[Bench]:
-        """A started executor, closed at the end."""
+    def bench(self) -> Iterator[ExecutorUnderTest]:
+        """A started executor, which is closed at the end."""
         executor = self.make_executor()
         try:
-            yield Bench(executor, self.patience)
+            yield ExecutorUnderTest(executor, self.patience)
         finally:
             executor.close(0.0)
 
@@ -267,13 +279,12 @@ class ExecutorContract:
             requests.append(Embed(["one text", "another"]))
         with self.bench() as bench:
             for request in requests:
-                job, witness = bench.job(request), Witness()
-                again = decode(encode(job))
-                check(again == job, f"L9: {job} became {again}")
-                check(bench.executor.submit(again, witness), "L9: refused while empty")
+                witness = Witness()
+                taken = bench.executor.submit(_transmitted(bench.job(request)), witness)
+                check(taken, "L9: refused while empty")
                 witness.wait(self.patience)
                 for event in witness.events:
-                    check(decode(encode(event)) == event, f"L9: {event} does not survive")
+                    _transmitted(event)
 
     def test_a_pool_in_sync_code(self) -> None:
         """The calls of a pool: whole, streamed, mapped, cancelled."""
@@ -327,3 +338,13 @@ class ExecutorContract:
         """Let what is loaded once per process be loaded."""
         with self.bench() as bench:
             bench.submit(self.short)[1].wait(self.patience)
+
+
+def _transmitted(said: _SaidT) -> _SaidT:
+    """A job or an event as it comes out of another process."""
+    try:
+        again = decode(encode(said))
+    except WireError as error:
+        raise AssertionError(f"L9: {said} cannot travel: {error}") from error
+    check(again == said, f"L9: {said} became {again}")
+    return cast("_SaidT", again)

@@ -16,7 +16,6 @@ from .._data.errors import (
     POOL_WAS_CLOSED,
     CallCancelled,
     EngineError,
-    ForkedPool,
     PoolClosed,
     PoolinferError,
 )
@@ -25,6 +24,7 @@ from .._data.prompt_builder import Prompt
 from .._data.requests import Embed, Raw, Request
 from .._data.results import Chunk, Embedding, FinishReason, Response, Usage
 from .._data.stats import ExecutorStats
+from .._system.forks import check_process
 from .._system.threads import OwnThread
 
 #: What answers a request: a text, or for one text to embed a vector.
@@ -32,7 +32,7 @@ Reply: TypeAlias = Callable[[Request], "str | Sequence[float]"]
 
 
 def echo(request: Request) -> str | Sequence[float]:
-    """The last user message, the raw prompt, or a small vector made of the text's bytes."""
+    """The default reply: the last user message, the raw prompt, or a small vector made of the text's bytes."""
     if isinstance(request, Embed):
         data = str(request.input).encode()
         return [float(len(data)), float(sum(data)), float(data[0] if data else 0), 1.0]
@@ -49,20 +49,20 @@ class FakeExecutor:
     By itself it answers every job at once, from one thread of its own, with what `reply` says, in pieces of a
     word. A `reply` that raises fails its call.
 
-    With ``manual=True`` it has no thread, and a test drives it: `begin`, `say`, `finish`, `fail`, `step` and
-    `ready` emit on the test's own thread, which is not inside `submit` or `cancel` then (law L2).
+    With ``manual=True`` it has no thread, and a test drives it by `begin`, `say`, `finish`, `fail`, `step` and
+    `ready`. They emit on the test's own thread, which must not be inside `submit` or `cancel` then (law L2).
 
     Args:
-        reply: makes the answers; echoes the last user message if not given.
+        reply: makes the answers; the last user message is the answer if not given.
         slots: jobs that it takes at once; may be changed later (then call `ready`).
-        manual: whether the test drives.
+        manual: whether a test drives it.
         obey: whether `step` ends cancelled jobs.
 
     Attributes:
-        jobs: live jobs by id, oldest first.
-        taken: ids of all jobs ever taken, in order.
-        cancelled: ids that `cancel` was called with, in order.
-        refuse: set it to refuse every job.
+        jobs: the live jobs by id, oldest first.
+        taken: the ids of all jobs ever taken, in order.
+        cancelled: the ids that `cancel` was called with, in order.
+        refuse: whether every job is refused; a test may set it.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class FakeExecutor:
 
     def start(self, ready: Callable[[], None]) -> None:
         """See `poolinfer.executor.Executor.start`."""
-        self._check_process()
+        check_process(self._pid, "executor")
         with self._lock:
             if self._closing:
                 raise PoolClosed("the executor is closed")
@@ -101,7 +101,7 @@ class FakeExecutor:
 
     def submit(self, job: Job, emit: Emit) -> bool:
         """See `poolinfer.executor.Executor.submit`."""
-        self._check_process()
+        check_process(self._pid, "executor")
         with self._lock:
             if self.refuse or self._closing or not self._started or len(self.jobs) >= self.slots:
                 return False
@@ -113,19 +113,19 @@ class FakeExecutor:
 
     def cancel(self, job_id: int) -> None:
         """See `poolinfer.executor.Executor.cancel`."""
-        self._check_process()
+        check_process(self._pid, "executor")
         with self._lock:
             self.cancelled.append(job_id)
 
     def stats(self) -> ExecutorStats:
         """See `poolinfer.executor.Executor.stats`."""
-        self._check_process()
+        check_process(self._pid, "executor")
         with self._lock:
             return ExecutorStats(workers=1, slots=self.slots, busy=len(self.jobs))
 
     def close(self, grace: float) -> None:
         """See `poolinfer.executor.Executor.close`; in manual mode live jobs end at once, as cancelled."""
-        self._check_process()
+        check_process(self._pid, "executor")
         with self._lock:
             first, self._closing = not self._closing, True
             if first and self._thread is not None:
@@ -193,10 +193,6 @@ class FakeExecutor:
                 self._idle.notify_all()
         if emit is not None:
             emit(event)
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._pid:
-            raise ForkedPool("this executor belongs to the parent process; make a new one after forking")
 
     def _answer_all(self) -> None:
         while (job := self._queue.get()) is not None:

@@ -83,7 +83,7 @@ def test_P7_what_a_context_lost_is_computed_again_as_it_was(
 
 
 def test_F35_a_lone_call_ends_within_its_piece() -> None:
-    """The pieces of one slot last as long as they last, and a cancel does not wait for their end."""
+    """With one slot, a piece of a prompt may take long. A cancel does not wait for its end."""
     engine = FakeEngine(step_delay=600)
     with Pool(executor=engine.executor(slots=1, n_ctx=100_000)) as pool:
         for call in (pool.submit(Raw("x" * 90_000)), pool.submit(Embed("text " * 100))):
@@ -184,7 +184,7 @@ def test_P7_a_reused_prefix_changes_no_bit(model: Model) -> None:
 def test_P7_a_growing_context_changes_no_bit(
     model: Model, monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
-    """Nor does one that has no memory for a copy of what it held."""
+    """A context that has no memory for a copy of what it held gives the same bits as well."""
     asked = request(model, "x" * 450, 400)
     found = []
     with Pool(model, slots=1, threads=1, n_ctx=2048) as pool:

@@ -22,7 +22,7 @@ QUESTION = "What is the capital of Peru?"
 
 
 class ScarceEngine(CostedEngine):
-    """There is memory for so many tokens, in all contexts together."""
+    """A fake engine that has memory for a number of tokens, over all its contexts."""
 
     memory = 2**40
 
@@ -166,7 +166,7 @@ def test_copies_that_cost_more_than_a_step_has_room_for_are_made_one_by_one(stre
 def test_a_context_takes_over_what_another_one_holds(
     flash: bool, old: tuple[int, int], new: tuple[int, int]
 ) -> None:
-    """The next token's logits are the very same, wherever a sequence moves to."""
+    """The next token's logits are the same, bit by bit, after a sequence has moved to another context."""
     lane = LaneSpec(flash_attention=flash)
     engine = library.load(Model.load(demo_model()).spec, lane, lambda: False)
     first = engine.rectangle(*old)

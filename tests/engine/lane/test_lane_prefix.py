@@ -293,7 +293,7 @@ def test_a_short_prompt_is_not_held_behind_a_long_one() -> None:
 
 
 def test_a_long_prompt_is_not_starved_by_short_ones() -> None:
-    """While they take all the room there is, it has every second step with prompts at least."""
+    """While the short prompts take all the room, the long one has at least every second step with prompts."""
     ride = Ride(CostedEngine(tokens=1), slots=4)
     ride.join(0, raw("x" * 4000))
     n = 0

@@ -283,7 +283,7 @@ def test_weights_are_loaded_once_for_many_pools(tiny: Model, tmp_path: Path) -> 
 def test_weights_are_loaded_once_for_models_that_differ_in_their_template(
     tiny: Model, tmp_path: Path
 ) -> None:
-    """They were loaded twice: what is done around the weights made another key."""
+    """The weights were once loaded twice, because options that do not concern them made another key."""
     model = Model.load(shutil.copy(tiny.path, tmp_path))
     other = Model.load(model.path, chat_template="{{ messages[0].content }}", pooling="cls")
     before = len(library._library.weights)

@@ -19,6 +19,7 @@ import pytest
 from gguf_header import Pair, read
 from gguf_models import VARIANTS, WRITERS, write_llama
 from gguf_models import Model as Vocabulary
+from processes import alive
 
 from poolinfer import Model, ModelError, Pool, PoolClosed, demo_model
 from poolinfer._data.specs import LaneSpec, ModelSpec
@@ -97,7 +98,7 @@ def test_F57_a_file_that_only_computing_does_not_survive(
 
 @pytest.mark.parametrize("width", [65, 344, 1 << 20])
 def test_F57_a_file_that_only_an_embedding_does_not_survive(width: int, tmp_path: Path) -> None:
-    """A model that generates says of its vectors that they are wider than they are."""
+    """The header of a model that generates says that its vectors are wider than they are."""
     path = write_llama(tmp_path / "model.gguf")
     header = read(path.read_bytes())
     header.pairs.append(Pair(b"llama.embedding_length_out", 4, width.to_bytes(4, "little")))
@@ -316,14 +317,6 @@ THREAD
 """
 
 
-def _alive(pid: int) -> bool:
-    """Whether a process runs; a zombie that nobody reaps does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def _in_native_code(pid: int) -> bool:
     """Whether the child has come to the file: it has settled in before."""
     try:
@@ -349,7 +342,7 @@ def test_F14_no_child_outlives_the_process_that_tries(start, early, endless):
         if not early:
             wait_until(lambda: _in_native_code(pid), "the child tries the file", WAIT)
         host.kill()
-    wait_until(lambda: not _alive(pid), "the child has ended", WAIT)
+    wait_until(lambda: not alive(pid), "the child has ended", WAIT)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +359,7 @@ def test_amx_kernels_that_crash_a_child_are_not_used(script, works, monkeypatch,
 
 
 def test_a_long_chat_template_does_not_reach_the_child(tmp_path):
-    """It would not fit into its arguments."""
+    """A long template would not fit into the arguments of a process."""
     spec = replace(_copy(tmp_path).spec, chat_template="x" * 10**6)
     with Trial(spec) as trial:
         trial.wait(lambda: False)
@@ -374,7 +367,7 @@ def test_a_long_chat_template_does_not_reach_the_child(tmp_path):
 
 
 def test_F16_a_child_that_holds_its_pipes_open_is_not_waited_for(monkeypatch, tmp_path):
-    """As one does that the host forks just when the pipes are made."""
+    """A process that the host forks just when the pipes are made holds them open, too."""
     _interpreter(monkeypatch, tmp_path, "sleep 30 & echo $! >&2; echo amx; echo amx works")
     with Trial(amx=True) as trial:
         trial.wait(lambda: False)

@@ -11,7 +11,7 @@ from ..._data.requests import Generation
 from ..._data.specs import LaneSpec, ModelSpec
 from ..._system.threads import call_on_stack
 from ..engine_protocol import EngineFault, EngineInfo
-from ..prompt.text_size import SHORT, check_stretches, stack_for
+from ..prompt.text_size import SHORT_TEXT, check_stretches, stack_for
 from .capacity import padded
 from .growing_context import GrowingContext
 from .llama_context import LlamaContext, LlamaSampler
@@ -116,7 +116,7 @@ class LlamaEngine:
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         tokenize = partial(self._tokenize, text, add_special, parse_special)
-        if len(text) <= SHORT or not self._cuts_by_regex:
+        if len(text) <= SHORT_TEXT or not self._cuts_by_regex:
             return tokenize()
         check_stretches("prompt", text, self.pre_tokenizer)
         stack = stack_for(text)
