@@ -24,7 +24,7 @@ from output import options, publish, table
 
 import poolinfer
 from poolinfer._engine.lane.lane import Lane
-from poolinfer._engine.lane.sequences import Sequences
+from poolinfer._engine.llama.growing_context import GrowingContext
 from poolinfer._engine.llama.llama_context import LlamaContext
 
 _CALLS, _TOKENS = 16, 200
@@ -77,7 +77,7 @@ def _place(frames: list[str], decode_line: int) -> str:
     if _is_within(frames, LlamaContext.sample):
         return "choice"
     # Making a context, or moving to a larger one, is llama.cpp's work; it happens once for each size.
-    return "moving" if _is_within(frames, Sequences._become) else "python"
+    return "moving" if _is_within(frames, GrowingContext.fit) else "python"
 
 
 def _is_within(frames: list[str], function: Callable[..., Any]) -> bool:

@@ -1,8 +1,8 @@
 """Finds prose that is hard to read: ``python tools/prose.py [FOLDER]`` prints file, line and sentence.
 
-It reads all pages, and docstrings and comments of all Python files. A sentence may have 30 words; code counts as
-one word. A heading, a list item, a table cell and an item of ``Args:`` end a sentence. `RIDDLES` are phrases that
-nobody understands without the sentence before them.
+It reads all pages, docstrings and comments of all Python files, and messages in src. A sentence may have 30 words;
+code counts as one word. A heading, a list item, a table cell and an item of ``Args:`` end a sentence. `RIDDLES` are
+phrases that nobody understands without the sentence before them.
 """
 
 from __future__ import annotations
@@ -93,6 +93,18 @@ def docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.body[0].lineno, doc
 
 
+def messages(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Each text in the code of a module but docstrings, and its line; what an f-string inserts is an X."""
+    inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            texts = [part.value for part in node.values if isinstance(part, ast.Constant)]
+            yield node.lineno, " X ".join(map(str, texts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner | bare:
+            yield node.lineno, node.value
+
+
 def comments(source: str) -> Iterator[tuple[int, str]]:
     """Each comment of a module and its line; lines that follow one another are one comment."""
     first, last, text = 0, 0, ""
@@ -115,11 +127,12 @@ def complaints(path: Path) -> Iterator[tuple[int, str, str]]:
     if path.suffix == ".md":
         pieces = list(prose_of_page(text))
     else:
-        docs = list(docstrings(ast.parse(text)))
-        yield from (
-            (line, "name the subject", doc.split("\n")[0]) for line, doc in docs if NO_SUBJECT.match(doc)
-        )
-        pieces = [*docs, *comments(text)]
+        tree = ast.parse(text)
+        docs = list(docstrings(tree))
+        for line, doc in docs:
+            if NO_SUBJECT.match(doc):
+                yield line, "name the subject", doc.split("\n")[0]
+        pieces = [*docs, *comments(text), *(messages(tree) if "src" in path.parts else ())]
     for first, piece in pieces:
         for line, sentence in sentences(piece):
             if found := complaint(sentence):

@@ -51,6 +51,12 @@ class TestThreadExecutorWithSlowSteps(_OverFakeEngine):
         return self.engine.executor(workers=self.workers, slots=self.slots, n_ctx=4096)
 
 
+class TestThreadExecutorWithPagedKV(_OverFakeEngine):
+    def make_executor(self):
+        self.engine = FakeEngine(block_size=32)
+        return self.engine.executor(workers=self.workers, slots=self.slots, n_ctx=4096)
+
+
 @pytest.mark.usefixtures("spec")
 class TestThreadExecutorWithTheDemoModel(ExecutorContract):
     workers, slots = 2, 2

@@ -19,7 +19,7 @@ from poolinfer._executors.thread import ThreadExecutor
 from poolinfer._executors.workers.patience import Patience
 from poolinfer.testing import FakeEngine, wait_until
 from poolinfer.testing._crash import crash_program
-from poolinfer.testing._executor_under_test import Bench
+from poolinfer.testing._executor_under_test import ExecutorUnderTest
 
 WAIT = 20.0
 HUGE = "!" + "word " * 10_000
@@ -79,7 +79,7 @@ def test_large_prompts_are_prepared_in_their_order():
 
 def test_a_call_behind_a_stalled_preparation_ends_when_it_is_cancelled():
     with stalling() as (engine, executor):
-        bench = Bench(executor, WAIT)
+        bench = ExecutorUnderTest(executor, WAIT)
         _, first = bench.submit(Raw("!first", max_tokens=1))
         assert engine.stalled.wait(WAIT)
         second_id, second = bench.submit(Raw("second", max_tokens=1))
@@ -127,7 +127,7 @@ def test_a_worker_is_not_lost_with_a_call_that_waited_behind_a_stalled_preparati
 
 def test_a_call_that_is_cancelled_while_it_is_prepared_never_runs():
     with stalling() as (engine, executor):
-        bench = Bench(executor, WAIT)
+        bench = ExecutorUnderTest(executor, WAIT)
         job_id, witness = bench.submit(Raw("!first", max_tokens=1))
         assert engine.stalled.wait(WAIT)
         executor.cancel(job_id)
@@ -139,7 +139,7 @@ def test_a_call_that_is_cancelled_while_it_is_prepared_never_runs():
 
 def test_texts_to_embed_are_not_all_tokenized_for_a_call_that_is_cancelled():
     with stalling() as (engine, executor):
-        bench = Bench(executor, WAIT)
+        bench = ExecutorUnderTest(executor, WAIT)
         job_id, witness = bench.submit(Embed(["!first", "second"]))
         assert engine.stalled.wait(WAIT)
         executor.cancel(job_id)
@@ -152,7 +152,7 @@ def test_texts_to_embed_are_not_all_tokenized_for_a_call_that_is_cancelled():
 
 def test_close_ends_what_waits_behind_a_stalled_preparation():
     with stalling() as (engine, executor):
-        bench = Bench(executor, WAIT)
+        bench = ExecutorUnderTest(executor, WAIT)
         _, first = bench.submit(Raw("!first", max_tokens=1))
         assert engine.stalled.wait(WAIT)
         waiting = [bench.submit(Raw("waits", max_tokens=1))[1] for _ in range(2)]

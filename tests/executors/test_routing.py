@@ -12,7 +12,7 @@ from poolinfer._executors.routing import Trail, choose, path
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer.testing import FakeEngine
 from poolinfer.testing._crash import crash_program
-from poolinfer.testing._executor_under_test import Bench
+from poolinfer.testing._executor_under_test import ExecutorUnderTest
 
 SYSTEM = "You are a helpful assistant of few words. " * 20
 
@@ -86,7 +86,7 @@ def test_calls_of_one_beginning_meet_in_one_lane(executor):
     else:
         program = crash_program(step_delay=0.01)
         made = ProcessExecutor(ModelSpec("", (0, 0, 0, 0)), lane, workers=2, program=program)
-    bench = Bench(made, 20)
+    bench = ExecutorUnderTest(made, 20)
     try:
         # The first call holds a lane, so that the next goes to the other one, and the third back to the first.
         bench.submit(Raw("a" * 2000))

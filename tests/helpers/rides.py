@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from poolinfer import Raw, Request
 from poolinfer._data.events import Done, Event, Job
@@ -14,9 +15,10 @@ from poolinfer._engine.lane.preparation import prepare
 from poolinfer._engine.lane.slot import Task
 from poolinfer._engine.prompt.prompter import Prompter
 from poolinfer.testing import FakeEngine
-from poolinfer.testing._fake_context import FakeContext
+from poolinfer.testing._fake_context import FakeContext, FakeRectangle
 
 N_CTX = 4096
+C = TypeVar("C", bound=FakeContext)
 
 
 class CostedEngine(FakeEngine):
@@ -26,11 +28,13 @@ class CostedEngine(FakeEngine):
     """
 
     base, per_row = 0.050, 0.002
+    # Tests that run over paged KV, too, set this.
+    paged_by: int | None = None
 
     def __init__(
         self, tokens: int | None = None, raise_after: int | None = None, kv_reuse: bool = True
     ) -> None:
-        super().__init__(tokens=tokens, raise_after=raise_after, kv_reuse=kv_reuse)
+        super().__init__(tokens=tokens, raise_after=raise_after, kv_reuse=kv_reuse, block_size=self.paged_by)
         self.now = 100.0
         self.steps_rows: list[dict[int, int]] = []
         self.abort_at: int | None = None
@@ -44,20 +48,21 @@ class CostedEngine(FakeEngine):
                 joined[sequence] = joined.get(sequence, 0) + n
         self.steps_rows[since:] = [joined] if joined else []
 
-    def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> FakeContext:
-        context = super().context(n_seq=n_seq, n_ctx=n_ctx, embeddings=embeddings)
+    def kept(self, context: C) -> C:
         decode = context.decode
+        copy_rows = context.n_ctx // 128 if isinstance(context, FakeRectangle) else 0
+        embeds = isinstance(context, FakeRectangle) and context.embeds
 
         def costed(batch: Batch) -> None:
             rows: dict[int, int] = {}
-            assert embeddings or batch.sequences == sorted(batch.sequences)
+            assert embeds or batch.sequences == sorted(batch.sequences)
             for sequence in batch.sequences:
                 rows[sequence] = rows.get(sequence, 0) + 1
             self.steps_rows.append(rows)
             prompt = sum(n for n in rows.values() if n > 1)
             base = self.base if 1 in rows.values() else 0.0
             copies, self._copied = len(context.copies) - self._copied, len(context.copies)
-            self.now += base + self.per_row * (prompt + copies * n_ctx // 128)
+            self.now += base + self.per_row * (prompt + copies * copy_rows)
             if len(self.steps_rows) == self.abort_at:
                 if len(batch) > 1:
                     decode(_half(batch))
@@ -65,7 +70,7 @@ class CostedEngine(FakeEngine):
             decode(batch)
 
         context.decode = costed  # type: ignore[method-assign]
-        return context
+        return super().kept(context)
 
 
 def _half(batch: Batch) -> Batch:
@@ -142,3 +147,21 @@ class Ride:
 
 def raw(text: str, max_tokens: int | None = None, cache_key: str | None = None) -> Raw:
     return Raw(text, temperature=0.0, max_tokens=max_tokens, cache_key=cache_key)
+
+
+def burst(ride: Ride, lengths: list[int], tokens: int = 40) -> None:
+    """So many calls at once; every answer is its own prompt's."""
+    texts = [
+        f"{chr(65 + n)}{n}." + chr(97 + n) * (length - len(f"{n}") - 2) for n, length in enumerate(lengths)
+    ]
+    for n, text in enumerate(texts):
+        ride.join(n, raw(text, max_tokens=tokens))
+    ride.run()
+    for n, text in enumerate(texts):
+        assert ride.text(n) == (text * (1 + tokens // len(text)))[:tokens]
+        assert ride.usage(n).prompt_tokens == len(text)
+
+
+def rectangles(engine: FakeEngine) -> list[FakeRectangle]:
+    """The contexts that were made, where sequences are separate."""
+    return [context for context in engine.contexts if isinstance(context, FakeRectangle)]

@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 from fake_worker import QUICK, FakeWorker
 
+from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.workers.child_process import Child
-from poolinfer._executors.workers.death import Death
+from poolinfer._executors.workers.death import Death, Exit
 from poolinfer._executors.workers.patience import Patience
 from poolinfer._executors.workers.supervisor import Supervisor
-from poolinfer._wire.frames import Stop, Up
+from poolinfer._wire.frames import Boot, Up
+
+NO_MODEL = ModelSpec("", (0, 0, 0, 0))
 
 
 class Stage:
@@ -24,9 +27,25 @@ class Stage:
         self.broken: list[str] = []
         self.refuse: Callable[[], None] = lambda: None
         self.greet = lambda worker: worker.say(Up())
-        self.supervisor = Supervisor(self, self, size, patience)
+        self.supervisor = Supervisor(self, lambda: Boot("", NO_MODEL, LaneSpec()), patience)
+        self._size = size
 
-    def spawn(self, loop) -> Child:
+    def start(self) -> None:
+        self.supervisor.start(self, self._size)
+
+    def close_all(self) -> None:
+        """Close the supervisor. The workers end when they are asked to, as real ones do."""
+        self.supervisor.call(self.supervisor._stop_all)
+        self.supervisor.call(self._obey)
+        self.supervisor.close()
+        for worker in self.workers:
+            worker.close()
+
+    def _obey(self) -> None:
+        for worker in self.workers:
+            worker.die(Exit(0))
+
+    def spawn(self, poller) -> Child:
         self.refuse()
         worker = FakeWorker(1000 + len(self.workers))
         self.workers.append(worker)
@@ -36,17 +55,14 @@ class Stage:
     def close(self):
         pass
 
-    def boot_message(self):
-        return Stop()
+    def on_up(self, number):
+        self.up.append(self.supervisor._workers[number].pid)
 
-    def on_up(self, worker):
-        self.up.append(worker.pid)
-
-    def on_message(self, worker, message):
-        worker.heard = self.supervisor.now
+    def on_message(self, number, message):
         self.said.append(message)
+        return True
 
-    def on_down(self, worker, death):
+    def on_down(self, number, death):
         self.deaths.append(death)
         return False
 

@@ -57,13 +57,13 @@ def test_P10_a_ticker_is_never_late_beside_16_streams(tiny: Model) -> None:
 
     gc.collect()
     # A shared machine can take the core away from any process for longer than this. A stall of poolinfer's own
-    # shows in all three rounds, so the best one counts.
-    rounds = [asyncio.run(main()) for _ in range(3)]
-    worst = [max(late) for late, _ in rounds]
-    print(
-        f"16 streams, {rounds[0][1]} chunks; latest tick of each round, ms: {[round(w * 1e3, 1) for w in worst]}"
-    )
-    assert all(len(late) > 10 for late, _ in rounds)
+    # shows in every round, so one good round is enough.
+    worst: list[float] = []
+    while len(worst) < 3 and min(worst, default=1.0) >= LATEST:
+        late, chunks = asyncio.run(main())
+        assert len(late) > 10
+        worst.append(max(late))
+    print(f"16 streams, {chunks} chunks; latest tick of each round, ms: {[round(w * 1e3, 1) for w in worst]}")
     assert min(worst) < LATEST
 
 

@@ -36,9 +36,13 @@ LONG = "word " * 31
         ("code.py", 'def f():\n    """Whether it has ended."""\n', [2]),
         ("code.py", 'def f():\n    """Whether the worker has ended."""\n', []),
         ("code.py", 'def f():\n    """It was slow."""\n', [2]),
+        ("code.py", f'raise ValueError("{LONG}")\n', []),
+        ("src/code.py", f'raise ValueError("{LONG}")\n', [1]),
+        ("src/code.py", f'raise ValueError(\n    "no"\n    f"{{x}} {"word " * 29} {{y}}"\n)\n', [2]),
     ],
 )
 def test_what_is_hard_to_read_is_found(tmp_path, name, text, lines):
     path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     assert [line for line, _, _ in prose.complaints(path)] == lines

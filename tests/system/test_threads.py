@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from poolinfer._system.threads import STACK_SIZE, OwnThread, call_on_stack
+from poolinfer._data.errors import PoolBroken
+from poolinfer._system.threads import STACK_SIZE, OwnThread, call_on_stack, start_in_pool
 
 
 def test_threads_have_a_stack_of_their_own_whatever_the_host_has_set(run_script):
@@ -87,3 +88,14 @@ def test_a_call_on_a_stack_returns_and_raises():
     assert call_on_stack(lambda: threading.current_thread().name, 2**20, "deep") == "deep"
     with pytest.raises(ZeroDivisionError):
         call_on_stack(lambda: 1 // 0, 2**20, "deep")
+
+
+def test_a_pool_without_room_for_its_thread_says_so(monkeypatch):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    before = threading.stack_size()
+    with pytest.raises(PoolBroken, match="the pool cannot start a thread: can't start new thread"):
+        start_in_pool(OwnThread(lambda: None, "test"))
+    assert threading.stack_size() == before

@@ -1,1 +1,1 @@
-"""Checks of all that a caller gives, and the limits by which they check."""
+"""Checks of all that a caller gives, and the limits that they hold it to."""

@@ -117,10 +117,15 @@ LIMITS: Mapping[str, Limit] = {
 
 
 def number(limit: str, value: object, field: str = "") -> int | float | None:
-    """The value as a plain int or float, if it is within the named bound.
+    """The value as a plain int or float, if it is within a bound.
+
+    Args:
+        limit: the row of `LIMITS` that bounds it.
+        value: what the caller gave.
+        field: the field, for messages; the row's name if not given.
 
     Raises:
-        InvalidRequest: it is of another type (bools are no ints), or out of range.
+        InvalidRequest: the value is of another type (a bool is no int), or out of range.
     """
     row = LIMITS[limit]
     field = field or limit
@@ -136,7 +141,16 @@ def number(limit: str, value: object, field: str = "") -> int | float | None:
 
 
 def count(limit: str, n: int, field: str = "") -> None:
-    """Check how many of something there are; `InvalidRequest` when out of range."""
+    """Check how many of something there are.
+
+    Args:
+        limit: the row of `LIMITS` that bounds the number.
+        n: how many there are.
+        field: the field, for messages; the row's name if not given.
+
+    Raises:
+        InvalidRequest: there are too few, or too many.
+    """
     row = LIMITS[limit]
     if not row.holds(n):
         field = field or limit
@@ -145,10 +159,10 @@ def count(limit: str, n: int, field: str = "") -> None:
 
 
 def check_option(name: str, value: _Number) -> _Number:
-    """The value of a pool's option, if it is within the bound of that name.
+    """The value of a pool's option, if it is within the bound of the option's name.
 
     Raises:
-        InvalidRequest: it is not, or there is no such option.
+        InvalidRequest: the value is out of range, or there is no such option.
     """
     if name not in LIMITS:
         raise InvalidRequest(f"there is no option {show(name)}", field=name)

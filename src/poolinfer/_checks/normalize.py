@@ -1,7 +1,7 @@
 """Requests as plain checked data: the one door through which a request reaches a pool (promise P2).
 
-A request has *options*, which are small and are checked by `option_checks`, and *contents*, which may be large: the
-messages and tools of a chat, the text to continue, the texts to embed.
+A request has *options* and *contents*. Options are small, and `option_checks` checks them. Contents may be large:
+the messages and tools of a chat, the text to continue, the texts to embed.
 """
 
 from __future__ import annotations

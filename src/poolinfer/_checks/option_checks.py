@@ -100,8 +100,7 @@ def _tool_choice(field: str, value: object) -> str:
 
 
 def _pooling(_: str, value: object) -> str | None:
-    check_pooling(value)
-    return None if value is None else str.__str__(value)
+    return check_pooling(value)
 
 
 _CHECKS: Mapping[str, OptionCheck] = {

@@ -68,12 +68,13 @@ def flag(field: str, value: object) -> bool:
     return value
 
 
-def check_pooling(value: object) -> None:
-    """Refuse what is no way to pool token vectors; None leaves it to the model."""
-    if value is not None and not (
-        isinstance(value, str) and any(str.__eq__(way, value) for way in ("mean", "cls", "last"))
-    ):
+def check_pooling(value: object) -> str | None:
+    """The value, if it is a way to pool token vectors; None leaves the choice to the model."""
+    if value is None:
+        return None
+    if not is_one_of(value, ("mean", "cls", "last")):
         refuse("pooling", value, "use None, 'mean', 'cls' or 'last'")
+    return str.__str__(value)
 
 
 def nonempty(field: str, text: str) -> str:

@@ -7,11 +7,11 @@ from typing import Any, NoReturn
 
 from .._data.errors import InvalidRequest
 
-_SHOWN = 60
+_MAX_SHOWN = 60
 #: Items of a dict that is shown (`reprlib` sorts them), and bits of an int.
 _FEW, _BITS = 8, 1024
 #: What is enough of a text or of bytes to see that there is more.
-_HEAD = slice(_SHOWN + 4)
+_HEAD = slice(_MAX_SHOWN + 4)
 
 
 class _Short(reprlib.Repr):
@@ -20,7 +20,7 @@ class _Short(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()
         self.maxlevel = 3
-        self.maxlong = _SHOWN
+        self.maxlong = _MAX_SHOWN
 
     def repr1(self, x: Any, level: int) -> str:
         kind = type(x)
@@ -47,13 +47,13 @@ _repr = _Short()
 
 def _a(kind: type) -> str:
     name = kind.__name__
-    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name[:_SHOWN]}"
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name[:_MAX_SHOWN]}"
 
 
 def show(value: object) -> str:
-    """A value as it appears in messages: its repr, cut to about 60 characters, at a bounded cost."""
+    """A value as messages show it: its repr, cut to about 60 characters, at a bounded cost."""
     text = _repr.repr(value)
-    return text if len(text) <= _SHOWN + 4 else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _MAX_SHOWN + 4 else f"{text[:_MAX_SHOWN]}..."
 
 
 def refuse(field: str, value: object, remedy: str) -> NoReturn:

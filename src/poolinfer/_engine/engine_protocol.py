@@ -1,22 +1,27 @@
-"""What a lane needs of an engine. `llama.py` is the real one, `poolinfer.testing.FakeEngine` the fake."""
+"""What a lane needs of an engine: `LlamaEngine` is the real one, `poolinfer.testing.FakeEngine` the fake.
+
+An engine's context owns the KV memory. A lane decides who computes, who waits and whose KV goes first; it asks the
+context what memory there is, and has the context share, cut and drop sequences. So one lane serves a rectangle of
+equally long sequences (llama.cpp) and a pool of blocks (paged KV) alike.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from .._data.requests import Generation, Pooling
+from .._data.specs import LaneSpec
 from .tokenizer import Tokenizer, TokenizerInfo
 
 if TYPE_CHECKING:
     import numpy
     import numpy.typing
-    from typing_extensions import Self
 
 
 class EngineFault(Exception):
-    """A decode failed; every sequence of its batch is in doubt and must be cleared."""
+    """A decode failed; every sequence of its batch is in doubt, and is to be cleared."""
 
 
 class EngineAborted(EngineFault):
@@ -28,14 +33,12 @@ class EngineInfo(TokenizerInfo):
     """What an engine knows of its model.
 
     Attributes:
-        n_embd: width of the model.
         generates: whether the model can generate text (False for embedding models such as BERT).
         causal: whether a token attends only to earlier ones; if not, a text is computed in one piece.
         pooling: how the model's metadata says that token vectors become one.
         kv_reuse: whether a sequence's KV can be copied and cut (not with recurrent layers or sliding windows).
     """
 
-    n_embd: int = 1024
     generates: bool = True
     causal: bool = True
     pooling: Pooling = "mean"
@@ -62,12 +65,51 @@ class Batch:
         Output is wanted of the last row if `last`, and of the rows before it if `rest`.
         """
         n = len(tokens)
+        if n == 1:
+            self.tokens.append(tokens[0])
+            self.positions.append(position)
+            self.sequences.append(sequence)
+            self.outputs.append(last)
+            return len(self.tokens) - 1
         self.tokens.extend(tokens)
         self.positions.extend(range(position, position + n))
         self.sequences.extend([sequence] * n)
         self.outputs.extend([rest] * (n - 1))
         self.outputs.append(last)
         return len(self.tokens) - 1
+
+
+class Need(NamedTuple):
+    """What one call needs of a context's memory.
+
+    Attributes:
+        length: tokens that its sequence must have room for.
+        sequence: the sequence that it has; -1 if it has none yet.
+        source: the sequence whose first tokens it will share when it gets one; -1 for none. Always -1 where
+            sequences are separate.
+        shared: how many tokens it will share.
+    """
+
+    length: int
+    sequence: int = -1
+    source: int = -1
+    shared: int = 0
+
+
+class StepShare(NamedTuple):
+    """What one sequence computes in a step.
+
+    Attributes:
+        sequence: its number.
+        computed: tokens that it holds before the step.
+        rows: tokens that it computes.
+        entering: whether they are of a prompt.
+    """
+
+    sequence: int
+    computed: int
+    rows: int
+    entering: bool
 
 
 class Sampler(Protocol):
@@ -78,15 +120,15 @@ class Sampler(Protocol):
         ...
 
 
-class Context(Protocol):
-    """Sequences with KV memory, used by one thread (but for `abort`)."""
+class Decoder(Protocol):
+    """What computes rows, used by one thread (but for `abort`)."""
 
     @property
     def n_batch(self) -> int:
         """Most rows of one decode."""
         ...
 
-    def decode(self, batch: Batch) -> None:
+    def decode(self, batch: Batch, /) -> None:
         """Compute the rows.
 
         Raises:
@@ -95,27 +137,74 @@ class Context(Protocol):
         """
         ...
 
-    def sample(self, row: int, sampler: Sampler) -> int:
-        """Choose the next token from the logits of a row of the last decode."""
-        ...
-
-    def logits(self, row: int) -> numpy.typing.NDArray[numpy.float32]:
-        """The logits of a row of the last decode; a view, valid until the next one."""
-        ...
-
-    def embeddings(self, rows: int) -> numpy.typing.NDArray[numpy.float32]:
-        """Vectors of the first rows of the last decode, shape (rows, width); embedding contexts only."""
-        ...
-
-    def clear(self, sequence: int) -> None:
+    def clear(self, sequence: int, /) -> None:
         """Forget a sequence (-1: all of them)."""
         ...
 
-    def copy(self, source: int, target: int) -> None:
-        """Make a sequence hold what another one holds, and nothing else; only where `EngineInfo.kv_reuse`."""
+    def abort(self, on: bool, /) -> None:
+        """Make the running decode stop soon, where the engine can; thread-safe. Off again with False."""
         ...
 
-    def cut(self, sequence: int, length: int) -> None:
+    def close(self) -> None:
+        """Free it; idempotent."""
+        ...
+
+
+class EmbeddingContext(Decoder, Protocol):
+    """Computes texts to embed."""
+
+    def embeddings(self, rows: int, /) -> numpy.typing.NDArray[numpy.float32]:
+        """Vectors of the first rows of the last decode, shape (rows, width)."""
+        ...
+
+
+class Context(Decoder, Protocol):
+    """Generates text, and owns the KV memory of all sequences. `fit` alone may change the three attributes.
+
+    Attributes:
+        n_seq: how many sequences it has; their numbers begin with 0.
+        share_cost: how long `share` takes, in rows of a prompt.
+        separate: whether each sequence has memory of its own. Then what is shared is copied, and sequences are
+            computed together only where their numbers follow one another.
+    """
+
+    @property
+    def n_seq(self) -> int: ...
+
+    @property
+    def share_cost(self) -> int: ...
+
+    @property
+    def separate(self) -> bool: ...
+
+    def can_hold(self, needs: Sequence[Need], /) -> bool:
+        """Whether there is memory for all of these together, if residents go. One call alone always may try."""
+        ...
+
+    def fit(
+        self, needs: Sequence[Need], residents: Callable[[], Sequence[Need]], /
+    ) -> Mapping[int, int] | None:
+        """Make room for all of these together; how the context does that is its own affair.
+
+        Args:
+            needs: what `can_hold` said yes to.
+            residents: asked for the sequences that may go, those first that are to stay longest. Their `length` is
+                what they hold.
+
+        Returns the present numbers of the sequences that still hold what they held, by their old numbers; all
+        others are empty. None: nothing has changed.
+
+        Raises:
+            ModelError: there is no memory after all. Every sequence is empty, and `can_hold` knows better from now
+                on, unless there is just one call.
+        """
+        ...
+
+    def share(self, source: int, target: int, length: int, /) -> None:
+        """Make a sequence hold the first `length` tokens of another, and nothing else; if `EngineInfo.kv_reuse`."""
+        ...
+
+    def cut(self, sequence: int, length: int, /) -> None:
         """Forget a sequence's tokens from position `length` on; only where `EngineInfo.kv_reuse`.
 
         Raises:
@@ -123,20 +212,19 @@ class Context(Protocol):
         """
         ...
 
-    def adopt(self, other: Self, source: int, target: int) -> None:
-        """Make a sequence hold what a sequence of another context of the same model holds.
+    def passes(self, shares: Sequence[StepShare], /) -> list[list[tuple[int, int]]]:
+        """How to compute a step: decodes, one after the other, as (index of a share, rows of it).
 
-        Raises:
-            EngineFault: the engine cannot.
+        The shares come in the order of their sequences. Each token is told when its decode is over.
         """
         ...
 
-    def abort(self, on: bool) -> None:
-        """Make the running decode stop soon, where the engine can; thread-safe. Off again with False."""
+    def sample(self, row: int, sampler: Sampler, /) -> int:
+        """Choose the next token from the logits of a row of the last decode."""
         ...
 
-    def close(self) -> None:
-        """Free it; idempotent."""
+    def logits(self, row: int, /) -> numpy.typing.NDArray[numpy.float32]:
+        """The logits of a row of the last decode; a view, valid until the next one."""
         ...
 
 
@@ -160,11 +248,19 @@ class Engine(Tokenizer, Protocol):
         """A sampling chain for a request."""
         ...
 
-    def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> Context:
-        """A context for `n_seq` sequences of `n_ctx` tokens (embeddings: `n_ctx` tokens in all).
+    def context(self, lane: LaneSpec) -> Context:
+        """A context for the calls of a lane.
 
         Raises:
-            ModelError: it cannot be made (memory).
+            ModelError: there is no memory for the smallest one.
+        """
+        ...
+
+    def embedding_context(self, *, n_seq: int, n_ctx: int) -> EmbeddingContext:
+        """A context for `n_seq` texts at a time, of `n_ctx` tokens in all.
+
+        Raises:
+            ModelError: there is no memory for it.
         """
         ...
 

@@ -1,12 +1,12 @@
-"""Who prepares requests: a thread for ordinary ones, one for large ones, and one that ends those given up.
+"""Threads that prepare requests: one for ordinary requests, one for large ones, and one that ends those given up.
 
     put ──> ordinary ──> thread ──> prepare
        └──> large ─────> thread ──> prepare
                 │ withdraw, close
                 └──────> thread ──> refuse
 
-A request that makes a preparer work for long (megabytes of text) delays others of its size and no more, and those
-that wait behind it can end at any time.
+A request of megabytes of text keeps a preparer busy for seconds. It delays only large ones, and those that wait
+behind it can end at any time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .._data.requests import Embed, Raw, Request
 from .._system.threads import OwnThread
 
 _T = TypeVar("_T")
-# Characters: a fiftieth of a second for the tokenizer.
+#: More characters than this are a large request; the tokenizer takes a fiftieth of a second for them.
 _LARGE = 16 * 1024
 
 
@@ -54,14 +54,14 @@ class Preparers(Generic[_T]):
         (self._large if large else self._ordinary).put(item)
 
     def withdraw(self, item: _T) -> None:
-        """Have an item refused, unless it is being prepared, or was."""
+        """Have an item refused, unless its preparation has begun."""
         # Under a lock, so that nothing is on its way from one queue to the other when they are closed.
         with self._moving:
             if self._ordinary.remove(item) or self._large.remove(item):
                 self._refused.put(item)
 
     def close(self) -> None:
-        """Refuse what waits, and let the threads end. Nothing may be put any more."""
+        """Have what waits refused, and let the threads end. Nothing may be put any more."""
         with self._moving:
             for item in [*self._ordinary.drain(), *self._large.drain()]:
                 self._refused.put(item)
@@ -70,7 +70,7 @@ class Preparers(Generic[_T]):
 
 
 class _Queue(Generic[_T]):
-    """First in, first out; what is in it can be taken back."""
+    """A queue whose items can be taken back: first in, first out."""
 
     def __init__(self) -> None:
         self._items: deque[_T] = deque()
@@ -119,7 +119,7 @@ class _Queue(Generic[_T]):
 
 
 def is_large(request: Request) -> bool:
-    """Whether it takes long to prepare."""
+    """Whether a request takes long to prepare."""
     if isinstance(request, Raw):
         return len(request.prompt) > _LARGE
     data = request.input if isinstance(request, Embed) else (request.prompt, request.tools)
@@ -132,7 +132,7 @@ def is_large(request: Request) -> bool:
 
 
 def _sizes(data: object) -> Iterator[int]:
-    """The characters of nested data, each value being one at least."""
+    """How many characters each value in nested data has, and one more for each value."""
     if isinstance(data, str):
         yield 1 + len(data)
         return

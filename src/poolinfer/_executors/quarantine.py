@@ -1,10 +1,10 @@
 """Requests that have been in the deaths of workers, known for a while by what they ask for.
 
 After two deaths a request is refused. After one death whose call was not run again, the next equal request runs
-alone: if the request is to blame, that costs nobody else, and if it ends well, it is forgotten.
+alone in a worker. If the request is to blame, that costs nobody else. If it ends well, it is forgotten.
 
-A kill from outside says nothing about a request and is not remembered, unless it was the second death of one call:
-then two workers may have run out of memory with it.
+A kill from outside says nothing about a request, and is not remembered. The second death of one call always is,
+since two workers may have run out of memory with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ _SECONDS = 600.0
 
 
 class Quarantine:
-    """Remembers requests by the hash of their content; the texts themselves are not kept."""
+    """Remembers requests by the hash of their content; the texts themselves are not kept.
+
+    Args:
+        seconds: how long a request is remembered.
+        clock: says what time it is, in seconds.
+    """
 
     def __init__(self, seconds: float = _SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -29,20 +34,20 @@ class Quarantine:
         self._known: dict[bytes, tuple[float, int]] = {}
 
     def add(self, request: Request, deaths: int) -> None:
-        """Remember this request for so many deaths; from the second on it is refused."""
+        """Remember that so many workers have died with this request."""
         now = self._clock()
         self._known = {key: known for key, known in self._known.items() if known[0] > now}
         self._known[_digest(request)] = now + self._seconds, deaths
 
     def deaths(self, request: Request) -> int:
-        """The deaths that this request is remembered for; two and it is refused."""
+        """How many workers have died with this request, as far as is remembered. After two it is refused."""
         if not self._known:
             return 0
         until, deaths = self._known.get(_digest(request), (0.0, 0))
         return deaths if until > self._clock() else 0
 
     def forget(self, request: Request) -> None:
-        """It has ended well."""
+        """Forget a request that has ended well."""
         self._known.pop(_digest(request), None)
 
 

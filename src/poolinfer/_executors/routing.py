@@ -1,7 +1,7 @@
-"""Which lane a call goes to: one that has seen its beginning, unless it has much more to do than another.
+"""Which lane a call goes to: one that has seen its beginning, unless that lane has many more calls than another.
 
-What a lane holds is its own affair, and in another process. But calls that begin alike have begun alike before
-they became tokens, so a lane is known by the hashes of the texts that it was given, block by block.
+Which prefixes a lane keeps, only the lane knows, and it may be in another process. But prompts that begin with the
+same tokens begin with the same text. So the executor remembers the texts that it gave to each lane, as hashes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _REMEMBERED = 4096
 
 
 class RoutedLane(Protocol):
-    """What routing needs to know of a lane."""
+    """What routing needs to know of a lane: the seats of both executors are such."""
 
     @property
     def load(self) -> int:
-        """The calls that it has."""
+        """How many calls it has."""
         ...
 
     @property
     def trail(self) -> Trail:
-        """What it was given."""
+        """Hashes of what it was given."""
         ...
 
 
@@ -35,13 +35,13 @@ LaneT = TypeVar("LaneT", bound=RoutedLane)
 
 
 class Trail:
-    """The hashes of what a lane was given, the latest few thousand."""
+    """Hashes of what a lane was given, the latest few thousand."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[int, None] = OrderedDict()
 
     def add(self, path: Sequence[int]) -> None:
-        """The lane gets a call with this path."""
+        """Note that the lane gets a call with this path."""
         for step in path:
             self._seen[step] = None
             self._seen.move_to_end(step)
@@ -49,7 +49,7 @@ class Trail:
             self._seen.popitem(last=False)
 
     def match(self, path: Sequence[int]) -> int:
-        """How many blocks of a path it has been along."""
+        """With how many blocks of a path some earlier call began."""
         for n, step in enumerate(path):
             if step not in self._seen:
                 return n
@@ -57,7 +57,10 @@ class Trail:
 
 
 def path(request: Request) -> tuple[int, ...]:
-    """A hash for each block of 256 characters, of all up to its end; equal ones mean equal beginnings."""
+    """Hashes of how a request begins: of its first 256 characters, of its first 512, and so on.
+
+    Two requests that share the first n hashes begin with the same n blocks.
+    """
     if isinstance(request, Embed):
         return ()
     text, wanted = "", _BLOCK * _MOST_BLOCKS
@@ -73,9 +76,18 @@ def path(request: Request) -> tuple[int, ...]:
 
 
 def choose(lanes: Sequence[LaneT], steps: Sequence[int], slots: int) -> LaneT | None:
-    """The lane for a call: the one that knows most of it, of those that have hardly more to do than any.
+    """The lane for a call: the one that has seen most of its beginning.
 
-    Hardly more is a quarter of `slots`. A lane that computes a beginning again costs less than one that waits.
+    Only lanes are considered that have at most a quarter of `slots` more calls than the lane with the fewest. To
+    compute a beginning again costs less than to wait.
+
+    Args:
+        lanes: those that have room.
+        steps: the call's path.
+        slots: how many calls a lane runs at once.
+
+    Returns:
+        None where `lanes` is empty.
     """
     most = min((lane.load for lane in lanes), default=0) + slots // 4
     near = [lane for lane in lanes if lane.load <= most]
@@ -83,7 +95,7 @@ def choose(lanes: Sequence[LaneT], steps: Sequence[int], slots: int) -> LaneT | 
 
 
 def _texts(request: Chat | Raw) -> Iterator[str]:
-    """The parts of a request in the order in which they become tokens, more or less."""
+    """The texts of a request, roughly in the order in which they become tokens."""
     if isinstance(request, Raw):
         yield request.prompt
         return

@@ -1,31 +1,34 @@
-"""Who sits where: the jobs of an executor over workers, and the workers' places for them."""
+"""The jobs of an executor over workers, and the workers' seats for them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from .._data.events import Emit, Event, Job, Started
 from .._data.results import Chunk
 from .._data.stats import ExecutorStats, summed
 from .._system.logs import SafeLog
 from .routing import Trail, choose
-from .workers.worker import Worker
 
 _log = SafeLog()
-#: How long a job may wait for a worker of its own before one takes no other jobs until it is empty.
+#: Seconds that a job waits for a worker of its own before one worker takes no other jobs until it is empty.
 _DRAIN_SECONDS = 5.0
+_NEVER = float("inf")
 
 
 class Assignment:
-    """One accepted job.
+    """The executor's record of one accepted job.
 
     Attributes:
-        job: it.
-        path: how it begins; see `poolinfer._executors.routing`.
-        seat: where it runs, or None while it waits to run again.
-        deaths: how many workers died with it, or with an equal request.
-        started: whether `Started` was said; `seen`: whether any of its text was.
-        cancelled: whether its end is wanted.
-        kill_at: when the worker that ignores this is killed.
-        waits_since: since when it has waited for a worker of its own.
+        job: the job.
+        path: hashes of how its request begins; see `poolinfer._executors.routing`.
+        seat: where it runs; None while it waits for a worker of its own.
+        deaths: how many workers have died with it, or with an equal request.
+        started: whether its listener has heard `Started`.
+        seen: whether its listener has heard any text.
+        cancelled: whether somebody wants it to end.
+        kill_at: when the worker is killed that ignores the cancel.
+        waits_since: when it began to wait for a worker of its own.
     """
 
     __slots__ = (
@@ -40,17 +43,17 @@ class Assignment:
         self.seat: Seat | None = None
         self.deaths = 0
         self.started = self.seen = self.cancelled = False
-        self.kill_at = self.waits_since = float("inf")
+        self.kill_at = self.waits_since = _NEVER
 
     def emit(self, event: Event) -> None:
-        """Say an event; what a listener raises is its own affair."""
+        """Pass an event on. What the listener raises is logged, and has no other effect."""
         try:
             self._emit(event)
         except Exception:
             _log.exception("a listener of job %d failed", self.job.id)
 
     def is_news(self, event: Started | Chunk) -> bool:
-        """Whether its listener has not heard this; a job that runs again starts again."""
+        """Whether the listener has not heard this event yet. A job that runs again starts again."""
         if isinstance(event, Started) and (self.started or self.seen):
             return False
         self.started = True
@@ -58,7 +61,11 @@ class Assignment:
         return True
 
     def leave(self) -> Seat | None:
-        """Give the seat back; which it was."""
+        """Give the seat back.
+
+        Returns:
+            The seat that it had, if it had one.
+        """
         seat, self.seat = self.seat, None
         if seat is not None:
             seat.jobs.pop(self.job.id, None)
@@ -66,26 +73,27 @@ class Assignment:
 
 
 class Seat:
-    """A worker that is up, and its jobs.
+    """A worker that is up, as a place for assignments.
 
     Attributes:
-        worker: it.
-        since: when it came up.
-        idle_since: since when it has had nothing to do; infinity while it has.
-        jobs: those that it has, by id.
-        served: jobs that it has ended.
-        stats: what it last said of itself.
-        trail: what it was given.
-        retiring: whether it ends as soon as it has nothing to do; `recycled`: because it is old.
+        number: the link's number for the worker.
+        since: when the worker came up.
+        idle_since: when the worker's last job ended; infinity while it has jobs.
+        jobs: the assignments that it has, by the jobs' ids.
+        served: how many of its jobs have ended.
+        stats: what the worker last said of itself.
+        trail: hashes of what the worker was given; see `poolinfer._executors.routing`.
+        retiring: whether the worker is to end as soon as it has no jobs.
+        recycled: whether it is to end because it is old; another one replaces it.
     """
 
     __slots__ = (
-        *("idle_since", "jobs", "recycled", "retiring", "served", "since"),
-        *("stats", "trail", "worker"),
+        *("idle_since", "jobs", "number", "recycled", "retiring", "served"),
+        *("since", "stats", "trail"),
     )
 
-    def __init__(self, worker: Worker, now: float) -> None:
-        self.worker = worker
+    def __init__(self, number: int, now: float) -> None:
+        self.number = number
         self.since = self.idle_since = now
         self.jobs: dict[int, Assignment] = {}
         self.served = 0
@@ -98,76 +106,94 @@ class Seat:
         """How many jobs it has."""
         return len(self.jobs)
 
-    def fits(self, assignment: Assignment, slots: int, waiting: bool) -> bool:
-        """Whether it has room for a job; `waiting`: others are to run again, for which it keeps empty."""
-        if self.retiring or self.worker.state != "up" or self.worker.why:
+    @property
+    def taken_alone(self) -> bool:
+        """Whether one of its jobs may be deadly, and so must be the only one."""
+        return any(assignment.deaths for assignment in self.jobs.values())
+
+    def fits(self, assignment: Assignment, slots: int, others_wait: bool) -> bool:
+        """Whether there is room for a job.
+
+        Args:
+            assignment: the job.
+            slots: how many jobs the worker runs at once.
+            others_wait: whether a job waits for a worker of its own, for which an empty one is kept.
+        """
+        if self.retiring:
             return False
         if assignment.deaths:
             return not self.jobs
-        return int(waiting) <= len(self.jobs) < slots and not self.taken_alone
-
-    @property
-    def taken_alone(self) -> bool:
-        """Whether it has a job that is to cost nobody else."""
-        return any(assignment.deaths for assignment in self.jobs.values())
+        return int(others_wait) <= len(self.jobs) < slots and not self.taken_alone
 
     def serve(self, now: float) -> None:
-        """One of its jobs has ended."""
+        """Count a job that has ended."""
         self.served += 1
-        self.idle_since = float("inf") if self.jobs else now
+        self.idle_since = _NEVER if self.jobs else now
 
     def take(self, assignment: Assignment) -> None:
-        """Seat a job."""
+        """Give a job this seat."""
         self.jobs[assignment.job.id] = assignment
         self.trail.add(assignment.path)
-        self.idle_since = float("inf")
+        self.idle_since = _NEVER
         assignment.seat = self
 
 
 class Seats(dict[int, Seat]):
     """The seats of all workers that are up, by the workers' numbers.
 
+    Args:
+        slots: how many jobs a worker runs at once.
+        takes_work: says whether the worker with a number takes work (`Link.takes_work`).
+
     Attributes:
-        waiting: jobs that may be deadly and wait for a worker of their own, by id.
+        waiting: assignments that wait for a worker of their own, by the jobs' ids.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, takes_work: Callable[[int], bool]) -> None:
         super().__init__()
         self._slots = slots
+        self._takes_work = takes_work
         self.waiting: dict[int, Assignment] = {}
         self._past: list[ExecutorStats] = []
 
     @property
     def retiring(self) -> bool:
-        """Whether one is about to go."""
+        """Whether a worker is about to go."""
         return any(seat.retiring for seat in self.values())
 
     def wait(self, assignment: Assignment, now: float) -> None:
-        """Have a job wait for an empty seat."""
+        """Have a job wait for a worker of its own."""
         assignment.waits_since = now
         self.waiting[assignment.job.id] = assignment
 
     def choose(self, assignment: Assignment, now: float) -> Seat | None:
-        """The seat for a job, of those that it `fits`; see `poolinfer._executors.routing`.
+        """The seat for a job, of those that have room; see `poolinfer._executors.routing`.
 
-        One that may be deadly has it alone. While such a job waits, an empty seat is kept for it; once it has
-        waited for long, the seat with the least to do is left to become empty.
+        A job that may be deadly gets a worker of its own. While such a job waits, an empty seat is kept for it.
+        Once it has waited for long, the seat with the fewest jobs gets no more, so that it becomes empty.
         """
         first = None if assignment.deaths else next(iter(self.waiting.values()), None)
-        fitting = [seat for seat in self.values() if seat.fits(assignment, self._slots, first is not None)]
+        fitting = [
+            seat
+            for seat in self.values()
+            if seat.fits(assignment, self._slots, first is not None) and self._takes_work(seat.number)
+        ]
         if first is not None and now >= first.waits_since + _DRAIN_SECONDS:
             draining = self._draining()
             fitting = [seat for seat in fitting if seat is not draining]
         return choose(fitting, assignment.path, self._slots)
 
     def _draining(self) -> Seat | None:
-        """The seat that is empty next, if it gets no more; None where one that is taken alone will be."""
+        """The seat that becomes empty first if it gets no more jobs.
+
+        None where a job has a worker of its own: that seat becomes empty anyway.
+        """
         if any(seat.taken_alone for seat in self.values()):
             return None
         return min(self.values(), key=lambda seat: seat.load, default=None)
 
     def remove(self, number: int) -> Seat:
-        """Take the seat of a worker away; what it has done goes on counting."""
+        """Take the seat of a worker away. What it has done goes on counting."""
         seat = self.pop(number)
         self._past = [ExecutorStats(**summed([*self._past, seat.stats]))]
         return seat

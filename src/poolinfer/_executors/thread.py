@@ -1,9 +1,8 @@
 """The thread executor: lanes as threads of this process over one shared model.
 
-    submit ──> a preparer's thread (render, tokenize, check) ──> the emptiest lane's thread ──> emit
+    submit ──> a preparer's thread (render, tokenize, check) ──> a lane's thread ──> emit
 
-A native crash in the engine takes the host process with it; the other executors are for hosts that cannot
-afford that.
+A native crash in the engine ends the host process, too. The other executors are for hosts that cannot afford that.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from .._data.errors import CallCancelled, EngineError, ForkedPool, PoolClosed, PoolinferError
+from .._data.errors import CallCancelled, EngineError, PoolClosed, PoolinferError
 from .._data.events import Done, Emit, Event, Failed, Job
 from .._data.specs import LaneSpec
 from .._data.stats import ExecutorStats, summed
@@ -24,6 +23,7 @@ from .._engine.lane.lane import Lane
 from .._engine.lane.preparation import prepare
 from .._engine.lane.slot import Task
 from .._engine.prompt.prompter import Prompter
+from .._system.forks import check_process
 from .._system.threads import OwnThread
 from .preparers import Preparers, is_large
 from .routing import Trail, choose, path
@@ -36,7 +36,16 @@ _CLOSED = "the pool was closed before the call ended"
 
 
 class LaneSeat:
-    """A lane, and what it was given."""
+    """A lane of this process, as a place for assignments.
+
+    It shares no class with the seat of a worker (`poolinfer._executors.seats`), which knows its jobs, its age and
+    what the worker says of itself. What both have in common is what `routing` asks for.
+
+    Attributes:
+        lane: the lane.
+        load: how many jobs it has.
+        trail: hashes of what it was given; see `poolinfer._executors.routing`.
+    """
 
     __slots__ = ("lane", "load", "trail")
 
@@ -47,7 +56,15 @@ class LaneSeat:
 
 
 class LaneAssignment:
-    """One accepted job: where it runs, and its task once prepared."""
+    """The executor's record of one accepted job. A lane does not die alone, so it counts no deaths.
+
+    Attributes:
+        job: the job.
+        emit: takes the job's events.
+        seat: where it runs.
+        task: what the lane runs; None until the job is prepared.
+        cancelled: whether somebody wants it to end.
+    """
 
     __slots__ = ("cancelled", "emit", "job", "seat", "task")
 
@@ -60,7 +77,14 @@ class LaneAssignment:
 
 
 class ThreadExecutor:
-    """Runs jobs on `workers` lanes of this process (`poolinfer.executor.Executor`)."""
+    """Runs jobs on lanes of this process (`poolinfer.executor.Executor`).
+
+    Args:
+        load: loads the engine that all lanes share.
+        workers: the number of lanes, each with a thread of its own.
+        lane: how each lane runs.
+        flush: called after each step, and after each ending that no step gave rise to.
+    """
 
     def __init__(
         self, load: Load, *, workers: int, lane: LaneSpec, flush: Callable[[], None] = lambda: None
@@ -82,7 +106,8 @@ class ThreadExecutor:
         self._engine: Engine | None = None
 
     def start(self, ready: Callable[[], None]) -> None:  # noqa: ARG002 - endings announce all room here
-        self._check_process()
+        """See `poolinfer.executor.Executor.start`."""
+        check_process(self._pid, "executor")
         engine = self._load(lambda: self._closing)
         lanes: list[Lane] = []
         try:
@@ -119,7 +144,8 @@ class ThreadExecutor:
                 thread.start()
 
     def submit(self, job: Job, emit: Emit) -> bool:
-        self._check_process()
+        """See `poolinfer.executor.Executor.submit`."""
+        check_process(self._pid, "executor")
         steps = path(job.request) if self._spec.prefix_cache and self._workers > 1 else ()
         large = is_large(job.request)
         with self._lock:
@@ -131,23 +157,24 @@ class ThreadExecutor:
                 return False
             seat.load += 1
             seat.trail.add(steps)
-            running = self._jobs[job.id] = LaneAssignment(job, emit, seat)
+            assignment = self._jobs[job.id] = LaneAssignment(job, emit, seat)
             seat.lane.expect()
-            self._preparers.put(running, large=large)
+            self._preparers.put(assignment, large=large)
         return True
 
     def cancel(self, job_id: int) -> None:
-        self._check_process()
+        """See `poolinfer.executor.Executor.cancel`."""
+        check_process(self._pid, "executor")
         with self._lock:
-            running = self._jobs.get(job_id)
-            if running is None:
+            assignment = self._jobs.get(job_id)
+            if assignment is None:
                 return
-            running.cancelled = True
-            task = running.task
+            assignment.cancelled = True
+            task = assignment.task
         if task is not None:
-            running.seat.lane.cancel(task)
+            assignment.seat.lane.cancel(task)
         else:
-            self._preparers.withdraw(running)
+            self._preparers.withdraw(assignment)
 
     @property
     def busy(self) -> int:
@@ -155,7 +182,8 @@ class ThreadExecutor:
         return len(self._jobs)
 
     def stats(self) -> ExecutorStats:
-        self._check_process()
+        """See `poolinfer.executor.Executor.stats`."""
+        check_process(self._pid, "executor")
         with self._lock:
             return ExecutorStats(
                 workers=len(self._seats),
@@ -165,7 +193,8 @@ class ThreadExecutor:
             )
 
     def close(self, grace: float) -> None:
-        self._check_process()
+        """See `poolinfer.executor.Executor.close`."""
+        check_process(self._pid, "executor")
         with self._lock:
             first, self._closing = not self._closing, True
         if not first:
@@ -186,48 +215,44 @@ class ThreadExecutor:
         if self._engine is not None and not any(thread.is_alive() for thread in self._threads):
             self._engine.close()
 
-    def _check_process(self) -> None:
-        if os.getpid() != self._pid:
-            raise ForkedPool("this pool belongs to the parent process; make a new pool after forking")
-
-    def _prepare(self, engine: Engine, prompter: Prompter, running: LaneAssignment) -> None:
+    def _prepare(self, engine: Engine, prompter: Prompter, assignment: LaneAssignment) -> None:
         """On a preparer's thread: turn a job into a task, and hand it to its lane."""
-        emit, n_ctx = self._finisher(running), self._spec.n_ctx
+        emit, n_ctx = self._finisher(assignment), self._spec.n_ctx
         try:
-            task = prepare(running.job, emit, engine, prompter, n_ctx, lambda: running.cancelled)
+            task = prepare(assignment.job, emit, engine, prompter, n_ctx, lambda: assignment.cancelled)
         except PoolinferError as error:
-            self._refuse(running, error)
+            self._refuse(assignment, error)
             return
         except BaseException as error:  # SystemExit would end this thread in silence
-            self._refuse(running, EngineError(f"the prompt could not be prepared: {error!r}"))
+            self._refuse(assignment, EngineError(f"the prompt could not be prepared: {error!r}"))
             return
         with self._lock:
-            running.task = task
-            task.cancelled = running.cancelled
-        running.seat.lane.add(task)
+            assignment.task = task
+            task.cancelled = assignment.cancelled
+        assignment.seat.lane.add(task)
 
-    def _turn_away(self, running: LaneAssignment) -> None:
-        """End a job that no preparer has come to."""
-        self._refuse(running, CallCancelled(_CANCELLED if running.cancelled else _CLOSED))
+    def _turn_away(self, assignment: LaneAssignment) -> None:
+        """End a job whose preparation has not begun."""
+        self._refuse(assignment, CallCancelled(_CANCELLED if assignment.cancelled else _CLOSED))
 
-    def _refuse(self, running: LaneAssignment, error: PoolinferError) -> None:
-        running.seat.lane.unexpect()
-        self._finisher(running)(Failed.of(error))
+    def _refuse(self, assignment: LaneAssignment, error: PoolinferError) -> None:
+        assignment.seat.lane.unexpect()
+        self._finisher(assignment)(Failed.of(error))
         self._flush()
 
-    def _finisher(self, running: LaneAssignment) -> Emit:
-        """The job's emit, with its room given back before its ending is said (law L6)."""
+    def _finisher(self, assignment: LaneAssignment) -> Emit:
+        """The job's emit, which gives the slot back before it passes the ending on (law L6)."""
 
         def emit(event: Event) -> None:
             if isinstance(event, Done | Failed):
-                self._release(running)
-            running.emit(event)
+                self._release(assignment)
+            assignment.emit(event)
 
         return emit
 
-    def _release(self, running: LaneAssignment) -> None:
+    def _release(self, assignment: LaneAssignment) -> None:
         with self._lock:
-            del self._jobs[running.job.id]
-            running.seat.load -= 1
+            del self._jobs[assignment.job.id]
+            assignment.seat.load -= 1
             if not self._jobs:
                 self._idle.notify_all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._data.errors import InvalidRequest
 from .._data.specs import LaneSpec
-from .._engine.lane.capacity import padded
+from .._engine.llama.capacity import padded
 from .._system.machine import available_memory, cores
 from .model_info import ModelInfo
 

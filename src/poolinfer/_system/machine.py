@@ -38,6 +38,7 @@ def pss() -> int | None:
 
 
 def _cgroup_cores() -> float | None:
+    """Cores that the cgroup allows, or None for no bound."""
     words = _read(_CGROUP / "cpu.max").split()
     if len(words) == 2 and words[0].isdigit():
         return int(words[0]) / int(words[1])
@@ -46,6 +47,7 @@ def _cgroup_cores() -> float | None:
 
 
 def _cgroup_memory() -> int | None:
+    """Bytes that the cgroup still allows, or None for no bound."""
     for most, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -57,6 +59,7 @@ def _cgroup_memory() -> int | None:
 
 
 def _free_memory() -> int | None:
+    """Bytes that the machine has left, or None when it does not say."""
     for line in _read(Path("/proc/meminfo")).splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

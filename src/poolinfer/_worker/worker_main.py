@@ -2,13 +2,13 @@
 
 It relays between frames and a thread executor with one lane.
 
-    reader thread:  socket ──> submit, cancel, pong; the end of the stream ends the process, also inside C code
+    reader thread:  socket ──> submit, cancel, pong. When the stream ends, it ends the process, even in C code
     main thread:    boot, stop
-    sender thread:  all that a step gave rise to ──> one frame
+    sender thread:  all events of a step ──> one frame
 
-The reader answers pings itself, so a ping says that the process lives, and only the count of steps in the
-answer says that its lane does. C code that keeps the interpreter lock stops the reader as well: then the host
-sees that no ping is answered, and the kernel sees when the host is gone (`poolinfer._system.lifeline`).
+The reader answers pings itself. So an answer shows that the process lives, and the count of steps in it shows
+whether the lane does. C code that keeps the interpreter lock stops the reader as well. Then the host sees that no
+ping is answered, and the kernel ends the worker when the host is gone (`poolinfer._system.lifeline`).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class WorkerMain:
         self._memory: tuple[int, ...] = ()
 
     def take(self, message: ToWorker) -> None:
-        """One message of the host; called by the reader, so it must not block."""
+        """Obey a message of the host. The reader calls this, so it must not block."""
         if isinstance(message, Boot | Stop):
             self._todo.put(message)
         elif isinstance(message, Ping):
@@ -111,10 +111,10 @@ class WorkerMain:
 
     def _flush(self) -> None:
         if self._inner is None or not self._inner.busy:
-            # Nobody is served meanwhile, and the caller need not wait until another thread wakes up.
+            # No call runs any more. The caller need not wait until another thread wakes up.
             self._socket.flush()
         else:
-            # It sends while the lane is in its C code.
+            # The sender has its turn while the lane is in C code.
             self._socket.flush_soon()
 
     def work(self) -> int:
@@ -145,7 +145,7 @@ class WorkerMain:
         """Wait until told to stop; False when a thread of the executor has died, which nothing survives."""
         for n in itertools.count():
             if n % _MEMORY_WATCHES == 0:
-                # It may take long, where much is mapped; this thread has nothing else to do.
+                # This may take long where much is mapped. The main thread has nothing else to do.
                 cost = pss()
                 self._memory = () if cost is None else (cost,)
             if not all(thread.is_alive() for thread in threads):
@@ -177,7 +177,7 @@ def load_engine(boot: Boot, cancelled: Callable[[], bool], factories: re.Pattern
 
 
 def as_failure(error: Exception) -> Failed:
-    """Why loading failed, as data."""
+    """The reason why loading failed, as data."""
     if isinstance(error, PoolinferError):
         return Failed.of(error)
     return Failed.of(ModelError(f"the worker failed to start: {type(error).__name__}: {error}"))
@@ -188,7 +188,7 @@ def _pool_threads() -> list[threading.Thread]:
 
 
 def settle_in(lifeline: int) -> None:
-    """Signals, rights and logs of a process that serves another, and ends with it."""
+    """Set up signals, rights and logs of a process that serves a host and ends with it."""
     # Ctrl-C in a terminal reaches the whole process group; it is the host's to decide about.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGCHLD"):
@@ -213,7 +213,7 @@ def serve(sock: socket.socket, load: Load) -> NoReturn:
     OwnThread(target=partial(_listen, connected, worker), name="worker-reader").start()
     status = worker.work()
     connected.flush()
-    # Nothing is left to do, and unloading libraries beside live threads can crash.
+    # Nothing is left to do, and to unload libraries beside live threads could crash.
     os._exit(status)
 
 

@@ -1,7 +1,7 @@
 """The worker's end of its socket: what it tells its host, and what its host tells it.
 
-All that an engine step gave rise to goes out in one frame. What was logged goes first, so that the host reads why a
-call failed before it hears of the failure.
+All events of an engine step go out in one frame. What was logged goes first, so that the host reads why a call
+failed before it hears of the failure.
 """
 
 from __future__ import annotations

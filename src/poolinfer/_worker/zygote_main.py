@@ -2,8 +2,9 @@
 
 It loads the weights once, and forks workers that share them.
 
-It has one thread and never computes: OpenMP's threads do not survive a fork, so a child forked after the first
-parallel region would hang in its own. It reads one message after the other, and does nothing by itself.
+It has one thread and never computes. OpenMP's threads do not survive a fork: a child that is forked after the first
+parallel region would hang in its own first one. The zygote reads one message after the other, and does nothing by
+itself.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class ZygoteMain:
         boot = self._hear()
         if not isinstance(boot, Boot):
             raise TypeError(f"a zygote boots first, and got {boot}")
-        # Sent with the next message: there is no thread that could send it now.
+        # What is logged goes out with the next message, as no other thread could send it.
         self._log = forward(boot.levels, lambda: None)
         try:
             engine = load_engine(boot, lambda: False, self._factories)
@@ -79,7 +80,7 @@ class ZygoteMain:
         except Exception as error:
             self._say(BootFailed(as_failure(error)))
             os._exit(BOOT_FAILED)
-        # What is never collected is never written to, and stays shared with the workers.
+        # The collector writes to what it looks at. What is frozen stays shared with the workers.
         gc.collect()
         gc.freeze()
         self._say(Up())
@@ -96,7 +97,7 @@ class ZygoteMain:
 
     def _fork(self, number: int, engine: Engine) -> None:
         if len(self._fds) < 3:
-            # There was no room for them here. The host sees the end of the worker's socket.
+            # This process had no room for the descriptors. The host sees the end of the worker's socket.
             return
         fd, printing, lifeline = fds = [self._fds.popleft() for _ in range(3)]
         try:
@@ -117,7 +118,7 @@ class ZygoteMain:
         try:
             end_with_host(lifeline)
             self._sock.close()
-            # Those of workers that are still to be forked, and our parent's own.
+            # The ends of workers that are still to be forked, and the zygote's own lifeline.
             for other in (*self._fds, self._lifeline):
                 os.close(other)
             os.dup2(printing, 1)

@@ -33,7 +33,7 @@ from .._data.results import Chunk, Response
 from .._executors.executor_protocol import Executor
 from .._pool.pool import Pool
 from .._wire.codec import WireError, decode, encode
-from ._executor_under_test import Bench, Witness, check_order
+from ._executor_under_test import ExecutorUnderTest, Witness, check_order
 from ._expect import check, wait_until
 from ._forked_child import check_in_child
 from ._held_resources import Held
@@ -77,11 +77,11 @@ class ExecutorContract:
         return self.workers * self.slots
 
     @contextmanager
-    def bench(self) -> Iterator[Bench]:
+    def bench(self) -> Iterator[ExecutorUnderTest]:
         """A started executor, which is closed at the end."""
         executor = self.make_executor()
         try:
-            yield Bench(executor, self.patience)
+            yield ExecutorUnderTest(executor, self.patience)
         finally:
             executor.close(0.0)
 

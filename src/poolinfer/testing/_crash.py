@@ -2,8 +2,8 @@
 
 A worker loads engines of poolinfer only. So this one has mains of its own, which `crash_program` names.
 
-A prompt with ``!KIND@3`` in its last turn makes the process fail when the fourth token of its answer is
-chosen; ``!KIND@0`` before anything of it was seen. With ``!STALL`` in it, a text takes 1.5 s to tokenize.
+With ``!KIND@3`` in the last turn of a prompt, the process fails when the fourth token of the answer is chosen. With
+``!KIND@0`` it fails before any text was seen. A text with ``!STALL`` in it takes 1.5 s to tokenize.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def load(
         spec: not used.
         lane: not used.
         cancelled: not used.
-        tokens: length of every answer; None for the echo once.
+        tokens: length of every answer, which repeats the prompt; None for the prompt, once.
         step_delay: seconds of a step.
         load_delay: seconds that loading takes.
         fail_load: how loading fails: a kind of crash, or ``"ERROR"``.
         threads: threads that loading starts and leaves behind.
-        once: a file; from the second load on, which finds it, `fail_load` counts.
+        once: path of a file that the first load makes. `fail_load` counts for loads that find it there.
     """
     del spec, lane, cancelled
     time.sleep(load_delay)
@@ -96,13 +96,13 @@ class CrashEngine(FakeEngine):
     """Echoes like `FakeEngine`, unless the prompt says otherwise."""
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """Its tokens, after a while if it says so."""
+        """The tokens of a text, after 1.5 s if it says so."""
         if "!STALL" in text:
             time.sleep(_STALL_SECONDS)
         return super().tokenize(text, add_special=add_special, parse_special=parse_special)
 
     def answer(self, prompt: list[int], index: int) -> int:
-        """The token at an index of the answer, or the end of it all."""
+        """The token at an index of the answer, unless the process fails there."""
         found = _TRIGGER.search(bytes(token for token in prompt if token < 256))
         if found and index == int(found[2]):
             fail(found[1].decode())

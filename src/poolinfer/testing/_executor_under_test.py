@@ -1,4 +1,4 @@
-"""What a test of an executor works with: a started one, and a witness for each job."""
+"""What a test of an executor works with: a started executor, and a witness for each job."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Witness:
     """Notes the events of one job.
 
     Attributes:
-        events: all of them, in order.
-        threads: those that emitted.
-        over: set at the ending.
+        events: all events of the job, in order.
+        threads: the threads that emitted them.
+        over: set when the ending has come.
         then: called after the ending was noted.
     """
 
@@ -30,7 +30,7 @@ class Witness:
         self.then = then
 
     def __call__(self, event: Event) -> None:
-        """Take an event."""
+        """Note an event."""
         self.events.append(event)
         self.threads.add(threading.current_thread())
         if isinstance(event, Done | Failed):
@@ -48,11 +48,15 @@ class Witness:
         return self.endings[0]
 
 
-class Bench:
-    """A started executor under test.
+class ExecutorUnderTest:
+    """A started executor, and the jobs that a test offers to it.
+
+    Args:
+        executor: the executor, which is started here.
+        patience: seconds that a test waits for room.
 
     Attributes:
-        executor: it.
+        executor: the executor.
         room: set when the executor says that room may have appeared.
     """
 
@@ -64,19 +68,19 @@ class Bench:
         executor.start(self.room.set)
 
     def job(self, request: Request) -> Job:
-        """A new job."""
+        """A new job for a request."""
         self._next_id += 1
         return Job(self._next_id, normalize(request))
 
     def try_submit(self, request: Request) -> tuple[int, Witness] | None:
-        """Offer a job: its id and witness, or None when refused."""
+        """Offer a job: its id and witness, or None when it was refused."""
         job, witness = self.job(request), Witness()
         taken = self.executor.submit(job, witness)
         check(isinstance(taken, bool), "submit answers True or False")
         return (job.id, witness) if taken else None
 
     def submit(self, request: Request) -> tuple[int, Witness]:
-        """Offer a job until it is taken."""
+        """Offer jobs until one is taken: its id and witness."""
         deadline = time.monotonic() + self._patience
         while (found := self.try_submit(request)) is None:
             check(time.monotonic() < deadline, f"L6: no room within {self._patience} s")
@@ -84,7 +88,7 @@ class Bench:
         return found
 
     def fill(self, request: Request, most: int) -> list[tuple[int, Witness]]:
-        """Offer jobs until one is refused, or there are so many."""
+        """Offer jobs until one is refused, or `most` were taken."""
         found: list[tuple[int, Witness]] = []
         while len(found) < most and (one := self.try_submit(request)) is not None:
             found.append(one)

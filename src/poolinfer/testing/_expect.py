@@ -1,4 +1,4 @@
-"""How the kit says that something does not hold, and how it waits until something does."""
+"""How the testing kit says that a condition does not hold, and how it waits until one does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def wait_until(condition: Callable[[], object], what: str = "the condition", tim
     """Wait until a condition holds.
 
     Raises:
-        AssertionError: it did not within `timeout` seconds.
+        AssertionError: the condition did not hold within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     pause = 0.0005

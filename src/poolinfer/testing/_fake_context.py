@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._data.requests import Generation
-from .._engine.engine_protocol import Batch, EngineAborted, EngineFault, Sampler
+from .._engine.engine_protocol import Batch, EngineAborted, EngineFault, EngineInfo, Sampler
 
 if TYPE_CHECKING:
     import numpy
     import numpy.typing
 
-    from ._fake_engine import FakeEngine
-
 _WIDTH = 4
+
+
+class FakeScript(Protocol):
+    """What a fake context asks of its engine; `FakeEngine` says what each of these does."""
+
+    step_delay: float
+    raise_after: int | None
+    hang: threading.Event | None
+    honours_abort: bool
+    nan_embeddings: bool
+
+    @property
+    def info(self) -> EngineInfo:
+        """What the engine knows of its model."""
+        ...
+
+    def note_step(self, rows: int) -> int:
+        """Count a step of so many rows; its number, from 1."""
+        ...
+
+    def answer(self, prompt: list[int], index: int) -> int:
+        """The token at an index of the answer to a prompt."""
+        ...
 
 
 class FakeSampler:
@@ -41,28 +62,17 @@ class FakeSampler:
 
 
 class FakeContext:
-    """Holds the tokens of each sequence (`poolinfer._engine.engine_protocol.Context`).
-
-    As in llama.cpp, copying changes at once how many tokens a sequence has, but which ones only at the next decode.
+    """Steps by the script of a fake engine; how tokens are held is for the classes that inherit it.
 
     Attributes:
-        n_seq: how many sequences it has.
-        n_ctx: tokens that each of them can hold.
         closed: whether it was.
-        embeddings_wanted: whether it was made for embeddings.
-        copies: sequences copied so far, as (source, target).
+        copies: sequences of which another one was made so far, as (source, target).
     """
 
-    def __init__(self, engine: FakeEngine, n_seq: int, n_ctx: int, embeddings: bool) -> None:
+    def __init__(self, script: FakeScript) -> None:
         self.closed: bool = False
-        self.embeddings_wanted = embeddings
-        self.n_seq: int = n_seq
-        self.n_ctx: int = n_ctx
         self.copies: list[tuple[int, int]] = []
-        self._cells: list[list[int]] = [[] for _ in range(n_seq)]
-        self._length = [0] * n_seq
-        self._uncopied: list[tuple[int, int]] = []
-        self._engine = engine
+        self._script = script
         self._stop = threading.Event()
         self._batch = Batch()
         self._chosen: dict[int, int] = {}
@@ -74,33 +84,30 @@ class FakeContext:
 
     def held(self, sequence: int) -> list[int]:
         """The tokens of a sequence."""
-        return self._cells[sequence][: self._length[sequence]]
+        raise NotImplementedError
+
+    def _append(self, sequence: int, position: int, token: int) -> None:
+        """Hold one more token of a sequence; another position than the next one is a fault."""
+        raise NotImplementedError
 
     def decode(self, batch: Batch) -> None:
-        """Hold the rows, after what the knobs say; a gap in a sequence is a fault."""
-        for source, target in self._uncopied:
-            self._cells[target] = list(self._cells[source])
-        self._uncopied.clear()
+        """Hold the rows, after what the knobs say."""
         if not len(batch):
             raise EngineFault("there is nothing to decode")
-        number = self._engine.note_step(len(batch))
+        number = self._script.note_step(len(batch))
         self._wait()
-        if number == self._engine.raise_after:
+        if number == self._script.raise_after:
             raise EngineFault("the fake engine was told to fail")
         for token, position, sequence in zip(batch.tokens, batch.positions, batch.sequences, strict=True):
-            n = self._length[sequence]
-            if position != n or n >= self.n_ctx:
-                raise EngineFault(f"sequence {sequence} has {n} of {self.n_ctx} tokens, not {position}")
-            self._cells[sequence][n:] = [token]
-            self._length[sequence] = n + 1
+            self._append(sequence, position, token)
         self._batch, self._chosen = batch, {}
 
     def _wait(self) -> None:
-        engine = self._engine
-        stop = self._stop if engine.honours_abort else threading.Event()
-        if engine.step_delay:
-            stop.wait(engine.step_delay)
-        while engine.hang is not None and not stop.is_set() and not engine.hang.wait(0.002):
+        script = self._script
+        stop = self._stop if script.honours_abort else threading.Event()
+        if script.step_delay:
+            stop.wait(script.step_delay)
+        while script.hang is not None and not stop.is_set() and not script.hang.wait(0.002):
             pass
         if stop.is_set():
             raise EngineAborted("the step was stopped")
@@ -110,7 +117,7 @@ class FakeContext:
         if not isinstance(sampler, FakeSampler) or not self._batch.outputs[row]:
             raise EngineFault(f"row {row} has no output, or the sampler is not this engine's")
         held = self.held(self._batch.sequences[row])
-        token = self._engine.answer(held[: len(held) - sampler.drawn], sampler.drawn)
+        token = self._script.answer(held[: len(held) - sampler.drawn], sampler.drawn)
         sampler.drawn += 1
         self._chosen[row] = token
         return token
@@ -119,7 +126,7 @@ class FakeContext:
         """Zeros, but for the token that was sampled from the row."""
         import numpy
 
-        logits: Any = numpy.zeros(self._engine.info.n_vocab, "f4")
+        logits: Any = numpy.zeros(self._script.info.n_vocab, "f4")
         logits[self._chosen.get(row, 0)] = 10.0
         return logits  # type: ignore[no-any-return]
 
@@ -130,7 +137,61 @@ class FakeContext:
         vectors: Any = numpy.ones((rows, _WIDTH), "f4")
         vectors[:, 0] = self._batch.tokens[:rows]
         vectors[:, 1] = self._batch.positions[:rows]
-        return vectors * float("nan") if self._engine.nan_embeddings else vectors  # type: ignore[no-any-return]
+        return vectors * float("nan") if self._script.nan_embeddings else vectors  # type: ignore[no-any-return]
+
+    def _check_reuse(self) -> None:
+        if not self._script.info.kv_reuse:
+            raise EngineFault("this fake engine was made without reuse")
+
+    def abort(self, on: bool) -> None:
+        """Stop a step that waits, where the engine honours that."""
+        if on:
+            self._stop.set()
+        else:
+            self._stop.clear()
+
+    def close(self) -> None:
+        """Free it; idempotent."""
+        self.closed = True
+
+
+class FakeRectangle(FakeContext):
+    """So many sequences of so many tokens, as llama.cpp's contexts are (`Rectangle` of `growing_context`).
+
+    As in llama.cpp, copying changes at once how many tokens a sequence has, but which ones only at the next decode.
+
+    Attributes:
+        n_seq: how many sequences it has.
+        n_ctx: tokens that each of them can hold.
+        embeds: whether it was made for texts to embed.
+    """
+
+    def __init__(self, script: FakeScript, n_seq: int, n_ctx: int, *, embeds: bool = False) -> None:
+        super().__init__(script)
+        self.embeds: bool = embeds
+        self.n_seq: int = n_seq
+        self.n_ctx: int = n_ctx
+        self._cells: list[list[int]] = [[] for _ in range(n_seq)]
+        self._length = [0] * n_seq
+        self._uncopied: list[tuple[int, int]] = []
+
+    def held(self, sequence: int) -> list[int]:
+        """The tokens of a sequence."""
+        return self._cells[sequence][: self._length[sequence]]
+
+    def decode(self, batch: Batch) -> None:
+        """Make the copies that were asked for, then hold the rows."""
+        for source, target in self._uncopied:
+            self._cells[target] = list(self._cells[source])
+        self._uncopied.clear()
+        super().decode(batch)
+
+    def _append(self, sequence: int, position: int, token: int) -> None:
+        n = self._length[sequence]
+        if position != n or n >= self.n_ctx:
+            raise EngineFault(f"sequence {sequence} has {n} of {self.n_ctx} tokens, not {position}")
+        self._cells[sequence][n:] = [token]
+        self._length[sequence] = n + 1
 
     def clear(self, sequence: int) -> None:
         """Forget a sequence, or all."""
@@ -149,24 +210,9 @@ class FakeContext:
         self._check_reuse()
         self._length[sequence] = min(length, self._length[sequence])
 
-    def adopt(self, other: FakeContext, source: int, target: int) -> None:
+    def adopt(self, other: FakeRectangle, source: int, target: int) -> None:
         """Make a sequence hold what another context's holds; one that is too short for it is a fault."""
         held = other.held(source)
         if other.closed or len(held) > self.n_ctx:
             raise EngineFault(f"{len(held)} tokens of a context cannot go into {self.n_ctx}")
         self._cells[target], self._length[target] = held, len(held)
-
-    def _check_reuse(self) -> None:
-        if not self._engine.info.kv_reuse:
-            raise EngineFault("this fake engine was made without reuse")
-
-    def abort(self, on: bool) -> None:
-        """Stop a step that waits, where the engine honours that."""
-        if on:
-            self._stop.set()
-        else:
-            self._stop.clear()
-
-    def close(self) -> None:
-        """Free it; idempotent."""
-        self.closed = True

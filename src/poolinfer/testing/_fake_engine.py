@@ -10,20 +10,25 @@ import re
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from .._data.requests import Generation
 from .._data.specs import LaneSpec
-from .._engine.engine_protocol import EngineInfo
+from .._engine.engine_protocol import Context, EngineInfo
+from .._engine.llama.growing_context import GrowingContext
 from .._executors.thread import ThreadExecutor
 from .._pool.pool import Pool
-from ._fake_context import FakeContext, FakeSampler
+from ._fake_blocks import FakeBlocks
+from ._fake_context import FakeContext, FakeRectangle, FakeSampler
 
 _CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _FIRST = 256
+# Dimensions of a model of middling size.
+_WIDTH = 1024
+_C = TypeVar("_C", bound=FakeContext)
 
 
 class FakeEngine:
@@ -44,6 +49,8 @@ class FakeEngine:
         chat_template: Jinja source, ChatML if not given; None for a model without one.
         control: spellings of control tokens; the last one ends an answer.
         markers: spellings of user-defined tokens.
+        block_size: tokens of a block of paged KV. None for sequences that each have memory of their own, all of the
+            same length, as with llama.cpp.
 
     Attributes:
         contexts: every context ever made.
@@ -69,6 +76,7 @@ class FakeEngine:
         chat_template: str | None = _CHATML,
         control: Sequence[str] = ("<|im_start|>", "<|im_end|>"),
         markers: Sequence[str] = ("<think>", "</think>"),
+        block_size: int | None = None,
     ) -> None:
         self.tokens = tokens
         self.step_delay = step_delay
@@ -76,6 +84,7 @@ class FakeEngine:
         self.hang = hang
         self.honours_abort = honours_abort
         self.nan_embeddings = nan_embeddings
+        self.block_size = block_size
         self.contexts: list[FakeContext] = []
         self.samplers: int = 0
         self.steps: int = 0
@@ -172,9 +181,22 @@ class FakeEngine:
         self.count(samplers=1, _alive=1)
         return FakeSampler(request, seed, lambda: self.count(_alive=-1))
 
-    def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> FakeContext:
+    def context(self, lane: LaneSpec) -> Context:
         """See `poolinfer._engine.engine_protocol.Engine.context`."""
-        context = FakeContext(self, n_seq, n_ctx, embeddings)
+        if self.block_size is None:
+            return GrowingContext(self.rectangle, lane, _WIDTH)
+        return self.kept(FakeBlocks(self, lane, self.block_size))
+
+    def embedding_context(self, *, n_seq: int, n_ctx: int) -> FakeRectangle:
+        """See `poolinfer._engine.engine_protocol.Engine.embedding_context`."""
+        return self.kept(FakeRectangle(self, n_seq, n_ctx, embeds=True))
+
+    def rectangle(self, n_seq: int, n_ctx: int) -> FakeRectangle:
+        """What a llama.cpp context of so many sequences of so many tokens would be."""
+        return self.kept(FakeRectangle(self, n_seq, n_ctx))
+
+    def kept(self, context: _C) -> _C:
+        """Remember a context that was made."""
         with self._lock:
             self.contexts.append(context)
         return context

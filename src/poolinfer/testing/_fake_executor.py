@@ -32,7 +32,7 @@ Reply: TypeAlias = Callable[[Request], "str | Sequence[float]"]
 
 
 def echo(request: Request) -> str | Sequence[float]:
-    """The last user message, the raw prompt, or a small vector made of the text's bytes."""
+    """The default reply: the last user message, the raw prompt, or a small vector made of the text's bytes."""
     if isinstance(request, Embed):
         data = str(request.input).encode()
         return [float(len(data)), float(sum(data)), float(data[0] if data else 0), 1.0]
@@ -49,20 +49,20 @@ class FakeExecutor:
     By itself it answers every job at once, from one thread of its own, with what `reply` says, in pieces of a
     word. A `reply` that raises fails its call.
 
-    With ``manual=True`` it has no thread, and a test drives it: `begin`, `say`, `finish`, `fail`, `step` and
-    `ready` emit on the test's own thread, which is not inside `submit` or `cancel` then (law L2).
+    With ``manual=True`` it has no thread, and a test drives it by `begin`, `say`, `finish`, `fail`, `step` and
+    `ready`. They emit on the test's own thread, which must not be inside `submit` or `cancel` then (law L2).
 
     Args:
-        reply: makes the answers; echoes the last user message if not given.
+        reply: makes the answers; the last user message is the answer if not given.
         slots: jobs that it takes at once; may be changed later (then call `ready`).
-        manual: whether the test drives.
+        manual: whether a test drives it.
         obey: whether `step` ends cancelled jobs.
 
     Attributes:
-        jobs: live jobs by id, oldest first.
-        taken: ids of all jobs ever taken, in order.
-        cancelled: ids that `cancel` was called with, in order.
-        refuse: set it to refuse every job.
+        jobs: the live jobs by id, oldest first.
+        taken: the ids of all jobs ever taken, in order.
+        cancelled: the ids that `cancel` was called with, in order.
+        refuse: whether every job is refused; a test may set it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Law L8 in a child made by `os.fork`, which does nothing but try."""
+"""Checks law L8 in a child made by `os.fork`, which does nothing but make the attempts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from collections.abc import Callable
 from .._data.errors import ForkedPool
 from ._expect import check
 
+# Exit statuses of the child. The number of the attempt that did not raise `ForkedPool` is added to the last two.
 _FINE, _NO_ERROR, _OTHER_ERROR = 0, 100, 200
-_PATIENCE = 20.0
+_PATIENCE_SECONDS = 20.0
 
 
 def check_in_child(*attempts: Callable[[], object]) -> None:
     """Check that each attempt raises ForkedPool in a forked child.
 
     Raises:
-        AssertionError: one did not, or hung.
+        AssertionError: an attempt did not, or the child hung.
     """
     with warnings.catch_warnings():
-        # Since 3.12 a fork beside threads warns; here it is the point.
+        # Since 3.12 a fork beside other threads warns. Such a fork is what is checked here.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
@@ -53,7 +54,7 @@ def _try_all(attempts: tuple[Callable[[], object], ...]) -> int:
 
 def _wait(pid: int) -> int:
     """The child's exit status; negative when it had to be killed."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:

@@ -17,9 +17,9 @@ class Held:
     """A snapshot of what this process holds (descriptors and children on Linux only).
 
     Attributes:
-        threads: its Python threads.
-        descriptors: open files as (number, target).
-        children: process ids.
+        threads: the process's Python threads.
+        descriptors: its open files, each as a number and a target.
+        children: the process ids of its children.
     """
 
     threads: frozenset[threading.Thread]
@@ -28,21 +28,25 @@ class Held:
 
     @classmethod
     def now(cls) -> Held:
-        """What is held now."""
+        """A snapshot of what is held now."""
         return cls(frozenset(threading.enumerate()), frozenset(_descriptors()), frozenset(_children()))
 
     def more(self, tolerate: Callable[[threading.Thread], bool] = lambda _: False) -> list[str]:
-        """What is held now and was not then, in words."""
+        """What is held now and was not when the snapshot was taken, in words.
+
+        Args:
+            tolerate: whether a thread does not count.
+        """
         now = Held.now()
         threads = [thread.name for thread in now.threads - self.threads if not tolerate(thread)]
         files = [f"fd {number} -> {target}" for number, target in now.descriptors - self.descriptors]
         return sorted(threads) + sorted(files) + [f"child {pid}" for pid in now.children - self.children]
 
     def expect_no_more(self, timeout: float = 5.0) -> None:
-        """Wait until nothing more is held than then.
+        """Wait until nothing more is held than when the snapshot was taken.
 
         Raises:
-            AssertionError: something still is after `timeout` seconds.
+            AssertionError: something more is still held after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         while (more := self.more()) and time.monotonic() < deadline:

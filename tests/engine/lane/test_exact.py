@@ -15,7 +15,7 @@ from poolinfer._engine.llama.llama_context import LlamaContext
 from poolinfer._executors.registry import ExecutorName
 from poolinfer._pool.lane_sizing import lane_spec
 from poolinfer.testing import FakeEngine, wait_until
-from poolinfer.testing._fake_context import FakeContext
+from poolinfer.testing._fake_context import FakeRectangle
 
 # Rows of a last piece that is one long are computed by other kernels than rows of a longer one.
 LETTERS = 65
@@ -26,6 +26,7 @@ def rows(ride: Ride) -> list[int]:
     return [sum(step.values()) for step in ride.engine.steps_rows]
 
 
+@pytest.mark.usefixtures("memory")
 @pytest.mark.parametrize("per_row", [1e-6, 0.002, 0.5])
 def test_P7_no_clock_has_a_say_in_the_cut_of_a_prompt(per_row: float) -> None:
     ride = Ride(CostedEngine(tokens=2), slots=1, prefix_cache=False)
@@ -36,23 +37,7 @@ def test_P7_no_clock_has_a_say_in_the_cut_of_a_prompt(per_row: float) -> None:
         assert rows(ride) == [512, 512, 176, 1, 1]
 
 
-@pytest.mark.parametrize("kv_reuse", [True, False])
-def test_P7_what_a_context_lost_is_computed_again_as_it_was(
-    monkeypatch: pytest.MonkeyPatch, kv_reuse: bool
-) -> None:
-    """An answer's tokens are computed one by one again: together, they would have other bits."""
-
-    def refuse(*_: object) -> None:
-        raise EngineFault("cannot")
-
-    monkeypatch.setattr(FakeContext, "adopt", refuse)
-    ride = Ride(CostedEngine(tokens=10**6, kv_reuse=kv_reuse), slots=1)
-    assert ride.ask(0, raw("abcd" * 150, max_tokens=300)) == "abcd" * 75
-    # The context grows with the prompt, and once more when there are 169 tokens of the answer.
-    assert rows(ride) == [512, 88, *[1] * 168, 512, 88, *[1] * 299]
-    assert ride.usage(0).cached_tokens == 0
-
-
+@pytest.mark.usefixtures("memory")
 def test_P7_a_prefix_is_reused_in_whole_pieces_and_without_answers() -> None:
     ride = Ride(CostedEngine(tokens=10**6), slots=1, prefix_cache=True)
     text = "".join(chr(97 + n % 26) for n in range(1300))
@@ -67,6 +52,7 @@ def test_P7_a_prefix_is_reused_in_whole_pieces_and_without_answers() -> None:
     assert ride.usage(3).cached_tokens == 512
 
 
+@pytest.mark.usefixtures("memory")
 def test_P7_a_prefix_of_a_prompt_that_was_cancelled_is_whole_pieces() -> None:
     ride = Ride(CostedEngine(tokens=4), slots=1, prefix_cache=True)
     ride.join(0, raw("x" * 2000))
@@ -77,6 +63,23 @@ def test_P7_a_prefix_of_a_prompt_that_was_cancelled_is_whole_pieces() -> None:
     ride.ask(1, raw("x" * 1100, max_tokens=1))
     assert ride.usage(1).cached_tokens == 1024
     assert rows(ride) == [76]
+
+
+@pytest.mark.parametrize("kv_reuse", [True, False])
+def test_P7_what_a_context_lost_is_computed_again_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, kv_reuse: bool
+) -> None:
+    """An answer's tokens are computed one by one again: together, they would have other bits."""
+
+    def refuse(*_: object) -> None:
+        raise EngineFault("cannot")
+
+    monkeypatch.setattr(FakeRectangle, "adopt", refuse)
+    ride = Ride(CostedEngine(tokens=10**6, kv_reuse=kv_reuse), slots=1)
+    assert ride.ask(0, raw("abcd" * 150, max_tokens=300)) == "abcd" * 75
+    # The context grows with the prompt, and once more when there are 169 tokens of the answer.
+    assert rows(ride) == [512, 88, *[1] * 168, 512, 88, *[1] * 299]
+    assert ride.usage(0).cached_tokens == 0
 
 
 def test_F35_a_lone_call_ends_within_its_piece() -> None:

@@ -1,12 +1,14 @@
-"""Contexts that grow with their calls, and calls that wait for memory: on costed fakes, then on the real engine."""
+"""Rectangles of sequences that grow with a lane's calls: on costed fakes, then on the real engine."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 from gguf_models import WRITERS
-from rides import CostedEngine, Ride, raw
+from rides import CostedEngine, Ride, burst, raw, rectangles
+from shared_prompts import SYSTEM, N, ask
 
 from poolinfer import Chat, InvalidRequest, Model, Pool, Raw, demo_model
 from poolinfer._data.errors import ModelError
@@ -14,7 +16,7 @@ from poolinfer._data.specs import LaneSpec
 from poolinfer._engine.engine_protocol import Batch, EngineFault
 from poolinfer._engine.llama import library
 from poolinfer._executors.registry import ExecutorName
-from poolinfer.testing._fake_context import FakeContext
+from poolinfer.testing._fake_context import FakeRectangle
 
 QUESTION = "What is the capital of Peru?"
 
@@ -24,28 +26,15 @@ class ScarceEngine(CostedEngine):
 
     memory = 2**40
 
-    def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> FakeContext:
-        taken = sum(context.n_seq * context.n_ctx for context in self.contexts if not context.closed)
+    def rectangle(self, n_seq: int, n_ctx: int) -> FakeRectangle:
+        taken = sum(one.n_seq * one.n_ctx for one in rectangles(self) if not one.closed)
         if taken + n_seq * n_ctx > self.memory:
             raise ModelError("no memory")
-        return super().context(n_seq=n_seq, n_ctx=n_ctx, embeddings=embeddings)
+        return super().rectangle(n_seq, n_ctx)
 
 
 def shapes(ride: Ride) -> list[tuple[int, int]]:
-    return [(context.n_seq, context.n_ctx) for context in ride.engine.contexts]
-
-
-def burst(ride: Ride, lengths: list[int], tokens: int = 40) -> None:
-    """Run this many calls at once, and check that each answer is the one to its own prompt."""
-    texts = [
-        f"{chr(65 + n)}{n}." + chr(97 + n) * (length - len(f"{n}") - 2) for n, length in enumerate(lengths)
-    ]
-    for n, text in enumerate(texts):
-        ride.join(n, raw(text, max_tokens=tokens))
-    ride.run()
-    for n, text in enumerate(texts):
-        assert ride.text(n) == (text * (1 + tokens // len(text)))[:tokens]
-        assert ride.usage(n).prompt_tokens == len(text)
+    return [(one.n_seq, one.n_ctx) for one in rectangles(ride.engine)]
 
 
 def test_a_context_grows_with_its_calls_and_nothing_is_computed_twice() -> None:
@@ -68,40 +57,6 @@ def test_residents_move_along() -> None:
     assert shapes(ride)[-1] == (8, 768)
     ride.ask(50, raw(system + "And now?"))
     assert ride.usage(50).cached_tokens == len(system)
-
-
-def test_calls_that_need_more_memory_than_there_is_wait_and_none_fails() -> None:
-    ride = Ride(CostedEngine(tokens=10**6), slots=8, n_ctx=4096, kv_tokens=4096)
-    burst(ride, [300] * 8, 400)  # grow beyond 512 tokens together
-    assert ride.lane.counters.preempted == 3  # five of 768 tokens have room
-    assert max(n_seq * n_ctx for n_seq, n_ctx in shapes(ride)) <= 4096
-    usage = [ride.usage(n) for n in range(8)]
-    assert [found.cached_tokens for found in usage] == [0] * 8
-    assert [found.completion_tokens for found in usage] == [400] * 8
-
-
-def test_a_long_call_has_its_turn_among_short_ones() -> None:
-    ride = Ride(CostedEngine(tokens=10**6), slots=8, n_ctx=4096, kv_tokens=4096)
-    for n in range(6):
-        ride.join(n, raw(f"{n} short", max_tokens=30 + n))
-    ride.join(6, raw("long " * 700, max_tokens=5))
-    younger = 100
-    while not ride.tasks[6].ended:
-        assert younger < 1000
-        if sum(not task.ended for task in ride.tasks.values()) < 8:
-            ride.join(younger, raw(f"{younger} younger", max_tokens=20))
-            younger += 1
-        ride.step()
-    assert ride.text(6) == "long "
-    ride.run()
-    assert ride.text(100) == "100 younger" + "100 young"
-
-
-@pytest.mark.parametrize("kv_reuse", [True, False])
-def test_what_is_preempted_goes_on_where_it_was(kv_reuse: bool) -> None:
-    ride = Ride(CostedEngine(tokens=10**6, kv_reuse=kv_reuse), slots=4, n_ctx=1024, kv_tokens=1024)
-    burst(ride, [100, 200, 300, 400], 300)
-    assert ride.lane.counters.preempted > 0
 
 
 def test_without_memory_for_two_contexts_the_old_one_goes_first() -> None:
@@ -143,13 +98,64 @@ def test_a_sequence_that_cannot_move_is_computed_again(
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(FakeContext, "adopt", refuse)
+    monkeypatch.setattr(FakeRectangle, "adopt", refuse)
     ride = Ride(CostedEngine(tokens=10**6), slots=16)
     ride.join(100, raw("first", max_tokens=60))
     ride.step(20)
     burst(ride, [30] * 8)
     assert ride.text(100) == "first" * 12
     assert (str(error) or "no memory for a copy") in caplog.text
+
+
+def test_prompts_of_one_step_are_answered_one_after_the_other() -> None:
+    """None waits for the others' rows, and each is told at once."""
+    ride = Ride(CostedEngine(tokens=4), slots=8)
+    ride.ask(9, raw("z" * 60))
+    told: list[int] = []
+    began = len(ride.engine.steps_rows)
+    ride.lane._generator._flush = lambda: told.append(len(ride.engine.steps_rows) - began)
+    for n, length in enumerate((300, 100, 20, 60)):
+        ride.join(n, raw(f"{n}" * length))
+    ride.step()
+    assert told == [1, 2]  # after the short ones together, and after the next
+    ride.run()
+    prefill = [ride.response(n).timings.prefill for n in range(4)]
+    assert prefill == pytest.approx([0.96, 0.36, 0.16, 0.16])
+
+
+def test_copying_keeps_steps_under_the_target_beside_a_stream() -> None:
+    ride = Ride(CostedEngine(tokens=400), slots=16, n_ctx=1024)
+    ride.ask(0, raw(SYSTEM))
+    ride.join(1, raw("stream"))
+    ride.step(5)
+    for n in range(2, 16):
+        before = ride.lane.counters.cached_tokens
+        ride.join(n, raw(ask(n), max_tokens=60))
+        while ride.lane.counters.cached_tokens == before:
+            now = ride.engine.now
+            ride.step()
+            assert ride.engine.now - now <= 0.25 + 1e-6
+    ride.run()
+    assert all(ride.usage(n).cached_tokens == N for n in range(2, 16))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_copies_that_cost_more_than_a_step_has_room_for_are_made_one_by_one(stream: bool) -> None:
+    ride = Ride(CostedEngine(tokens=50), slots=6, n_ctx=2**20)
+    system = SYSTEM * 20
+    ride.ask(9, raw("x" * 70_000, max_tokens=1))  # the context grows, and a copy takes as long as 768 rows
+    ride.ask(0, raw(system))
+    if stream:
+        ride.join(1, raw("stream"))
+        ride.step()
+    for n in range(2, 6):
+        ride.join(n, raw(ask(n, system), max_tokens=5))
+    copied = [len(ride.context.copies)]
+    while not all(task.ended for task in ride.tasks.values()):
+        ride.step()
+        copied.append(len(ride.context.copies))
+    assert max(after - before for before, after in itertools.pairwise(copied)) == 1
+    assert all(ride.usage(n).cached_tokens >= len(system) for n in range(2, 6))
 
 
 # The real engine.
@@ -163,8 +169,8 @@ def test_a_context_takes_over_what_another_one_holds(
     """The next token's logits are the same, bit by bit, after a sequence has moved to another context."""
     lane = LaneSpec(flash_attention=flash)
     engine = library.load(Model.load(demo_model()).spec, lane, lambda: False)
-    first = engine.context(n_seq=old[0], n_ctx=old[1])
-    second = engine.context(n_seq=new[0], n_ctx=new[1])
+    first = engine.rectangle(*old)
+    second = engine.rectangle(*new)
     texts = {0: "Peter Piper picked a peck of", 1: QUESTION}
     for sequence, text in texts.items():
         batch = Batch()

@@ -9,6 +9,8 @@ from poolinfer import Embed, InvalidRequest, Raw
 from poolinfer._data.events import Done, Failed, Started
 from poolinfer._data.results import Embedding
 
+pytestmark = pytest.mark.usefixtures("memory")
+
 
 def test_a_lone_prompt_is_computed_in_whole_batches() -> None:
     ride = Ride(CostedEngine(tokens=2))
@@ -176,22 +178,6 @@ def test_closing_ends_every_call_once(closing: bool) -> None:
     for job_id in (1, 2):
         assert [type(event) for event in ride.said[job_id] if isinstance(event, Done | Failed)] == [Failed]
     assert all(context.closed for context in ride.engine.contexts)
-
-
-def test_prompts_of_one_step_are_answered_one_after_the_other() -> None:
-    """No prompt waits for the rows of the others, and each call gets its first token at once."""
-    ride = Ride(CostedEngine(tokens=4), slots=8)
-    ride.ask(9, raw("z" * 60))
-    told: list[int] = []
-    began = len(ride.engine.steps_rows)
-    ride.lane._generator._flush = lambda: told.append(len(ride.engine.steps_rows) - began)
-    for n, length in enumerate((300, 100, 20, 60)):
-        ride.join(n, raw(f"{n}" * length))
-    ride.step()
-    assert told == [1, 2]  # after the short ones together, and after the next
-    ride.run()
-    prefill = [ride.response(n).timings.prefill for n in range(4)]
-    assert prefill == pytest.approx([0.96, 0.36, 0.16, 0.16])
 
 
 def test_max_steps_are_one_per_token() -> None:

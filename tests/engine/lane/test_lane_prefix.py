@@ -16,6 +16,8 @@ from shared_prompts import SYSTEM, N, ask
 from poolinfer._data.events import Failed
 from poolinfer._data.results import Usage
 
+pytestmark = pytest.mark.usefixtures("memory")
+
 LEAST = 32  # of the 4 096 tokens of a `Ride`
 
 
@@ -115,7 +117,7 @@ def test_a_conversation_goes_on_in_place_with_its_answers_reused() -> None:
     assert ride.context.copies == []
 
 
-def test_the_least_recently_used_resident_is_evicted() -> None:
+def test_the_least_recently_used_resident_is_evicted(memory: int | None) -> None:
     ride = Ride(CostedEngine(tokens=2), slots=2)
     first, second, third = ("a" * 100, "b" * 100, "c" * 100)
     for n, text in enumerate((first, second, first, third)):
@@ -123,7 +125,8 @@ def test_the_least_recently_used_resident_is_evicted() -> None:
     assert [ride.usage(n).cached_tokens for n in range(4)] == [0, 0, 99, 0]
     ride.ask(4, raw(first))
     ride.ask(5, raw(second))
-    assert [ride.usage(n).cached_tokens for n in (4, 5)] == [99, 0]
+    # Of blocks there are enough, and two sequences for each slot.
+    assert [ride.usage(n).cached_tokens for n in (4, 5)] == [99, 0 if memory is None else 99]
 
 
 def test_keys_keep_tenants_apart() -> None:
@@ -148,41 +151,6 @@ def test_off_means_nothing_is_kept(prefix_cache: bool, kv_reuse: bool) -> None:
     assert [ride.text(n) for n in range(3, 7)] == [ask(n) for n in range(3, 7)]
     assert cached(ride) == 0
     assert prompt_rows(ride) == 7 * len(ask(0))
-
-
-def test_copying_keeps_steps_under_the_target_beside_a_stream() -> None:
-    ride = Ride(CostedEngine(tokens=400), slots=16, n_ctx=1024)
-    ride.ask(0, raw(SYSTEM))
-    ride.join(1, raw("stream"))
-    ride.step(5)
-    for n in range(2, 16):
-        before = cached(ride)
-        ride.join(n, raw(ask(n), max_tokens=60))
-        while cached(ride) == before:
-            now = ride.engine.now
-            ride.step()
-            assert ride.engine.now - now <= 0.25 + 1e-6
-    ride.run()
-    assert all(ride.usage(n).cached_tokens == N for n in range(2, 16))
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_copies_that_cost_more_than_a_step_has_room_for_are_made_one_by_one(stream: bool) -> None:
-    ride = Ride(CostedEngine(tokens=50), slots=6, n_ctx=2**20)
-    system = SYSTEM * 20
-    ride.ask(9, raw("x" * 70_000, max_tokens=1))  # the context grows, and a copy takes as long as 768 rows
-    ride.ask(0, raw(system))
-    if stream:
-        ride.join(1, raw("stream"))
-        ride.step()
-    for n in range(2, 6):
-        ride.join(n, raw(ask(n, system), max_tokens=5))
-    copied = [len(ride.context.copies)]
-    while not all(task.ended for task in ride.tasks.values()):
-        ride.step()
-        copied.append(len(ride.context.copies))
-    assert max(after - before for before, after in itertools.pairwise(copied)) == 1
-    assert all(ride.usage(n).cached_tokens >= len(system) for n in range(2, 6))
 
 
 # What goes wrong.
@@ -278,7 +246,7 @@ def test_a_cancelled_answer_is_there_for_the_next_turn() -> None:
     assert prompt_rows(ride) - before == len("Go on.")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.data())
 def test_any_mix_of_prompts_cancels_stops_and_failures_is_answered_right(data: st.DataObject) -> None:
     engine = CostedEngine(kv_reuse=data.draw(st.booleans()))

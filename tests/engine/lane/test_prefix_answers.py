@@ -129,7 +129,7 @@ def test_the_option_is_a_bool(tiny: Model) -> None:
 def test_a_copy_survives_a_decode_that_was_stopped(tiny: Model) -> None:
     """The engine copies at the start of the next decode; one that is aborted at once must not lose it."""
     engine = load(tiny.spec, LaneSpec(slots=4, n_ctx=512), lambda: False)
-    context = engine.context(n_seq=4, n_ctx=512)
+    context = engine.rectangle(4, 512)
     prompt = engine.tokenize("What is the capital of Peru? " * 8, add_special=True, parse_special=False)
 
     def compute(sequence: int, start: int) -> Any:

@@ -25,7 +25,7 @@ class Books:
     """A cache, and beside it what the sequences of its context really hold."""
 
     def __init__(self, n_seq: int, *, on: bool = True) -> None:
-        self.cache = PrefixCache(n_seq, 1024, on=on)
+        self.cache = PrefixCache(n_seq, share_cost=8, separate=True, on=on)
         self.cells: list[list[int]] = [[] for _ in range(n_seq)]
         self.prompts: dict[int, list[int]] = {}
         self.copies: tuple[tuple[int, int], ...] = ()
@@ -37,8 +37,8 @@ class Books:
         """Place a prompt; nothing of it is computed yet but for what is kept."""
         place = self.find(prompt, key)
         assert isinstance(place, SequenceChoice), place
-        for source, target in place.copies:
-            self.cells[target] = list(self.cells[source])
+        for source, target, n in place.copies:
+            self.cells[target] = self.cells[source][:n]
         assert len(self.cells[place.number]) == place.held
         del self.cells[place.number][place.kept :]
         assert self.cells[place.number] == prompt[: place.kept]
@@ -46,7 +46,7 @@ class Books:
         sequence = self.cache.take(place, pack(prompt), key)
         assert (sequence.number, sequence.computed, sequence.running) == (place.number, place.kept, True)
         self.prompts[place.number] = prompt
-        self.copies = place.copies
+        self.copies = tuple(copy[:2] for copy in place.copies)
         return sequence
 
     def compute(self, sequence: KVSequence, n: int, *more: int) -> None:
@@ -140,14 +140,14 @@ def test_a_short_prefix_is_not_worth_a_copy() -> None:
 
 
 def test_copies_must_save_more_where_sequences_are_long() -> None:
-    cache = PrefixCache(2, 32 * 1024)
+    cache = PrefixCache(2, share_cost=256, separate=True)
     shared, other = words(0, 200), words(5000, 100)
     sequence = cache.take(SequenceChoice(0), pack(shared), None)
     sequence.computed = 200
     assert cache.find(pack(shared + other), None) == SequenceChoice(1)
     sequence = cache.take(SequenceChoice(0), pack(shared + shared), None)
     sequence.computed = 400
-    assert cache.find(pack(shared + shared + other), None) == SequenceChoice(1, ((0, 1),), 400, 400)
+    assert cache.find(pack(shared + shared + other), None) == SequenceChoice(1, ((0, 1, 400),), 400, 400)
 
 
 def test_the_least_recently_used_resident_makes_room() -> None:
@@ -282,7 +282,7 @@ def test_what_was_not_computed_after_all_is_not_reused() -> None:
 @pytest.mark.parametrize("shared", [0, 150, 4000])
 def test_finding_takes_less_than_a_millisecond(shared: int) -> None:
     """32 sequences of 4 096 tokens; the bound is for slow machines."""
-    cache, start = PrefixCache(33, 4096), words(100_000, shared)
+    cache, start = PrefixCache(33, share_cost=32, separate=True), words(100_000, shared)
     for n in range(32):
         ids = pack(start + words(5000 * n, 4096 - shared))
         sequence = cache.take(SequenceChoice(n), ids, None)
@@ -325,7 +325,7 @@ class Lane(RuleBasedStateMachine):
             return None
         before = dict(self.keys_of)
         sequence = self.books.start(prompt, key)
-        for source, target in found.copies:
+        for source, target, _ in found.copies:
             before[target] = before[source]
         assert not sequence.computed or before[sequence.number] == key
         self.keys_of = {**before, sequence.number: key}

@@ -152,7 +152,7 @@ def test_spellings_are_found_across_blocks(known: list[str], text: str, block: i
     whole = [match.span() for match in spellings.pattern.finditer(text)]
     overlapping = [place for place in range(len(text)) if spellings.pattern.match(text, place)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spelling_module, "BLOCK", block)
+        patch.setattr(spelling_module, "SEARCH_BLOCK", block)
         assert [match.span() for match in spellings.meant(text)] == whole
         assert list(spellings.forged(written(text, FOREIGN))) == [place + 1 for place in overlapping]
 

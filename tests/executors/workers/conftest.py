@@ -16,9 +16,7 @@ def stages():
 
     yield make
     for stage in made:
-        stage.supervisor.close()
-        for worker in stage.workers:
-            worker.close()
+        stage.close_all()
 
 
 @pytest.fixture

@@ -15,17 +15,17 @@ from poolinfer._executors.workers import patience as patience_module
 from poolinfer._executors.workers.death import Exit
 from poolinfer._executors.workers.patience import Patience
 from poolinfer._executors.workers.restarts import RestartLimit
-from poolinfer._wire.frames import Ping, Pong, Stop, Up
+from poolinfer._wire.frames import Boot, Ping, Pong, Up
 from poolinfer._worker import worker_main
 from poolinfer.testing import wait_until
 
 
 def test_F02_a_worker_without_progress_is_killed(stages):
     stage = stages(patience=Patience(stuck=0.3, stop=0.2, term=0.1, tick=0.05, restarts=RestartLimit(0)))
-    stage.supervisor.start()
+    stage.start()
     stuck = stage.workers[0]
     stuck.mortal = False
-    assert stuck.hear() == Stop()
+    assert isinstance(stuck.hear(), Boot)
     assert stuck.hear() == Ping()
     wait_until(lambda: len(stage.up) == 2)
     assert stuck.signals[:2] == [signal.SIGTERM, signal.SIGKILL]
@@ -56,7 +56,7 @@ def answering(*workers: FakeWorker):
 
 def test_F02_a_worker_that_answers_nothing_is_killed_long_before_one_without_progress(stages):
     stage = stages(2, Patience(stuck=40, silent=0.5, stop=0.2, term=0.1, tick=0.05))
-    stage.supervisor.start()
+    stage.start()
     stopped, well = stage.workers
     with answering(well):
         wait_until(lambda: stage.deaths)
@@ -67,7 +67,7 @@ def test_F02_a_worker_that_answers_nothing_is_killed_long_before_one_without_pro
 
 def test_F02_a_worker_that_is_stopped_while_it_boots_is_replaced(stages):
     stage = stages(2, Patience(silent_boot=0.5, term=0.1, tick=0.05))
-    stage.supervisor.start()
+    stage.start()
     stage.greet = lambda worker: None
     stage.workers[0].die(Exit(1))
     wait_until(lambda: len(stage.workers) == 3)
@@ -80,7 +80,8 @@ def test_F02_a_worker_that_is_stopped_while_it_boots_is_replaced(stages):
 def test_a_worker_that_boots_for_long_and_answers_is_left_alone(stages):
     stage = stages(1, Patience(silent_boot=0.6, tick=0.05))
     stage.greet = lambda worker: None
-    threading.Thread(target=stage.supervisor.start, daemon=True).start()
+    starter = threading.Thread(target=stage.start)
+    starter.start()
     wait_until(lambda: stage.workers)
     until = time.monotonic() + 1.2
     while time.monotonic() < until:
@@ -88,7 +89,8 @@ def test_a_worker_that_boots_for_long_and_answers_is_left_alone(stages):
             pass
         stage.workers[0].say(Pong(ExecutorStats()))
     stage.workers[0].say(Up())
-    wait_until(lambda: stage.up)
+    starter.join(20)
+    assert len(stage.up) == 1
     assert not stage.workers[0].signals
 
 
@@ -108,7 +110,7 @@ def test_a_worker_answers_before_its_engine_is_loaded():
 def test_F52_workers_outlive_a_pause_of_the_whole_host(stages, monkeypatch):
     monkeypatch.setattr(patience_module, "_LONGEST_STEP", 0.1)
     stage = stages(2, Patience(silent=0.8, tick=0.05))
-    stage.supervisor.start()
+    stage.start()
     with answering(*stage.workers):
         # What a pause looks like: nothing happens here, and the clock has gone on.
         stage.supervisor.call(lambda: time.sleep(1.2))

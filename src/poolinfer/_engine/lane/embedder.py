@@ -12,7 +12,7 @@ from ..._data.errors import EngineError
 from ..._data.events import Done, Emit, Started
 from ..._data.requests import Embed, Pooling
 from ..._data.results import Embedding
-from ..engine_protocol import Batch, Context, Engine
+from ..engine_protocol import Batch, EmbeddingContext, Engine
 from .slot import Task
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Embedder:
         self._engine = engine
         self._n_ctx = n_ctx
         self._most = 1 if alone else _SEQUENCES
-        self._context: Context | None = None
+        self._context: EmbeddingContext | None = None
         self._open: list[PooledText] = []
         self._free = list(range(_SEQUENCES))
 
@@ -152,9 +152,9 @@ class Embedder:
             self._context.close()
             self._context = None
 
-    def _make_context(self) -> Context:
+    def _make_context(self) -> EmbeddingContext:
         if self._context is None:
-            self._context = self._engine.context(n_seq=_SEQUENCES, n_ctx=self._n_ctx, embeddings=True)
+            self._context = self._engine.embedding_context(n_seq=_SEQUENCES, n_ctx=self._n_ctx)
         return self._context
 
     def _forget_ended(self) -> None:
@@ -174,7 +174,9 @@ class Embedder:
                 room -= len(text.tokens)
                 self._open.append(text)
 
-    def _plan(self, context: Context, budget: int) -> tuple[Batch, list[tuple[PooledText, int, int]]]:
+    def _plan(
+        self, context: EmbeddingContext, budget: int
+    ) -> tuple[Batch, list[tuple[PooledText, int, int]]]:
         batch, parts = Batch(), []
         causal = self._engine.info.causal
         room = min(budget, context.n_batch) if causal else context.n_batch

@@ -1,7 +1,7 @@
 """The generations of a lane: one context whose slots are all decoded together, step by step.
 
-    slots ──> Sequences (who takes part) ──> _parts (how many rows each) ──> _passes (what is decoded together)
-          ──> _plan (the batch) ──> decode ──> Slot.advance (sample, say, maybe end)
+    slots ──> Sequences (who takes part) ──> _shares (how many rows each) ──> Context.passes (what is decoded
+          together) ──> _plan (the batch) ──> decode ──> Slot.advance (sample, emit, maybe end)
 
 A slot gets a KV sequence when there is nothing to wait for: no earlier slot is computing what both their prompts
 begin with. A decoding slot adds one row to each step; prompts fill up the room that the step has for them.
@@ -10,36 +10,14 @@ begin with. A decoding slot adds one row to each step; prompts fill up the room 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ..._data.errors import EngineError, ModelError, PoolinferError
 from ..._data.specs import LaneSpec
 from ..._data.stats import LaneCounters
-from ..engine_protocol import Batch, Engine, EngineAborted, EngineFault
+from ..engine_protocol import Batch, Engine, EngineAborted, EngineFault, StepShare
 from .pace import share
-from .passes import groups
 from .sequences import Sequences
 from .slot import Slot
-
-# Prompts of so many rows together are computed about as fast, row by row, as a whole batch.
-_PASS = 64
-
-
-@dataclass(slots=True)
-class StepShare:
-    """What a slot has in a step.
-
-    Attributes:
-        slot: whose it is.
-        number: its sequence's number.
-        entering: whether its tokens are of a prompt.
-        rows: how many of them are computed.
-    """
-
-    slot: Slot
-    number: int
-    entering: bool
-    rows: int = 1
 
 
 class Generator:
@@ -58,7 +36,6 @@ class Generator:
         flush: Callable[[], None],
     ) -> None:
         self.slots: list[Slot] = []
-        self._width = engine.info.n_embd
         self._counters = counters
         self._clock = clock
         self._flush = flush
@@ -104,14 +81,14 @@ class Generator:
         try:
             used, saved = sequences.place(self._taken, room)
             self._counters.cached_tokens += saved
-            parts = self._parts(max(room - used, min(room, 1)))
-            used += sum(part.rows for part in parts if part.entering)
-            for rows in self._passes(parts):
+            slots, shares = self._shares(sequences, max(room - used, min(room, 1)))
+            used += sum(share.rows for share in shares if share.entering)
+            for chosen in sequences.context.passes(shares):
                 if len(batch):
                     self._flush()
-                batch, ready = self._plan(rows)
+                batch, ready = self._plan([(slots[i], n) for i, n in chosen])
                 sequences.context.decode(batch)
-                self._counters.prompt_tokens += sum(n for part, n in rows if part.entering)
+                self._counters.prompt_tokens += sum(n for i, n in chosen if shares[i].entering)
                 self._advance(sequences, ready)
         except EngineAborted:
             sequences.undo(batch, self.slots)
@@ -121,55 +98,34 @@ class Generator:
             self._fail(doubtful, EngineError(str(fault)))
         return used
 
-    def _parts(self, room: int) -> list[StepShare]:
-        """Who has how many rows in this step, by sequence number: one, or as much of a prompt as there is room for.
+    def _shares(self, sequences: Sequences, room: int) -> tuple[list[Slot], list[StepShare]]:
+        """Who takes part in this step, by sequence number, and with what.
 
-        llama.cpp computes rows of separate KV streams together only where their numbers follow one another.
+        A slot that decodes has one row, a prompt as many as there is room for.
         """
-        parts = [
-            StepShare(slot, slot.sequence.number, entering=not slot.decoding)
-            for slot in self._taken
-            if slot.sequence is not None
+        taking = [slot for slot in self._taken if slot.sequence is not None]
+        entering = [slot for slot in taking if not slot.decoding]
+        # A gap in the numbers of those that decode costs more than a row of a prompt.
+        close_gaps = sequences.context.separate and len(entering) < len(taking)
+        rows = self._prompt_rows(entering, room, all_step=close_gaps)
+        slots = sorted((slot for slot in taking if rows.get(slot, 1)), key=_number)
+        return slots, [
+            StepShare(_number(slot), slot.computed, rows.get(slot, 1), slot in rows) for slot in slots
         ]
-        entering = [part for part in parts if part.entering]
-        pending = [part.slot.n_entering for part in entering]
-        shares = share(pending, room, oldest_first=self._oldest_first, all_step=len(entering) < len(parts))
-        self._oldest_first = bool(shares) and shares[0] < min(2, pending[0])
-        for part, rows in zip(entering, shares, strict=True):
-            part.rows = rows
-        return sorted((part for part in parts if part.rows), key=lambda part: part.number)
 
-    def _passes(self, parts: Sequence[StepShare]) -> list[list[tuple[StepShare, int]]]:
-        """What to decode after one another, as rows of parts: the streams first, then prompts, shortest first.
+    def _prompt_rows(self, entering: list[Slot], room: int, *, all_step: bool) -> dict[Slot, int]:
+        pending = [slot.n_entering for slot in entering]
+        rows = share(pending, room, oldest_first=self._oldest_first, all_step=all_step)
+        self._oldest_first = bool(rows) and rows[0] < min(2, pending[0])
+        return dict(zip(entering, rows, strict=True))
 
-        llama.cpp reads the weights anew for prompts of different lengths anyway, so each has its token when its own
-        pass is over. A prompt gives the streams' pass a row, which keeps their numbers together.
-        """
-        passes: list[list[tuple[StepShare, int]]] = []
-        left = {id(part): part.rows for part in parts}
-        if any(not part.entering for part in parts):
-            lengths = [(part.number, part.slot.computed + 1) for part in parts]
-            for group in groups(lengths, self._width):
-                if any(not parts[i].entering for i in group):
-                    passes.append([(parts[i], 1) for i in group])
-                    left.update((id(parts[i]), parts[i].rows - 1) for i in group)
-        rows = _PASS
-        for part in sorted(parts, key=lambda part: left[id(part)]):
-            if n := left[id(part)]:
-                if rows >= _PASS:
-                    passes.append([])
-                    rows = 0
-                passes[-1].append((part, n))
-                rows += n
-        return [sorted(found, key=lambda one: one[0].number) for found in passes]
-
-    def _plan(self, parts: Sequence[tuple[StepShare, int]]) -> tuple[Batch, list[tuple[Slot, int]]]:
-        """The batch of some parts, and the slots that get a token from it with their rows."""
+    def _plan(self, chosen: Sequence[tuple[Slot, int]]) -> tuple[Batch, list[tuple[Slot, int]]]:
+        """The batch of so many rows of some slots, and the slots that get a token from it with their rows."""
         batch, ready = Batch(), []
-        for part, n in parts:
-            slot = part.slot
-            last = n == slot.n_pending
-            row = batch.add(part.number, slot.computed, slot.take(n), last=last)
+        for slot, n in chosen:
+            position, tokens = slot.take(n)
+            last = position + n == slot.n_tokens
+            row = batch.add(_number(slot), position, tokens, last=last)
             if last:
                 ready.append((slot, row))
         return batch, ready
@@ -204,3 +160,14 @@ class Generator:
         self.slots.clear()
         if self._sequences is not None:
             self._sequences.close()
+
+
+def _number(slot: Slot) -> int:
+    """The number of a slot's sequence.
+
+    Raises:
+        RuntimeError: it has none.
+    """
+    if slot.sequence is None:
+        raise RuntimeError("a slot without a sequence takes no part in a step")
+    return slot.sequence.number

@@ -8,19 +8,19 @@ it. What nobody has used for the longest time makes room.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
-_SIZE = array("i").itemsize
-_BLOCK = 256
-_LEAST = 16
-# Copying so many takes about half as long as computing a token, on the machine where it was measured.
-_CELLS_PER_TOKEN = 128
-# A resident that may never be asked for again moves only if that is so much cheaper than computing it.
-_WORTH = 16
-# An empty thought, which templates put before an answer and leave out in the next turn.
-_THOUGHT = 4
+from ..engine_protocol import Need
+
+_TOKEN_BYTES = array("i").itemsize
+_COMPARED_BYTES = 256
+_LEAST_PREFIX = 16
+# A resident that may never be asked for again moves only if that is so many times cheaper than computing it.
+_MOVE_WORTH = 16
+# Tokens of an empty thought, which templates put before an answer and leave out in the next turn.
+_EMPTY_THOUGHT = 4
 
 
 def pack(tokens: Iterable[int]) -> bytes:
@@ -30,7 +30,7 @@ def pack(tokens: Iterable[int]) -> bytes:
 
 def common(one: bytes, other: bytes) -> int:
     """How many tokens two packed texts share at their start."""
-    low, high, size = 0, min(len(one), len(other)), _BLOCK
+    low, high, size = 0, min(len(one), len(other)), _COMPARED_BYTES
     while low < high:
         end = min(low + size, high)
         if one[low:end] != other[low:end]:
@@ -43,7 +43,7 @@ def common(one: bytes, other: bytes) -> int:
             low = end
         else:
             high = end - 1
-    return low // _SIZE
+    return low // _TOKEN_BYTES
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +77,11 @@ class Wait:
     until: int
 
     @property
+    def source(self) -> tuple[int, int]:
+        """The sequence's number, and how many of its tokens are waited for."""
+        return self.sequence.number, self.until
+
+    @property
     def over(self) -> bool:
         """Whether the prefix is there, or its call has left it undone."""
         return not self.sequence.running or self.sequence.computed >= self.until
@@ -88,15 +93,20 @@ class SequenceChoice:
 
     Attributes:
         number: its sequence.
-        copies: sequences to copy first, whole, as (source, target), in this order.
-        held: tokens that it holds then.
+        copies: what to share first, in this order: (source, target, tokens).
+        held: tokens that the sequence holds then.
         kept: of these, those that need not be computed; what is behind them is to be cut off.
     """
 
     number: int
-    copies: tuple[tuple[int, int], ...] = ()
+    copies: tuple[tuple[int, int, int], ...] = ()
     held: int = 0
     kept: int = 0
+
+    @property
+    def source(self) -> int:
+        """The sequence that holds what is kept."""
+        return self.copies[-1][0] if self.copies and self.copies[-1][1] == self.number else self.number
 
 
 class PrefixCache:
@@ -104,46 +114,50 @@ class PrefixCache:
 
     Args:
         n_seq: how many there are.
-        n_ctx: tokens that each of them can hold. Copying takes time by this number, whatever is in it, so it sets
-            how long a common prefix must be to count.
+        share_cost: what sharing counts for, in prompt tokens computed. It sets how long a common prefix must be.
+        separate: whether sequences are computed together only where their numbers follow one another.
         on: whether anything may be reused.
         piece: tokens that prompts are cut into, where a reused prefix must have the very bits that computing it
             would give: then whole pieces of prompts are reused, and no answers, which were computed row by row.
-
-    Attributes:
-        copy_cost: what copying a sequence counts for, in prompt tokens computed.
     """
 
-    def __init__(self, n_seq: int, n_ctx: int, *, on: bool = True, piece: int | None = None) -> None:
+    def __init__(
+        self, n_seq: int, *, share_cost: int, separate: bool, on: bool = True, piece: int | None = None
+    ) -> None:
         self._on = on
         self._piece = piece
+        self._separate = separate
         self._now = count(1)
-        self._set_size(n_ctx)
+        self._set_cost(share_cost)
         self._all = [KVSequence(number) for number in range(n_seq)]
 
-    def _set_size(self, n_ctx: int) -> None:
-        self.copy_cost = n_ctx // _CELLS_PER_TOKEN
-        self._least = max(_LEAST, self.copy_cost)
+    def _set_cost(self, share_cost: int) -> None:
+        self._share_cost = share_cost
+        self._least = max(_LEAST_PREFIX, share_cost)
 
-    def resize(self, n_seq: int, n_ctx: int) -> list[tuple[int, int]]:
-        """Move to a context of another size, which has room for those that run.
+    def residents(self) -> list[Need]:
+        """What calls have left, as far as it holds anything, the latest used first."""
+        found = [one for one in self._all if one.computed and not one.running]
+        found.sort(key=lambda one: -one.used)
+        return [Need(one.computed, one.number) for one in found]
 
-        Which sequences move, as (old number, new number): as many as there is room for, the latest used first.
-        """
-        held = [one for one in self._all if one.running or 0 < one.computed <= n_ctx]
-        held.sort(key=lambda one: (not one.running, -one.used))
-        free = list(range(n_seq))
-        kept = {one.number for one in held[:n_seq] if one.number < n_seq}
-        spare = [number for number in free if number not in kept]
-        moves = []
-        self._all = [KVSequence(number) for number in free]
-        for one in held[:n_seq]:
-            old = one.number
-            one.number = old if old in kept else spare.pop(0)
-            self._all[one.number] = one
-            moves.append((old, one.number))
-        self._set_size(n_ctx)
-        return moves
+    def move(self, moved: Mapping[int, int], n_seq: int, share_cost: int) -> None:
+        """Follow the context: what sequences hold is under other numbers now, or gone if they have none."""
+        self._set_cost(share_cost)
+        old, self._all = self._all, [KVSequence(number) for number in range(n_seq)]
+        for one in old:
+            if one.number in moved:
+                one.number = moved[one.number]
+                self._all[one.number] = one
+            else:
+                one.running = False
+
+    def source(self, ids: bytes, key: str | None) -> tuple[int, int]:
+        """The sequence that a prompt would share with now, or -1, and how many of its tokens."""
+        found = self.find(ids, key)
+        if isinstance(found, Wait):
+            return found.source
+        return (found.source, found.kept) if found.kept else (-1, 0)
 
     def find(self, ids: bytes, key: str | None) -> SequenceChoice | Wait:
         """Where a prompt should go, or what it should wait for. One sequence at least must be free."""
@@ -157,10 +171,10 @@ class PrefixCache:
 
     def take(self, place: SequenceChoice, ids: bytes, key: str | None) -> KVSequence:
         """Give a prompt its place, once the copies are made."""
-        for source, target in place.copies:
+        for source, target, _ in place.copies:
             self._all[target] = replace(self._all[source], number=target, running=False)
             self._all[source].used = next(self._now)
-        taken = KVSequence(place.number, ids, key, len(ids) // _SIZE, place.kept, running=True)
+        taken = KVSequence(place.number, ids, key, len(ids) // _TOKEN_BYTES, place.kept, running=True)
         self._all[place.number] = taken
         return taken
 
@@ -191,7 +205,7 @@ class PrefixCache:
         """Tokens that a prompt shares with a sequence; its last one must be computed in any case."""
         if not self._on or key != other.key:
             return 0
-        shared = max(0, min(common(ids, other.ids), len(ids) // _SIZE - 1))
+        shared = max(0, min(common(ids, other.ids), len(ids) // _TOKEN_BYTES - 1))
         if self._piece is None:
             return shared
         return min(shared, other.n_prompt) // self._piece * self._piece
@@ -199,32 +213,34 @@ class PrefixCache:
     def _place(self, source: KVSequence, ready: list[int]) -> SequenceChoice:
         free = [one for one in self._all if not one.running]
         target = min(free, key=lambda one: self._cost(one, ready[one.number]))
-        copies = []
+        copies: list[tuple[int, int, int]] = []
         spare = min((one for one in free if one not in (source, target)), key=_age, default=target)
         if spare.used < target.used and self._deserves(target, ready[target.number]):
-            copies.append((target.number, spare.number))
-        chosen = target
-        if ready[source.number] - ready[target.number] >= self._least:
-            copies.append((source.number, target.number))
-            chosen = source
-        return SequenceChoice(target.number, tuple(copies), chosen.computed, ready[chosen.number])
+            copies.append((target.number, spare.number, target.computed))
+        kept = ready[target.number]
+        if ready[source.number] - kept < self._least:
+            return SequenceChoice(target.number, tuple(copies), target.computed, kept)
+        kept = ready[source.number]
+        copies.append((source.number, target.number, kept))
+        return SequenceChoice(target.number, tuple(copies), kept, kept)
 
     def _cost(self, one: KVSequence, ready: int) -> tuple[int, int, int, int]:
         """Orders free sequences: one that the prompt continues, then neighbours of running ones, then by age.
 
-        llama.cpp computes rows of separate KV streams together only where their numbers follow one another, and
-        reads all weights again for each gap.
+        Where sequences are separate, a gap in the numbers of those that run has all weights read once more.
         """
-        beside = sum(other.running for other in self._all if abs(other.number - one.number) == 1)
+        beside = 0
+        if self._separate:
+            beside = sum(other.running for other in self._all if abs(other.number - one.number) == 1)
         return -ready if self._continues(one, ready) else 0, -beside, *_age(one)
 
     def _deserves(self, one: KVSequence, ready: int) -> bool:
         """Whether a resident that is in the way should move, not knowing whether anybody will ask for it again."""
-        return one.computed >= _WORTH * self.copy_cost and not self._continues(one, ready)
+        return one.computed >= _MOVE_WORTH * self._share_cost and not self._continues(one, ready)
 
     def _continues(self, one: KVSequence, ready: int) -> bool:
         """Whether a prompt contains a resident's, but for what a template puts before an answer."""
-        return ready >= max(self._least, one.n_prompt - _THOUGHT)
+        return ready >= max(self._least, one.n_prompt - _EMPTY_THOUGHT)
 
 
 def _age(one: KVSequence) -> tuple[int, int]:

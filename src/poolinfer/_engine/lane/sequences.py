@@ -1,35 +1,52 @@
-"""The KV sequences of a lane: a context that grows with its calls, and which of them holds what.
+"""The KV sequences of a lane: who has one, who waits for one, and whose goes when memory runs short.
 
-    fit (capacity; who must wait) ──> place (a sequence, with what is known of its prompt) ──> leave
+    fit (memory; who must wait) ──> place (a sequence, with what is known of its prompt) ──> leave
 
-A call that runs out of memory is not failed: the youngest give their sequences up, and go on from where they were
-as soon as there is room.
+The context owns the memory (`engine_protocol.Context`); the decisions are here. A call that runs out of memory is
+not failed: the youngest give their sequences up, and go on from where they were as soon as there is room.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..._data.errors import ModelError
 from ..._data.specs import LaneSpec
-from ..._system.logs import SafeLog
-from ..engine_protocol import Batch, Context, Engine, EngineFault
-from .capacity import Bounds, Capacity, padded
+from ..engine_protocol import Batch, Context, Engine, Need
 from .prefix_cache import PrefixCache, SequenceChoice, Wait
 from .slot import Slot
 
-_log = SafeLog()
+# Tokens that a call must be able to generate before it is let in, where memory runs short token by token. Otherwise
+# it would compute its prompt and be preempted at once.
+_HEADROOM = 128
+
+
+def admitted(needs: Sequence[Need], can_hold: Callable[[Sequence[Need]], bool], most: int) -> list[int]:
+    """Which calls can run together, by what they need, oldest first: at most so many.
+
+    The oldest is always among them, so every call's turn comes; a younger one may pass one that needs too much.
+    """
+    if len(needs) <= most and can_hold(needs):
+        return list(range(len(needs)))
+    chosen = [0]
+    held = [needs[0]]
+    for i in range(1, len(needs)):
+        if len(chosen) < most and can_hold([*held, needs[i]]):
+            chosen.append(i)
+            held.append(needs[i])
+    return chosen
 
 
 class Sequences:
     """The context of a lane and what its sequences hold; used by one thread (but for `abort`).
 
     Args:
-        engine: makes contexts.
-        spec: how large they may become, and whether sequences may share what they begin with.
+        engine: makes the context.
+        spec: how large the context may become, and whether sequences may share what they begin with.
 
     Attributes:
+        context: the context that steps run on.
         preempted: how often a call had to give its sequence up.
 
     Raises:
@@ -38,31 +55,19 @@ class Sequences:
 
     def __init__(self, engine: Engine, spec: LaneSpec) -> None:
         self.preempted = 0
-        self._engine = engine
+        self.context: Context = engine.context(spec)
         self._exact = spec.slots == 1
+        self._n_ctx = spec.n_ctx
         self._reusable = engine.info.kv_reuse
-        most = Capacity(spec.slots, spec.n_ctx).tokens
-        self._bounds = Bounds(spec.slots, spec.n_ctx, max(padded(spec.n_ctx), spec.kv_tokens or most))
-        self._capacity = self._bounds.first()
-        self._stopping = False
-        self._context: Context | None = self._make(self._capacity)
+        # What calls without a sequence were counted to share, where that takes no memory.
+        self._promised: dict[Slot, int] = {}
         self._prefixes = PrefixCache(
-            self._capacity.n_seq,
-            self._capacity.n_ctx,
+            self.context.n_seq,
+            share_cost=self.context.share_cost,
+            separate=self.context.separate,
             on=spec.prefix_cache and self._reusable,
             piece=spec.n_batch if self._exact else None,
         )
-
-    @property
-    def context(self) -> Context:
-        """The context that steps run on.
-
-        Raises:
-            RuntimeError: it was closed.
-        """
-        if self._context is None:
-            raise RuntimeError("the lane has no context")
-        return self._context
 
     def fit(self, slots: Sequence[Slot]) -> list[Slot]:
         """Make room for what the calls have to compute; those that take part in the next step, oldest first.
@@ -70,23 +75,46 @@ class Sequences:
         Raises:
             ModelError: there is no memory for the oldest call, even alone.
         """
+        most = len(slots)
         while True:
-            taken = [slots[i] for i in self._bounds.admit([slot.n_tokens for slot in slots])]
-            capacity = self._bounds.grow(self._capacity, len(taken), max(slot.n_tokens for slot in taken))
+            needs = [self._need(slot) for slot in slots]
+            chosen = admitted(needs, self.context.can_hold, most)
+            taken = [slots[i] for i in chosen]
             if len(taken) < len(slots):
                 self._preempt([slot for slot in slots if slot not in taken])
             try:
-                self._become(capacity, slots)
+                moved = self.context.fit([needs[i] for i in chosen], self._prefixes.residents)
             except ModelError:
-                if not self._make_do(capacity, slots):
+                self._move({}, slots)
+                if len(taken) == 1:
                     raise
-            else:
-                return taken
+                most = len(taken) - 1
+                continue
+            if moved is not None:
+                self._move(moved, slots)
+            return taken
+
+    def _need(self, slot: Slot) -> Need:
+        if slot.sequence is not None:
+            return Need(slot.n_tokens, slot.sequence.number)
+        if self.context.separate:
+            return Need(slot.n_tokens)
+        wait = slot.wait if slot.wait is not None and not slot.wait.over else None
+        source, shared = self._prefixes.source(slot.ids, slot.key) if wait is None else wait.source
+        self._promised[slot] = shared
+        return Need(min(slot.n_tokens + _HEADROOM, self._n_ctx), -1, source, shared)
+
+    def _move(self, moved: Mapping[int, int], slots: Sequence[Slot]) -> None:
+        """Follow the context: sequences have other numbers, or are empty and to be computed again."""
+        self._prefixes.move(moved, self.context.n_seq, self.context.share_cost)
+        for slot in slots:
+            if slot.sequence is not None and not slot.sequence.running:
+                slot.rewind(exact=self._exact)
 
     def place(self, slots: Sequence[Slot], room: int) -> tuple[int, int]:
         """Give sequences to the calls that have nothing to wait for.
 
-        Returns what copying costs, in rows of prompts, and how many tokens need not be computed.
+        Returns what sharing costs, in rows of prompts, and how many tokens need not be computed.
         """
         used = saved = 0
         for slot in slots:
@@ -96,25 +124,27 @@ class Sequences:
             if isinstance(found, Wait):
                 slot.wait = found
                 continue
-            cost = len(found.copies) * self._prefixes.copy_cost
-            if not cost or not used or used + cost <= room:
+            cost = len(found.copies) * self.context.share_cost
+            # What was to be shared may have made way for another call: then there is no memory for the rest.
+            if found.kept >= self._promised.pop(slot, 0) and (not cost or not used or used + cost <= room):
                 self._start(slot, found)
                 used += cost
                 saved += found.kept
         return used, saved
 
-    def _start(self, slot: Slot, place: SequenceChoice) -> None:
-        slot.start(self._prefixes.take(place, slot.ids, slot.key))
-        for source, target in place.copies:
-            self.context.copy(source, target)
-        if place.held > place.kept:
-            self.context.cut(place.number, place.kept)
+    def _start(self, slot: Slot, choice: SequenceChoice) -> None:
+        slot.start(self._prefixes.take(choice, slot.ids, slot.key))
+        for source, target, length in choice.copies:
+            self.context.share(source, target, length)
+        if choice.held > choice.kept:
+            self.context.cut(choice.number, choice.kept)
 
     def leave(self, slot: Slot) -> None:
         """Take a call's sequence back; what it holds may serve others."""
         sequence = slot.sequence
-        if sequence is not None and not self._prefixes.leave(sequence, slot.leave()) and self._context:
-            self._context.clear(sequence.number)
+        self._promised.pop(slot, None)
+        if sequence is not None and not self._prefixes.leave(sequence, slot.leave()):
+            self.context.clear(sequence.number)
 
     def undo(self, batch: Batch, slots: Sequence[Slot]) -> None:
         """A step was stopped half way: its rows are cut off again, where that is possible."""
@@ -126,24 +156,18 @@ class Sequences:
 
     def reset(self, slots: Sequence[Slot]) -> None:
         """What the context holds is unknown: clear it; calls that live will be computed again."""
-        if self._context is not None:
-            self._context.clear(-1)
+        self.context.clear(-1)
         self._prefixes.clear()
         for slot in slots:
             slot.rewind(exact=self._exact)
 
     def abort(self, on: bool) -> None:
         """Make the running step stop soon; off again with False; thread-safe."""
-        self._stopping = on
-        context = self._context
-        if context is not None:
-            context.abort(on)
+        self.context.abort(on)
 
     def close(self) -> None:
         """Free the context; idempotent."""
-        context, self._context = self._context, None
-        if context is not None:
-            context.close()
+        self.context.close()
 
     def _preempt(self, slots: Sequence[Slot]) -> None:
         for slot in slots:
@@ -151,42 +175,3 @@ class Sequences:
                 self.leave(slot)
                 slot.pause()
                 self.preempted += 1
-
-    def _make(self, capacity: Capacity) -> Context:
-        return self._engine.context(n_seq=capacity.n_seq, n_ctx=capacity.n_ctx)
-
-    def _become(self, capacity: Capacity, slots: Sequence[Slot]) -> None:
-        """Move to another context, with what the present one holds."""
-        if capacity == self._capacity:
-            return
-        new = self._make(capacity)
-        old, self._context, self._capacity = self._context, new, capacity
-        moves = self._prefixes.resize(capacity.n_seq, capacity.n_ctx)
-        # Only now: `abort` tells the context that it finds.
-        new.abort(self._stopping)
-        if old is None:
-            self.reset(slots)
-            return
-        try:
-            for source, target in moves:
-                new.adopt(old, source, target)
-        except (EngineFault, MemoryError) as fault:
-            _log.warning("%s; its calls are computed again", str(fault) or "there is no memory for a copy")
-            self.reset(slots)
-        finally:
-            old.close()
-
-    def _make_do(self, wanted: Capacity, slots: Sequence[Slot]) -> bool:
-        """There is no memory for a context: do without the present one meanwhile, or else with less in all."""
-        _log.warning("there is no memory for a context of %d x %d tokens", wanted.n_seq, wanted.n_ctx)
-        if self._context is not None:
-            self.close()
-            self._prefixes.clear()
-            for slot in slots:
-                slot.rewind(exact=self._exact)
-        elif wanted.n_seq == 1:
-            return False
-        else:
-            self._bounds = self._bounds.halved(wanted)
-        self._capacity = Capacity(0, 0)
-        return True

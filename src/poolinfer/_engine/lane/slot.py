@@ -1,4 +1,4 @@
-"""One call inside a lane: what it has computed, what comes next, and what it says."""
+"""One call inside a lane: what it has computed, what comes next, and which events it emits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Task:
         self._emit = emit
 
     def emit(self, event: Event) -> None:
-        """Say something about the job, unless it has ended."""
+        """Pass an event of the job on, unless the job has ended."""
         if self.ended:
             return
         self.ended = isinstance(event, Done | Failed)
@@ -57,8 +57,8 @@ class Slot(Task):
     Attributes:
         ids: its tokens, packed, as they were when it last began to wait for a sequence.
         key: the call's `cache_key`.
-        sequence: its KV sequence in the lane's context, once it has one.
-        wait: what it waits for before it gets one, if anything.
+        sequence: its KV sequence in the lane's context, or None while it waits for one.
+        wait: the prefix that it waits for before it gets a sequence, or None.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Slot(Task):
             tools=isinstance(request, Chat) and bool(request.tools) and request.tool_choice != "none",
         )
         self._logprobs: list[TokenLogprob] = []
-        self._unsaid = 0
+        self._n_emitted = 0
         self._began = self._first = self._last = 0.0
         self._sampler = engine.sampler(request, _new_seed(32) if request.seed is None else request.seed)
         # The same seed makes the same response, ids of tool calls included.
@@ -100,13 +100,8 @@ class Slot(Task):
         return len(self._tokens)
 
     @property
-    def n_pending(self) -> int:
-        """How many tokens are still to be computed; 1 means that it is decoding."""
-        return len(self._tokens) - self.computed
-
-    @property
     def n_entering(self) -> int:
-        """How many of them are to be computed like a prompt."""
+        """Tokens that are still to be computed like a prompt."""
         return self._n_prefill - self.computed
 
     @property
@@ -115,7 +110,7 @@ class Slot(Task):
         return self.computed >= self._n_prefill
 
     def begin(self, now: float) -> None:
-        """Say that the call has its slot."""
+        """Note when the call got its slot, and emit that."""
         self._began = now
         self.emit(Started(self._n_prompt))
 
@@ -126,7 +121,7 @@ class Slot(Task):
             self._n_cached = min(sequence.computed, self._n_prompt)
 
     def advance(self, context: Context, row: int, now: float) -> None:
-        """Choose the next token from a row's logits, say its text, and end if it is the last."""
+        """Choose the next token from a row's logits, emit its text, and end if it is the last."""
         token = context.sample(row, self._sampler)
         self._tokens.append(token)
         if self._n_top >= 0:
@@ -136,23 +131,25 @@ class Slot(Task):
         if self._engine.is_end(token):
             self._finish("stop")
             return
-        self._say(self._stream.feed(self._engine.piece(token)))
+        chunk = self._stream.feed(self._engine.piece(token))
+        if chunk is not None:
+            self._emit_chunk(chunk)
         if self._stream.stopped:
             self._finish("stop")
         elif len(self._tokens) >= self._n_most:
             self._finish("length")
 
-    def take(self, n: int) -> list[int]:
-        """The next `n` tokens to compute, which from now on count as computed, before the step runs.
+    def take(self, n: int) -> tuple[int, list[int]]:
+        """Position of the next `n` tokens to compute, and the tokens; they count as computed before the step runs.
 
         Raises:
-            RuntimeError: it has no sequence.
+            RuntimeError: the slot has no sequence.
         """
         if self.sequence is None:
             raise RuntimeError("a slot without a sequence computes nothing")
-        start = self.computed
-        self.sequence.computed += n
-        return self._tokens[start : self.computed]
+        start = self.sequence.computed
+        end = self.sequence.computed = start + n
+        return start, self._tokens[start:end]
 
     def leave(self) -> bytes:
         """Give the sequence up; its tokens, packed."""
@@ -178,11 +175,9 @@ class Slot(Task):
     def close(self) -> None:
         self._sampler.close()
 
-    def _say(self, chunk: Chunk | None) -> None:
-        if chunk is None:
-            return
+    def _emit_chunk(self, chunk: Chunk) -> None:
         if self._n_top >= 0:
-            fresh, self._unsaid = tuple(self._logprobs[self._unsaid :]), len(self._logprobs)
+            fresh, self._n_emitted = tuple(self._logprobs[self._n_emitted :]), len(self._logprobs)
             chunk = Chunk(chunk.text, chunk.answer, chunk.reasoning, fresh)
         self.emit(chunk)
 
@@ -191,9 +186,10 @@ class Slot(Task):
         if self._stream.stopped:
             # What was held back, in case a longer stop string came, turned out to hold a shorter one.
             reason = "stop"
-        if last is None and self._unsaid < len(self._logprobs):
+        if last is None and self._n_emitted < len(self._logprobs):
             last = Chunk()
-        self._say(last)
+        if last is not None:
+            self._emit_chunk(last)
         self.close()
         stream, calls = self._stream, self._stream.tool_calls(self._nonce)
         usage = Usage(self._n_prompt, self._n_cached or 0, len(self._tokens) - self._n_prompt)

@@ -11,8 +11,9 @@ from ..._data.requests import Generation
 from ..._data.specs import LaneSpec, ModelSpec
 from ..._system.threads import call_on_stack
 from ..engine_protocol import EngineFault, EngineInfo
-from ..lane.capacity import padded
-from ..prompt.text_size import SHORT, check_stretches, stack_for
+from ..prompt.text_size import SHORT_TEXT, check_stretches, stack_for
+from .capacity import padded
+from .growing_context import GrowingContext
 from .llama_context import LlamaContext, LlamaSampler
 
 
@@ -64,7 +65,6 @@ class LlamaEngine:
         return EngineInfo(
             n_vocab=n_vocab,
             n_ctx_train=int(api.llama_model_n_ctx_train(self._model)),
-            n_embd=int(api.llama_model_n_embd(self._model)),
             n_positions=self._spec.n_positions,
             generates=self._spec.generates,
             causal=self._spec.causal,
@@ -116,7 +116,7 @@ class LlamaEngine:
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         tokenize = partial(self._tokenize, text, add_special, parse_special)
-        if len(text) <= SHORT or not self._cuts_by_regex:
+        if len(text) <= SHORT_TEXT or not self._cuts_by_regex:
             return tokenize()
         check_stretches("prompt", text, self.pre_tokenizer)
         stack = stack_for(text)
@@ -162,7 +162,19 @@ class LlamaEngine:
     def sampler(self, request: Generation, seed: int) -> LlamaSampler:
         return LlamaSampler(self._api, request, seed, self._info.n_vocab)
 
-    def context(self, *, n_seq: int, n_ctx: int, embeddings: bool = False) -> LlamaContext:
+    def context(self, lane: LaneSpec) -> GrowingContext:
+        width = int(self._api.llama_model_n_embd(self._model))
+        return GrowingContext(self.rectangle, lane, width)
+
+    def embedding_context(self, *, n_seq: int, n_ctx: int) -> LlamaContext:
+        return self.rectangle(n_seq, n_ctx, embeddings=True)
+
+    def rectangle(self, n_seq: int, n_ctx: int, *, embeddings: bool = False) -> LlamaContext:
+        """A context of llama.cpp for `n_seq` sequences of `n_ctx` tokens (embeddings: `n_ctx` tokens in all).
+
+        Raises:
+            ModelError: there is no memory for it.
+        """
         self._computing()
         return LlamaContext(self._api, self._model, self._context_params(n_seq, n_ctx, embeddings))
 

@@ -128,7 +128,7 @@ def _try_tokens(api: Any, model: Any, engine: LlamaEngine) -> list[int]:
 
 def _try_prompt(engine: LlamaEngine, tokens: list[int]) -> None:
     """Compute a prompt and a step after it."""
-    with closing(engine.context(n_seq=1, n_ctx=_TRIAL_CTX)) as context:
+    with closing(engine.rectangle(1, _TRIAL_CTX)) as context:
         prompt, step = Batch(), Batch()
         prompt.add(0, 0, tokens, last=True)
         context.decode(prompt)
@@ -138,7 +138,7 @@ def _try_prompt(engine: LlamaEngine, tokens: list[int]) -> None:
 
 def _try_embedding(engine: LlamaEngine, tokens: list[int]) -> None:
     """Compute the vectors of a text."""
-    with closing(engine.context(n_seq=1, n_ctx=_TRIAL_CTX, embeddings=True)) as context:
+    with closing(engine.embedding_context(n_seq=1, n_ctx=_TRIAL_CTX)) as context:
         text = Batch()
         text.add(0, 0, tokens, last=True, rest=True)
         context.decode(text)
@@ -149,7 +149,7 @@ def _try_amx(api: Any) -> None:
     """Multiply with quantised weights in the layout that AMX kernels take."""
     file = read_model_file(str(files("poolinfer") / "data" / "tiny.gguf"))
     spec = ModelSpec(file.path, file.identity)
-    context = _engine(api, _load(api, spec, extra_buffers=True), spec).context(n_seq=1, n_ctx=_TRIAL_CTX)
+    context = _engine(api, _load(api, spec, extra_buffers=True), spec).rectangle(1, _TRIAL_CTX)
     batch = Batch()
     batch.add(0, 0, list(range(_TRIAL_BATCH)), last=True)
     _say(AMX)

@@ -1,8 +1,8 @@
 """From messages to tokens: the chat template, and tokens that no text of a user can forge.
 
-A template glues trusted text (``<|im_start|>``) and strings from anywhere into one string. Of each character of
-that string it is known who wrote it (see `origin`), so a control token is one only where the template itself
-wrote its whole spelling. All other text is tokenized as text, cut where it spells a token that it may not be.
+A template joins its own text (``<|im_start|>``) and texts from anywhere into one. Of each character it is known who
+wrote it (see `origin`). So a spelling becomes a control token only where the template itself wrote all of it. All
+other text is tokenized as text, and cut where it spells a token that it may not become.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Prepared:
     """A prompt ready to compute.
 
     Attributes:
-        tokens: its token ids.
-        reasoning_open: whether it ends inside an open block of reasoning.
+        tokens: the prompt's token ids.
+        reasoning_open: whether the prompt ends inside an open block of reasoning.
     """
 
     tokens: list[int]
@@ -48,8 +48,8 @@ class Prompter:
         source = info.chat_template if template is None else template
         self._template = None if source is None else ChatTemplate(source, info.bos, info.eos)
         self._control = Spellings(info.control, trusted=False)
-        self._markers = Spellings(info.markers, trusted=True)
-        self._ids: dict[str, _Special] = {}
+        self._user_defined = Spellings(info.markers, trusted=True)
+        self._known: dict[str, _ControlToken] = {}
 
     def chat(
         self,
@@ -101,31 +101,32 @@ class Prompter:
         return bos if bos == around[: len(bos)] else []
 
     def _assemble(self, rendered: str, stop: Callable[[], bool]) -> list[int]:
+        """Tokens of a rendered prompt: control tokens that the template meant, and texts between them."""
         tokens: list[int] = []
         end, strip = 0, False
         for match in self._control.meant(rendered):
-            special = self._special(match.group())
+            token = self._control_token(match.group())
             text = cut(rendered, end, match.start())
-            tokens += self._plain(text, strip, special.strips_before, stop)
-            tokens += special.ids
-            end, strip = match.end(), special.strips_after
+            tokens += self._plain(text, strip, token.strips_before, stop)
+            tokens += token.ids
+            end, strip = match.end(), token.strips_after
         return tokens + self._plain(cut(rendered, end, None), strip, False, stop)
 
     def _plain(self, text: str, strip_start: bool, strip_end: bool, stop: Callable[[], bool]) -> list[int]:
         """Tokens of a text between control tokens."""
-        control, markers = set(self._control.forged(text)), set(self._markers.forged(text))
-        if not markers:
+        control, user_defined = set(self._control.forged(text)), set(self._user_defined.forged(text))
+        if not user_defined:
             # With parse_special=False llama.cpp makes no control tokens, but for a few vocabularies.
             tokens = self._pieces(text, (), strip_start, strip_end, stop)
             if not control or self._tokenizer.info.control_ids.isdisjoint(tokens):
                 return tokens
         # Tokenizers that put a space before a text (SentencePiece) put one before each piece.
-        return self._pieces(text, control | markers, strip_start, strip_end, stop)
+        return self._pieces(text, control | user_defined, strip_start, strip_end, stop)
 
     def _pieces(
         self, text: str, cuts: Iterable[int], strip_start: bool, strip_end: bool, stop: Callable[[], bool]
     ) -> list[int]:
-        """Tokens of a text that is cut into pieces at some places."""
+        """Tokens of a text that is cut into pieces at some of its characters."""
         parts = [text[a:b] for a, b in pairwise((0, *sorted(cuts), len(text)))]
         if strip_start:
             parts[0] = parts[0].lstrip()
@@ -138,13 +139,14 @@ class Prompter:
             tokens += self._tokenizer.tokenize(part, add_special=False, parse_special=False)
         return tokens
 
-    def _special(self, spelling: str) -> _Special:
-        known = self._ids.get(spelling)
+    def _control_token(self, spelling: str) -> _ControlToken:
+        """The control token of a spelling, found out once for each."""
+        known = self._known.get(spelling)
         if known is None:
             ids = self._parsed(spelling)
             # Some models' control tokens swallow the whitespace beside them (Phi-3).
             before, after = self._parsed("\n" + spelling) == ids, self._parsed(spelling + "\n") == ids
-            known = self._ids[spelling] = _Special(ids, before, after)
+            known = self._known[spelling] = _ControlToken(ids, before, after)
         return known
 
     def _parsed(self, spelling: str) -> list[int]:
@@ -152,8 +154,14 @@ class Prompter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Special:
-    """The ids of a control token, and whether it strips whitespace beside it."""
+class _ControlToken:
+    """A control token.
+
+    Attributes:
+        ids: the ids of its spelling.
+        strips_before: whether it swallows whitespace before it.
+        strips_after: whether it swallows whitespace after it.
+    """
 
     ids: list[int]
     strips_before: bool
@@ -165,6 +173,7 @@ def _never() -> bool:
 
 
 def _opens_reasoning(rendered: str) -> bool:
+    """Whether a prompt ends with the opening of a block of reasoning that nobody untrusted wrote."""
     end = len(rendered.rstrip())
     start = max(0, end - len(THINK_OPEN))
     return rendered[start:end] == THINK_OPEN and FOREIGN not in origin(rendered)[start:end]

@@ -1,4 +1,4 @@
-"""Where texts spell tokens: as tokens that a template meant, or as text that only looks like one."""
+"""Finds where texts spell tokens: tokens that the template meant, and text that only looks like a token."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from .sandbox.authored_text import FOREIGN, OWN, TRUSTED, origin
 
-#: Longest spelling of a token that is looked for; a longer one is always plain text.
+#: Most characters of a spelling that is looked for; a longer one is always plain text.
 MAX_SPELLING = 128
 #: Characters that are looked through in one go, about 10 ms where many nearly are spellings.
-BLOCK = 256 * 1024
+SEARCH_BLOCK = 256 * 1024
 
 _OWN_RUNS = re.compile(b"\0+")
 _TRUSTED_AS_FOREIGN = bytes.maketrans(bytes((TRUSTED,)), bytes((FOREIGN,)))
@@ -18,21 +18,24 @@ _TRUSTED_AS_OWN = bytes.maketrans(bytes((TRUSTED,)), bytes((OWN,)))
 
 
 class Spellings:
-    """Spellings of tokens, to be found in texts.
+    """Finds the spellings of some tokens in texts.
+
+    Args:
+        spellings: the spellings of the tokens.
+        trusted: whether trusted turns may spell these tokens, too, or the template alone.
 
     Attributes:
-        pattern: finds spellings, at each place the longest.
+        pattern: finds a spelling; of several that begin at one character, the longest.
     """
 
     def __init__(self, spellings: Iterable[str], *, trusted: bool) -> None:
-        """`trusted` says whether trusted turns may spell these, or the template alone."""
         # Whitespace runs are user-defined tokens in some models, and harmless.
         known = {s for s in spellings if 1 < len(s) <= MAX_SPELLING and s.strip(" \t\r\n\u2581")}
         self.pattern = re.compile(_regex(sorted(known)) or "(?!)")
         self._table = _TRUSTED_AS_OWN if trusted else _TRUSTED_AS_FOREIGN
 
     def meant(self, text: str) -> Iterator[re.Match[str]]:
-        """The spellings that are tokens: whoever wrote them may, and wrote each character."""
+        """The spellings that become tokens: each character was written by somebody who may spell these tokens."""
         plain, by = str.__str__(text), self._authors(text)
         for run in _OWN_RUNS.finditer(by):
             place, stop = run.span()
@@ -41,7 +44,7 @@ class Spellings:
                 place = match.end()
 
     def forged(self, text: str) -> Iterator[int]:
-        """Places at which a text must be cut, so that no piece spells a token that was not meant."""
+        """Where a text must be cut, so that no piece of it spells a token that was not meant."""
         plain, by = str.__str__(text), self._authors(text)
         if FOREIGN not in by:
             return
@@ -56,9 +59,9 @@ class Spellings:
             place = start + 1
 
     def _next(self, text: str, place: int, stop: int) -> re.Match[str] | None:
-        """The next spelling between two places. Between blocks of the text, other threads may run."""
+        """The next spelling from `place` on that ends before `stop`. Other threads may run between two blocks."""
         while place < stop:
-            end = min(place + BLOCK, stop)
+            end = min(place + SEARCH_BLOCK, stop)
             match = self.pattern.search(text, place, min(end + MAX_SPELLING, stop))
             # What begins behind the block may have been cut.
             if match is not None and match.start() < end:
@@ -67,6 +70,7 @@ class Spellings:
         return None
 
     def _authors(self, text: str) -> bytes:
+        """Who wrote each character; trusted turns count as the template or as anybody."""
         return origin(text).translate(self._table)
 
 

@@ -1,7 +1,7 @@
-"""Splitting a stream of text at the first of some strings, wherever the stream's pieces are cut.
+"""Splitting a stream of text at the first of some strings, wherever the stream is cut into pieces.
 
-An Aho-Corasick automaton reads each character once. Its state's depth is the length of the longest
-suffix that some string could begin with: exactly what must be held back, and nothing more.
+An Aho-Corasick automaton reads each character once. The depth of its state is the length of the longest end of the
+text with which some string begins: exactly what must be held back, and nothing more.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from collections.abc import Iterable
 
 
 class Automaton:
-    """The strings to look for; immutable, shared by any number of `Finder`s."""
+    """The strings to look for; immutable, and shared by any number of `Finder`s.
+
+    Attributes:
+        depth: of each state, how many characters must be held back.
+        match: of each state, the length of the longest string that ends there, or 0.
+    """
 
     def __init__(self, strings: Iterable[str]) -> None:
         self._next: list[dict[str, int]] = [{}]
         self._fall: list[int] = [0]
         self.depth: list[int] = [0]
-        #: Per state: length of the longest string that ends there, or 0.
         self.match: list[int] = [0]
         for string in strings:
             self._add(string)
@@ -27,6 +31,7 @@ class Automaton:
         return len(self.depth) > 1
 
     def _add(self, string: str) -> None:
+        """Add the states of one string."""
         state = 0
         for char in string:
             # A string that begins with another can never be the first to complete at its start.
@@ -43,6 +48,7 @@ class Automaton:
             self._next[state] = {}
 
     def _link(self) -> None:
+        """Find out, state by state, where to go on when no string goes on with the next character."""
         waiting = deque([0])
         while waiting:
             state = waiting.popleft()
@@ -66,7 +72,7 @@ class Finder:
     The string that starts earliest wins; of those that start together, the shortest.
 
     Attributes:
-        found: a string was met; what `feed` returned so far is all that stands before it.
+        found: whether a string was met; what `feed` returned until then is all that stands before it.
         rest: what followed the string in the piece that completed it.
     """
 
@@ -80,7 +86,7 @@ class Finder:
         self.rest = ""
 
     def feed(self, text: str) -> str:
-        """What can be passed on now; a possible beginning of a string is held back."""
+        """Take the next piece; what can be passed on now. What a string may begin with is held back."""
         if not self._automaton:
             return text
         depth, match, step = self._automaton.depth, self._automaton.match, self._automaton.step
@@ -102,6 +108,7 @@ class Finder:
         return held
 
     def _pass(self, held: str, state: int) -> str:
+        """Pass on all of the text but the end with which a string may begin."""
         cut = len(held) - self._automaton.depth[state]
         if self._hit is not None:
             self._hit -= cut
@@ -110,6 +117,7 @@ class Finder:
         return held[:cut]
 
     def _stop(self, held: str) -> str:
+        """Pass on what stands before the string that was found."""
         shown, self.rest = held[: self._hit], held[self._end :]
         self.found, self._held, self._hit = True, "", None
         return shown

@@ -1,4 +1,4 @@
-"""The host's ends of a worker: a socket for frames, and a pipe for what it prints. Neither ever blocks."""
+"""The host's ends of a child process: a socket for frames, and a pipe for what it prints. Neither ever blocks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TAIL = 8 * 1024
 
 
 class Channel:
-    """One end of a worker's private socket. `send` may be called from any thread, the rest from one."""
+    """The host's end of a child's private socket. `send` may be called from any thread, the rest from one."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -31,7 +31,11 @@ class Channel:
         return self._sock.fileno()
 
     def send(self, data: bytes) -> bool:
-        """Send what the system takes at once and keep the rest; True when nothing is left to `flush`."""
+        """Send what the system takes at once, and keep the rest.
+
+        Returns:
+            Whether nothing is left to `flush`.
+        """
         with self._lock:
             if self._closed:
                 return True
@@ -39,7 +43,7 @@ class Channel:
             return self._flush()
 
     def send_with(self, data: bytes, fds: Sequence[int]) -> None:
-        """Send a short message with descriptors at once; they go as one or not at all.
+        """Send a short message together with descriptors, at once or not at all.
 
         Raises:
             OSError: the other end is gone, or takes nothing now.
@@ -61,7 +65,7 @@ class Channel:
         except BlockingIOError:
             return False
         except OSError:
-            # The worker is gone: whoever reads will see the end of the stream.
+            # The child is gone: whoever reads will see the end of the stream.
             self._out.clear()
         return True
 
@@ -91,7 +95,7 @@ class Channel:
 
 
 class Output:
-    """What a worker prints: read as it comes, so that printing never blocks it; the last 8 KiB are kept."""
+    """What a child prints: read as it comes, so that printing never blocks the child. The last 8 KiB are kept."""
 
     def __init__(self, pipe: FileIO) -> None:
         os.set_blocking(pipe.fileno(), False)
@@ -115,7 +119,7 @@ class Output:
         return bool(data)
 
     def drain(self) -> None:
-        """Take what is left, for a while: something else may hold the pipe open and go on writing."""
+        """Take what is left, but not for ever: a process of the child's may hold the pipe and go on writing."""
         for _ in range(64):
             before = bytes(self._tail)
             if not self.read() or bytes(self._tail) == before:
@@ -123,7 +127,7 @@ class Output:
 
     @property
     def text(self) -> str:
-        """The last of it."""
+        """The last 8 KiB of what was printed."""
         return self._tail.decode(errors="replace").strip()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """A child process as its host sees it: how it is watched for its end, and killed.
 
-It is waited for by its own process id only: a host that reaps all children, or ignores SIGCHLD, costs us the
-exit status and nothing else.
+A child is waited for by its own process id only. A host that reaps all children, or ignores SIGCHLD, costs us the
+child's exit status and nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ProcessHandle(Protocol):
 
     @property
     def pid(self) -> int:
-        """Its id."""
+        """Its process id."""
         ...
 
     def exit(self) -> Exit | None:
@@ -36,7 +36,14 @@ class ProcessHandle(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A started process, and the host's ends of its socket, of what it prints, and of its lifeline."""
+    """A child process, and the host's ends of its socket and pipes.
+
+    Attributes:
+        process: the process, for its end and for signals.
+        channel: carries frames.
+        output: what the process prints.
+        lifeline: never written to; the process ends when this is closed (`poolinfer._system.lifeline`).
+    """
 
     process: ProcessHandle
     channel: Channel
@@ -59,7 +66,7 @@ class ExecProcess:
 
     @property
     def pid(self) -> int:
-        """Its id."""
+        """Its process id."""
         return self._popen.pid
 
     def exit(self) -> Exit | None:
@@ -85,11 +92,11 @@ class ExecProcess:
         return Exit(found.si_status) if exited else Exit(signal=found.si_status)
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless it has ended; a process id that was given to another is never hit."""
+        """Send a signal, unless it has ended: its process id may belong to another process then."""
         if self.exit() is None:
             with suppress(OSError):
                 self._popen.send_signal(number)
 
     def close(self) -> None:
-        """Forget it: in a forked child it is not a child, and no destructor is to complain about it."""
+        """Forget the process: in a forked child it is no child, and its destructor would complain about it."""
         self._popen.returncode = 0

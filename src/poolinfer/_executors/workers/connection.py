@@ -1,4 +1,4 @@
-"""The line to a child process: its socket and what it prints, on a loop."""
+"""The connection to a child process: its socket and what it prints, watched by a poller."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from .poller import Poller
 
 
 class Connection:
-    """Carries messages to and from a child until it ends. `post` may be called from any thread.
+    """Carries messages to and from a child until it ends. `send` may be called from any thread.
 
     Args:
-        child: it.
-        loop: what watches it, and calls the two that follow.
+        child: the child process.
+        poller: what watches the child, and calls `hear` and `end`.
         hear: takes a message; may raise WireError.
-        end: called once, with why the line was cut: ``""`` when the child has closed its end, or else what it sent
-            that is no message.
+        end: called once, with the reason why nothing more is heard: ``""`` when the child has closed its end, or
+            else what is wrong with the bytes that it sent.
     """
 
     def __init__(
-        self, child: Child, loop: Poller, hear: Callable[[bytes], None], end: Callable[[str], None]
+        self, child: Child, poller: Poller, hear: Callable[[bytes], None], end: Callable[[str], None]
     ) -> None:
         self._child = child
-        self._loop = loop
+        self._poller = poller
         self._hear = hear
         self._end = end
         self._cut = False
-        loop.watch(child, self._on_socket, self._on_output)
+        poller.watch(child, self._on_socket, self._on_output)
 
-    def post(self, data: bytes) -> None:
-        """Send a frame without waiting; lost when the child is gone."""
+    def send(self, data: bytes) -> None:
+        """Send a frame without waiting. It is lost when the child is gone."""
         if not self._child.channel.send(data):
-            self._loop.call(self._want_write)
+            self._poller.call(self._want_write)
 
     def cut(self) -> None:
-        """Hear no more, but for what was printed; idempotent."""
+        """Hear no more, except what was printed before; idempotent."""
         self._cut = True
-        self._loop.forget(self._child.channel, self._child.output)
+        self._poller.forget(self._child.channel, self._child.output)
         self._child.output.drain()
 
     def _want_write(self) -> None:
         if not self._cut:
-            self._loop.want_write(self._child, True)
+            self._poller.want_write(self._child, True)
 
     def _on_output(self, _: int) -> None:
         if not self._cut and not self._child.output.read():
-            self._loop.forget(self._child.output)
+            self._poller.forget(self._child.output)
 
     def _on_socket(self, mask: int) -> None:
         if not self._cut and mask & selectors.EVENT_WRITE and self._child.channel.flush():
-            self._loop.want_write(self._child, False)
+            self._poller.want_write(self._child, False)
         if not self._cut and mask & selectors.EVENT_READ:
             self._read()
 

@@ -11,11 +11,11 @@ from ..._data.events import Failed
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended; both are None when somebody else reaped it.
+    """How a process ended; nothing is known when somebody else reaped it.
 
     Attributes:
-        code: its exit status, when it exited.
-        signal: the number of the signal that killed it.
+        code: its exit status; None if a signal killed it, or nothing is known.
+        signal: the number of the signal that killed it; None if it exited, or nothing is known.
     """
 
     code: int | None = None
@@ -27,10 +27,10 @@ class Death:
     """How a worker ended.
 
     Attributes:
-        status: its exit status.
-        tail: the last of what it printed.
-        why: why it was ended by us, or ``""``.
-        expected: whether it ended by our wish.
+        status: the exit status of its process; unknown where it has none here.
+        tail: the last 8 KiB of what it printed.
+        why: the reason for which the host ended it; ``""`` if the host did not.
+        expected: whether it was asked to end.
     """
 
     status: Exit
@@ -52,7 +52,11 @@ class Death:
         return "exit status " + ("unknown" if self.status.code is None else str(self.status.code))
 
     def lost(self, suspect: bool) -> WorkerLost:
-        """What a call gets that was running; `suspect`: it is the second worker that this call has lost."""
+        """The error of a call that was running.
+
+        Args:
+            suspect: whether it is the second worker that this call has lost.
+        """
         why = ". It is the second worker lost with this call, which is not run again" if suspect else ""
         return WorkerLost(
             f"the worker that ran the call is lost: {self}{why}",
@@ -63,7 +67,11 @@ class Death:
         )
 
     def boot_error(self, failure: Failed | None) -> PoolinferError:
-        """Why it did not boot, in an error: what it said itself, or else how it ended."""
+        """The error of a worker that did not boot.
+
+        Args:
+            failure: what the worker said itself, if it did.
+        """
         what = failure.message if failure is not None else f"a worker died while it loaded the model: {self}"
         return ModelError(f"{what}\n{self.tail}" if self.tail else what)
 

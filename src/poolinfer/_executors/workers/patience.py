@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from .restarts import RestartLimit
 
+#: What is longer than this between two looks at the clock was a pause.
 _LONGEST_STEP = 2.0
 
 
@@ -16,17 +17,17 @@ class Patience:
     """How long a supervisor waits, in seconds.
 
     Attributes:
-        boot: for a worker to be up.
-        stuck: for a worker's next sign of progress.
-        silent: for its next message, since it answers each ping. Less than `stuck`, which a slow step may take:
-            only a worker that was stopped, or C code that keeps the interpreter lock, says nothing for so long. Not
-            less than this: a machine that swaps may leave a process alone for seconds.
-        silent_boot: likewise, while it boots, when it loads libraries under the interpreter lock.
-        stop: for a worker to end when asked, before SIGTERM.
+        boot: until a worker is up.
+        stuck: until a worker shows progress again. A slow step may take long.
+        silent: until a worker sends its next message, as it answers each ping. Only a worker that was stopped, or
+            whose C code keeps the interpreter lock, is silent for so long. A machine that swaps may let a process
+            wait for seconds, so it must not be much less.
+        silent_boot: the same while a worker boots. It loads libraries then, under the interpreter lock.
+        stop: from the wish that a worker ends to SIGTERM.
         term: from SIGTERM to SIGKILL.
         linger: from the end of a worker's socket to SIGKILL.
-        give_up: from SIGKILL until a process that the system cannot end is left behind.
-        tick: between looks at the clock, and pings.
+        give_up: from SIGKILL until the supervisor goes on without the exit status.
+        tick: from one look at the clock, and one ping, to the next.
         restarts: how often workers may die.
     """
 
@@ -45,10 +46,10 @@ class Patience:
 class PatientClock:
     """Monotonic seconds that stand still while the whole host is stopped (Ctrl-Z, a suspended machine).
 
-    Otherwise every worker would seem to have been silent for all that time.
+    Otherwise every worker would seem to have been silent during the pause.
 
     Attributes:
-        now: the seconds at the last `tick`.
+        now: the seconds at the last `tick`, without pauses.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""The supervisor's selector: its workers' sockets and output, and functions that other threads want called."""
+"""The poller: the supervisor's selector over sockets and output, and functions that other threads want called."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .child_process import Child
 
 
 class Poller:
-    """Waits for everything at once. `call` may be used from any thread, the rest from the loop's own."""
+    """Waits for all of them at once. `call` may be used from any thread, the rest from the supervisor's."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -22,7 +22,7 @@ class Poller:
         self._selector: selectors.BaseSelector | None = None
 
     def open(self) -> None:
-        """Take the descriptors that it needs.
+        """Open the selector, and the sockets that wake it.
 
         Raises:
             OSError: there are none left.
@@ -35,7 +35,7 @@ class Poller:
         close_in_children(*self._wakes, self._selector)
 
     def close(self) -> None:
-        """Give them back; idempotent."""
+        """Close them; idempotent."""
         for wake in self._wakes:
             wake.close()
         if self._selector is not None:
@@ -48,7 +48,14 @@ class Poller:
             self._wakes[1].send(b"\0")
 
     def turn(self, seconds: float) -> list[Callable[[], None]]:
-        """Wait so long for news; what is to be done about them, in order."""
+        """Wait until something has happened.
+
+        Args:
+            seconds: how long to wait at most.
+
+        Returns:
+            What is to be called because of it, in order.
+        """
         if self._selector is None:
             return []
         due: list[Callable[[], None]] = []
@@ -64,19 +71,19 @@ class Poller:
         return due
 
     def watch(self, child: Child, on_socket: Callable[[int], None], on_output: Callable[[int], None]) -> None:
-        """Have these called with what a child's socket and output are ready for."""
+        """Have functions called when a child's socket or output is ready, with what it is ready for."""
         if self._selector is not None:
             self._selector.register(child.channel, selectors.EVENT_READ, on_socket)
             self._selector.register(child.output, selectors.EVENT_READ, on_output)
 
     def want_write(self, child: Child, wanted: bool) -> None:
-        """Whether to tell when a child's socket takes more."""
+        """Say whether it matters that a child's socket takes more bytes."""
         if self._selector is not None:
             mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
             self._selector.modify(child.channel, mask, self._selector.get_key(child.channel).data)
 
     def forget(self, *files: object) -> None:
-        """Watch these no more, if they are watched."""
+        """Watch these files no more, if they are watched."""
         if self._selector is not None:
             for file in files:
                 with suppress(KeyError):

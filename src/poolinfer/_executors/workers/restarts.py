@@ -1,7 +1,7 @@
 """How often workers may die, and how long to wait before the next one is started.
 
-Only the deaths of workers that had nothing to do count towards giving up. One that dies at work may have died of
-it, and its calls say so; if it counted, whoever may send requests could break the pool for everybody.
+Only the deaths of workers that had no calls count towards giving up. One that dies with calls may have died of one
+of them, and each call says so. If that counted, whoever may send requests could break the pool for everybody.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ class RestartLimit:
     """Bounds on restarts.
 
     Attributes:
-        most: deaths of idle and booting workers that are made good within `period`; one more, and all is given up.
-        period: seconds.
-        first: seconds before the second restart within the period, doubled with every further one; the first one
-            is immediate.
+        most: how many deaths of idle or booting workers are made good within `period`. One more breaks the pool.
+        period: seconds during which a death counts.
+        first: seconds before the second restart within the period. They double with each further one; the first
+            restart is immediate.
         longest: most seconds before a restart.
-        longest_busy: likewise, where workers die at work; there are calls that wait.
+        longest_busy: most seconds before a restart where workers die with calls; others wait then.
     """
 
     most: int = 3
@@ -32,36 +32,55 @@ class RestartLimit:
 
 
 class Restarts:
-    """Counts unexpected deaths against a policy."""
+    """Counts unexpected deaths.
 
-    def __init__(self, policy: RestartLimit, jitter: Callable[[], float] = random.random) -> None:
-        self._policy = policy
+    Args:
+        limit: how many there may be.
+        jitter: a random number from 0 to 1.
+    """
+
+    def __init__(self, limit: RestartLimit, jitter: Callable[[], float] = random.random) -> None:
+        self._limit = limit
         self._jitter = jitter
         self._deaths: list[tuple[float, bool]] = []
         self._failed_boots = 0
 
     def died(self, now: float, busy: bool) -> float | None:
-        """A worker died, at work or not: seconds to wait before the next, or None when too many died idle."""
-        self._deaths = [(at, was) for at, was in self._deaths if at > now - self._policy.period]
+        """Count a worker that has died.
+
+        Args:
+            now: the time, in seconds.
+            busy: whether it had calls.
+
+        Returns:
+            Seconds to wait before the next one is started, or None when too many have died idle.
+        """
+        self._deaths = [(at, was) for at, was in self._deaths if at > now - self._limit.period]
         self._deaths.append((now, busy))
         idle = sum(not was for _, was in self._deaths)
-        if idle > self._policy.most:
+        if idle > self._limit.most:
             return None
-        longest, busy_longest = self._policy.longest, min(self._policy.longest, self._policy.longest_busy)
+        longest, busy_longest = self._limit.longest, min(self._limit.longest, self._limit.longest_busy)
         return max(self._wait(idle, longest), self._wait(len(self._deaths), busy_longest))
 
     def _wait(self, deaths: int, longest: float) -> float:
         if deaths <= 1:
             return 0.0
         # Jitter, so that the workers of many pools on one machine do not all load at once.
-        return min(longest, self._policy.first * 2.0 ** min(deaths - 2, 60)) * (0.5 + self._jitter())
+        return min(longest, self._limit.first * 2.0 ** min(deaths - 2, 60)) * (0.5 + self._jitter())
 
     def failed_to_boot(self, now: float) -> float | None:
-        """Likewise, for one that never came up; slow failures must not go on for ever either."""
+        """Count a worker that never came up.
+
+        They count though they fail slowly: trying must not go on for ever either.
+
+        Returns:
+            As for `died`.
+        """
         self._failed_boots += 1
         delay = self.died(now, busy=False)
-        return None if self._failed_boots > self._policy.most else delay
+        return None if self._failed_boots > self._limit.most else delay
 
     def booted(self) -> None:
-        """A worker came up."""
+        """Note that a worker came up."""
         self._failed_boots = 0

@@ -1,7 +1,7 @@
 """How a worker process is started: by exec, never by fork of the host.
 
-Its socket is half of an anonymous pair and nothing that a stranger could connect to. It gets a scrubbed
-environment, a pipe for what it prints, and a lifeline (`poolinfer._system.lifeline`).
+Its socket is one of an anonymous pair, so that nobody else can connect to it. It gets a scrubbed environment, a
+pipe for what it prints, and a lifeline (`poolinfer._system.lifeline`).
 """
 
 from __future__ import annotations
@@ -41,10 +41,13 @@ class WorkerProgram:
 
 
 class Spawner(Protocol):
-    """Starts workers for a supervisor, on whose thread all of this is called."""
+    """Starts workers for a supervisor, on whose thread all methods are called."""
 
-    def spawn(self, loop: Poller) -> Child:
-        """Start a worker; `loop` is the supervisor's.
+    def spawn(self, poller: Poller) -> Child:
+        """Start a worker.
+
+        Args:
+            poller: the supervisor's, for what else is to be watched.
 
         Raises:
             OSError: the system has no room for one.
@@ -52,7 +55,7 @@ class Spawner(Protocol):
         ...
 
     def close(self) -> None:
-        """End what was kept to start workers; no worker is left when this is called."""
+        """End what starts workers. No worker is left when this is called."""
         ...
 
 
@@ -66,12 +69,12 @@ class ExecSpawner:
     def __init__(self, main: str) -> None:
         self._main = main
 
-    def spawn(self, loop: Poller) -> Child:  # noqa: ARG002 - it needs no news
+    def spawn(self, poller: Poller) -> Child:  # noqa: ARG002 - nothing else is to be watched
         """See `Spawner.spawn`."""
         return launch(self._main)
 
     def close(self) -> None:
-        """See `Spawner.close`; nothing was kept."""
+        """See `Spawner.close`; there is nothing to end."""
 
 
 class ChildEnds:
@@ -95,17 +98,17 @@ class ChildEnds:
         close_in_children(ours, self.socket)
 
     def child(self, process: ProcessHandle) -> Child:
-        """The child, once there is a process; our ends are its own from now on."""
+        """The child, once there is a process. It owns the host's ends from now on."""
         return Child(process, self._channel, self._output, self._held)
 
     def close_theirs(self) -> None:
-        """Close the child's ends, which it has by now; idempotent."""
+        """Close our copies of the child's ends, once the child has them; idempotent."""
         self.socket.close()
         self.printing.close()
         self.lifeline.close()
 
     def close(self) -> None:
-        """Close all of them: there will be no child."""
+        """Close all ends: there will be no child."""
         self.close_theirs()
         self._channel.close()
         self._output.close()
@@ -113,7 +116,7 @@ class ChildEnds:
 
 
 def _pipe(made: ExitStack) -> tuple[FileIO, FileIO]:
-    """The reading and the writing end of a pipe, closed with a stack and in forked children."""
+    """The reading and the writing end of a pipe; the stack closes both, and so do forked children."""
     reading, writing = os.pipe()
     ends = made.enter_context(FileIO(reading)), made.enter_context(FileIO(writing, "wb"))
     close_in_children(*ends)

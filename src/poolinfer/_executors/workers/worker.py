@@ -1,15 +1,18 @@
-"""What a supervisor knows of one worker: its state, when it is to be killed, and how it ended."""
+"""What a supervisor knows of one worker process: its state, what it is due for, and how it has ended."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from ..._data.events import Failed
+from ..._wire.frames import Ping, Stop, frame
 from .child_process import Child, ProcessHandle
 from .connection import Connection
 from .death import Death, Exit
-from .patience import Patience
+from .patience import Patience, PatientClock
+from .poller import Poller
 
 _NEVER = float("inf")
 
@@ -17,46 +20,44 @@ WorkerState: TypeAlias = Literal["booting", "up", "stopping", "dying"]
 
 
 class Worker:
-    """One worker process, as its supervisor sees it.
+    """One worker process. All methods are called on the supervisor's thread.
+
+    Args:
+        number: how many workers were started before it, plus one.
+        child: its process, and the host's ends of its socket and pipes.
+        clock: the supervisor's clock.
+        patience: how long to wait for what.
 
     Attributes:
-        number: counts all workers from 1.
-        child: its process and the host's ends of its socket and pipe.
-        line: what carries its messages.
-        state: see `poolinfer._executors.workers.supervisor`.
-        heard: when it last showed progress; `answered`: when it last said anything.
-        why: why we end it, or ``""``.
-        exited: whether its process was found ended while its socket was not.
-        killed: whether we killed it, for being stuck.
-        expected: whether its end is our wish.
-        was_up: whether it ever was.
+        connection: what carries its messages.
+        state: ``"booting"``, ``"up"``, ``"stopping"`` (because it was asked to), or ``"dying"`` (its socket has
+            ended, and only its exit status is missing).
+        progressed_at: when it last showed progress.
+        answered_at: when its last message came.
+        why: the reason for which the host ends it; ``""`` if the host does not.
+        killed: whether the host killed it because it was stuck.
+        expected: whether the host asked it to end.
+        was_up: whether it has ever been up.
+        exited: whether its process was found to have ended while its socket had not.
         failure: why it could not boot, if it said so.
-        term_at: when it gets SIGTERM; `kill_at`: SIGKILL; `give_up_at`: when it is left behind.
+        term_at: when to send SIGTERM.
+        kill_at: when to send SIGKILL.
+        give_up_at: when to go on without waiting for its exit status.
     """
 
     __slots__ = (
-        *(
-            "answered",
-            "child",
-            "exited",
-            "expected",
-            "failure",
-            "give_up_at",
-            "heard",
-            "kill_at",
-            "killed",
-            "line",
-            "number",
-        ),
-        *("state", "term_at", "was_up", "why"),
+        *("_clock", "_patience", "answered_at", "child", "connection", "exited", "expected", "failure"),
+        *("give_up_at", "kill_at", "killed", "number", "progressed_at", "state", "term_at", "was_up", "why"),
     )
 
-    def __init__(self, number: int, child: Child, now: float) -> None:
+    def __init__(self, number: int, child: Child, clock: PatientClock, patience: Patience) -> None:
         self.number = number
         self.child = child
-        self.line: Connection
+        self._clock = clock
+        self._patience = patience
+        self.connection: Connection
         self.state: WorkerState = "booting"
-        self.heard = self.answered = now
+        self.progressed_at = self.answered_at = clock.now
         self.why = ""
         self.exited = self.expected = self.killed = self.was_up = False
         self.failure: Failed | None = None
@@ -69,45 +70,114 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Its process id; 0 while it waits to be forked."""
         return self.child.process.pid
 
     @property
-    def due(self) -> float:
-        """When the kill ladder goes on."""
+    def due_at(self) -> float:
+        """When the next signal is due, or the end of the wait for its exit status."""
         return min(self.term_at, self.kill_at, self.give_up_at)
 
-    def overdue(self, now: float, patience: Patience) -> str:
-        """What it has not done in time, or ``""``."""
-        if self.state == "booting" and now >= self.heard + patience.boot:
-            return f"it was not up within {patience.boot} s"
-        if not self.pid:
-            # It waits to be forked, and cannot answer yet.
-            self.answered = now
-        silent = patience.silent_boot if self.state == "booting" else patience.silent
-        if self.state in ("booting", "up") and now >= self.answered + silent:
-            return f"it has not answered for {silent} s: it is stopped, or native code keeps its interpreter lock"
-        if self.state == "up" and now >= self.heard + patience.stuck:
-            return f"it has made no progress for {patience.stuck} s"
-        return ""
+    def connect(self, poller: Poller, hear: Callable[[bytes], None]) -> None:
+        """Have its messages heard; called once, before anything is sent."""
+        self.connection = Connection(self.child, poller, hear, self.cut_off)
+
+    def greet(self) -> None:
+        """Note that it has booted."""
+        self.state, self.was_up = "up", True
+        self.progressed_at = self._clock.now
+
+    def retire(self) -> None:
+        """Ask it to end, if it is up."""
+        if self.state == "up":
+            self.state, self.expected = "stopping", True
+            self.term_at = self._clock.now + self._patience.stop
+            self.connection.send(frame(Stop()))
+
+    def kill(self, why: str) -> None:
+        """End it because it does not do what it should: SIGTERM, and SIGKILL after a while."""
+        if not self.why and self.state != "dying":
+            self.why, self.killed = why, True
+            self.terminate()
+
+    def terminate(self) -> None:
+        """Send SIGTERM, and SIGKILL after a while."""
+        self.term_at = _NEVER
+        self.kill_at = min(self.kill_at, self._clock.now + self._patience.term)
+        self.process.send_signal(signal.SIGTERM)
+
+    def cut_off(self, why: str) -> None:
+        """Its socket has ended, or was closed because of what it sent (`why`)."""
+        if why:
+            # Nothing more that it says counts, so it need not be asked politely.
+            self.why = self.why or why
+            self.process.send_signal(signal.SIGKILL)
+        self._lose()
+
+    def check(self) -> None:
+        """Kill it if it is overdue, or else ask how it is. Called at each tick."""
+        if self.state == "dying":
+            return
+        if self.exited:
+            # Its last words have been heard, and yet the stream has no end: somebody else holds its end of the
+            # socket, a child that the host forked just when the worker was made.
+            self._lose()
+            return
+        self.exited = self.process.exit() is not None
+        why = "" if self.exited else self._overdue()
+        if why:
+            self.kill(why)
+        elif self.pid and self.state in ("booting", "up"):
+            self.connection.send(frame(Ping()))
+
+    def escalate(self) -> Exit | None:
+        """Send the signals that are due. Its exit status, once it has ended or is not waited for any longer."""
+        now = self._clock.now
+        if now >= self.term_at:
+            self.terminate()
+        if now >= self.kill_at:
+            self.kill_at, self.give_up_at = _NEVER, now + self._patience.give_up
+            self.process.send_signal(signal.SIGKILL)
+        overdue = now >= self.give_up_at
+        if overdue and self.state != "dying":
+            self._lose()
+        if self.state != "dying":
+            return None
+        status = self.process.exit()
+        return Exit() if status is None and overdue else status
 
     def end(self, status: Exit, closing: bool) -> Death:
-        """It has ended, which is by our wish if all is `closing`: how. Its ends here are closed."""
+        """Close the host's ends.
+
+        Args:
+            status: how the process has ended.
+            closing: whether all workers were to end.
+
+        Returns:
+            How the worker has ended.
+        """
         self.child.output.drain()
         death = Death(status, self.child.output.text, self.why, self.expected or closing)
         self.child.close()
         return death
 
-    def terminate(self, now: float, patience: Patience) -> None:
-        """Send SIGTERM, and SIGKILL after a while."""
-        self.term_at = _NEVER
-        self.kill_at = min(self.kill_at, now + patience.term)
-        self.process.send_signal(signal.SIGTERM)
+    def _lose(self) -> None:
+        """Hear no more of it. A crash may take a moment to become an exit status; then it is killed."""
+        self.state = "dying"
+        self.kill_at = min(self.kill_at, self._clock.now + self._patience.linger)
+        self.connection.cut()
 
-    def climb(self, now: float, patience: Patience) -> None:
-        """Send the signals that are due."""
-        if now >= self.term_at:
-            self.terminate(now, patience)
-        if now >= self.kill_at:
-            self.kill_at, self.give_up_at = _NEVER, now + patience.give_up
-            self.process.send_signal(signal.SIGKILL)
+    def _overdue(self) -> str:
+        """What it has not done in time, or ``""``."""
+        now, patience = self._clock.now, self._patience
+        if self.state == "booting" and now >= self.progressed_at + patience.boot:
+            return f"it was not up within {patience.boot} s"
+        if not self.pid:
+            # It waits to be forked, and cannot answer yet.
+            self.answered_at = now
+        silent = patience.silent_boot if self.state == "booting" else patience.silent
+        if self.state in ("booting", "up") and now >= self.answered_at + silent:
+            return f"it has not answered for {silent} s: it is stopped, or native code keeps its interpreter lock"
+        if self.state == "up" and now >= self.progressed_at + patience.stuck:
+            return f"it has made no progress for {patience.stuck} s"
+        return ""

@@ -5,8 +5,8 @@
 
 The zygote is started by exec when the first worker is wanted, and again when it has died. Workers that are
 wanted while it loads wait for it; to their supervisor they are booting. The host talks with each worker over
-the worker's own socket, as if it had been started by exec; only its signals and its exit status go through
-its parent, so that no process id is used that may be somebody else's by now.
+the worker's own socket, as if it had been started by exec. Only signals and exit statuses go through the zygote,
+the worker's parent: the host might use a process id that belongs to another process by now.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from .restarts import RestartLimit, Restarts
 from .spawner import ChildEnds, launch
 
 _log = SafeLog()
-# A zygote answers within milliseconds, and one that is stopped never.
+#: How long a zygote may not answer, which takes milliseconds: one that runs, and one that was stopped.
 _STUCK_SECONDS = 10.0
 _STOPPED_SECONDS = 2.0
 _END_SECONDS = 10.0
@@ -54,14 +54,14 @@ _SINGLE_THREADED = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBL
 
 
 class ForkedProcess:
-    """A worker that is forked, or is to be (`poolinfer._executors.workers.child_process.ProcessHandle`).
+    """A worker that was forked, or is still to be forked (`ProcessHandle`).
 
     Attributes:
-        number: what the zygote calls it.
+        number: the number by which host and zygote call it.
         ends: its socket and pipes.
-        pid: its id; 0 until the zygote has said it.
-        status: how it ended, once known.
-        asked_at: when its zygote was asked for that, while there is no answer.
+        pid: its process id; 0 until the zygote has said it.
+        status: how it ended; None while that is not known.
+        asked_at: when the zygote was asked for its status; None when no question is open.
     """
 
     def __init__(self, number: int, ends: ChildEnds, zygote: Zygote) -> None:
@@ -85,13 +85,19 @@ class ForkedProcess:
 
 
 class Zygote:
-    """One zygote process, and those that it forked. All of it is called on the supervisor's thread.
+    """One zygote process, and the workers that it forked. All methods are called on the supervisor's thread.
+
+    Args:
+        main: the module that its interpreter runs.
+        boot: the first message to it.
+        poller: the supervisor's.
+        on_lost: called once, when the zygote is gone or was given up.
 
     Attributes:
         up: whether it has loaded the weights.
     """
 
-    def __init__(self, main: str, boot: Boot, loop: Poller, on_lost: Callable[[Zygote], None]) -> None:
+    def __init__(self, main: str, boot: Boot, poller: Poller, on_lost: Callable[[Zygote], None]) -> None:
         self.up = False
         self._on_lost = on_lost
         self._clock = PatientClock()
@@ -100,8 +106,8 @@ class Zygote:
         self._waiting: dict[int, ForkedProcess] = {}
         self._workers: dict[int, ForkedProcess] = {}
         self._child = launch(main, **_SINGLE_THREADED)
-        self._line = Connection(self._child, loop, self._hear, self._on_end)
-        self._line.post(frame(replace(boot, levels=wanted())))
+        self._connection = Connection(self._child, poller, self._hear, self._on_end)
+        self._connection.send(frame(replace(boot, levels=wanted())))
 
     @property
     def pid(self) -> int:
@@ -131,7 +137,7 @@ class Zygote:
         return ends.child(worker)
 
     def ask(self, worker: ForkedProcess) -> None:
-        """Ask how a worker has ended; its `status` says so now or later."""
+        """Ask the zygote how a worker has ended. The answer sets the worker's `status`, now or later."""
         self._clock.tick()
         if worker.number in self._waiting:
             return
@@ -139,7 +145,7 @@ class Zygote:
             worker.status = self._fate(worker)
         elif worker.asked_at is None:
             worker.asked_at = self._clock.now
-            self._line.post(frame(Reap(worker.number)))
+            self._connection.send(frame(Reap(worker.number)))
         elif self._is_stuck(self._clock.now - worker.asked_at):
             _log.warning("the zygote does not answer, and is ended")
             self.end()
@@ -148,39 +154,45 @@ class Zygote:
         return silent > _STUCK_SECONDS or (silent > _STOPPED_SECONDS and _state(self.pid) == "T")
 
     def signal(self, worker: ForkedProcess, number: int) -> None:
-        """Send a signal to a worker; one that is not forked yet will not be."""
+        """Send a signal to a worker. One that is not forked yet will never be."""
         if self._waiting.pop(worker.number, None) is not None:
             worker.status = Exit(signal=number)
             worker.ends.close_theirs()
             if not self._waiting and not self.up:
                 self.end()
         elif self._alive:
-            self._line.post(frame(Signal(worker.number, number)))
+            self._connection.send(frame(Signal(worker.number, number)))
         elif worker.pid:
             with suppress(OSError):
                 os.kill(worker.pid, number)
 
     def end(self) -> None:
-        """Kill it; its workers go on, and those that wait for it fail."""
+        """Kill the zygote. Its workers go on, and those that it has not forked yet fail."""
         if not self._alive:
             return
         self._alive = False
-        self._line.cut()
+        self._connection.cut()
         self._child.process.send_signal(signal.SIGKILL)
         for worker in self._waiting.values():
-            self._speak_for(worker)
+            self._report_for(worker)
         self._waiting.clear()
         self._child.close()
         self._on_lost(self)
 
     def _fate(self, worker: ForkedProcess) -> Exit | None:
-        """How a worker ended whose parent is gone; one that was never forked shares the parent's fate."""
+        """How a worker has ended whose zygote is gone; None while it runs.
+
+        A worker that was never forked has ended as its zygote has.
+        """
         if not worker.pid:
             return self._child.process.exit()
         return None if _runs(worker.pid) else Exit()
 
-    def _speak_for(self, worker: ForkedProcess) -> None:
-        """Say on behalf of a worker that will never be what the zygote's last words were."""
+    def _report_for(self, worker: ForkedProcess) -> None:
+        """Write what the zygote printed, and why it failed, to the ends of a worker that will never be forked.
+
+        So the supervisor hears it as if the worker had said it.
+        """
         with suppress(OSError):
             worker.ends.printing.write(self._child.output.text.encode())
             if self._failure is not None:
@@ -217,7 +229,7 @@ class Zygote:
 
     def _hear_of(self, worker: ForkedProcess, message: Forked | Reaped) -> None:
         if isinstance(message, Forked):
-            # It may be signalled by this number once, when the zygote is gone: never a group, never init.
+            # When the zygote is gone, the host signals this process: it must be no process group, and not init.
             if message.pid <= 1:
                 raise WireError(f"{message.pid} is not the id of a worker")
             worker.pid = message.pid
@@ -229,12 +241,12 @@ class Zygote:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process, which is not a child of ours, has not ended; a zombie has."""
+    """Whether a process that is no child of ours still runs. A zombie has ended."""
     return _state(pid) not in "ZX"
 
 
 def _state(pid: int) -> str:
-    """The letter of a process's state in /proc; X where there is none."""
+    """The letter for a process's state in /proc; X where there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
@@ -242,7 +254,12 @@ def _state(pid: int) -> str:
 
 
 class ZygoteSpawner:
-    """Has workers forked (`poolinfer._executors.workers.spawner.Spawner`)."""
+    """Has workers forked by a zygote (`poolinfer._executors.workers.spawner.Spawner`).
+
+    Args:
+        main: the module that the zygote's interpreter runs.
+        boot: the first message to the zygote.
+    """
 
     def __init__(self, main: str, boot: Boot) -> None:
         self._main = main
@@ -257,28 +274,28 @@ class ZygoteSpawner:
         """The zygote's process id, while there is one."""
         return None if self._zygote is None else self._zygote.pid
 
-    def spawn(self, loop: Poller) -> Child:
+    def spawn(self, poller: Poller) -> Child:
         """See `Spawner.spawn`."""
         self._lost = [zygote for zygote in self._lost if not zygote.reaped]
         if self._zygote is None:
-            self._zygote = self._start(loop)
+            self._zygote = self._start(poller)
         self._numbers += 1
         return self._zygote.fork(self._numbers)
 
-    def _start(self, loop: Poller) -> Zygote:
-        return Zygote(self._main, self._boot, loop, lambda zygote: self._on_lost(zygote, loop))
+    def _start(self, poller: Poller) -> Zygote:
+        return Zygote(self._main, self._boot, poller, lambda zygote: self._on_lost(zygote, poller))
 
-    def _on_lost(self, zygote: Zygote, loop: Poller) -> None:
+    def _on_lost(self, zygote: Zygote, poller: Poller) -> None:
         self._lost.append(zygote)
         if self._zygote is not zygote:
             return
         self._zygote = None
         if zygote.up and self._restarts.died(time.monotonic(), busy=False) is not None:
-            # Loaded again now, so that the next worker has not to wait for it. One that cannot load, or dies again
-            # and again, waits until a worker is wanted, whose failure counts.
+            # The next one loads now, so that no worker has to wait for that. If it cannot load, or zygotes die
+            # again and again, one is started when a worker is wanted, and the worker's failure counts.
             _log.warning("the zygote has died; another one is started")
             with suppress(OSError):
-                self._zygote = self._start(loop)
+                self._zygote = self._start(poller)
 
     def close(self) -> None:
         """See `Spawner.close`."""

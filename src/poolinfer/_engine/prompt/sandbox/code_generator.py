@@ -18,7 +18,7 @@ _OPERATIONS = (
 )
 
 # What a template may be made of; anything else (include, import, extends, block) is refused.
-_KNOWN = frozenset(
+_KNOWN_NODES = frozenset(
     [
         *(
             nodes.Template,
@@ -49,7 +49,14 @@ _KNOWN = frozenset(
 )
 
 # What running a node once costs, where that is more than one: it makes something, or keeps some output.
-_COSTS = {nodes.List: 64, nodes.Tuple: 64, nodes.Dict: 128, nodes.Pair: 64, nodes.Output: 8, nodes.Call: 32}
+_NODE_COSTS = {
+    nodes.List: 64,
+    nodes.Tuple: 64,
+    nodes.Dict: 128,
+    nodes.Pair: 64,
+    nodes.Output: 8,
+    nodes.Call: 32,
+}
 
 
 def _binary(name: str) -> Callable[[TemplateCodeGenerator, nodes.BinExpr, Frame], None]:
@@ -64,9 +71,10 @@ class TemplateCodeGenerator(CodeGenerator):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._sources: dict[int, int] = {}
-        self._bodies: dict[int, int] = {}
-        self._tests: dict[int, int] = {}
+        # Costs by the ids of nodes: of each item of a source, and of a body or a test each time that it runs.
+        self._item_costs: dict[int, int] = {}
+        self._body_costs: dict[int, int] = {}
+        self._test_costs: dict[int, int] = {}
 
     def operation(self, name: str, frame: Frame, *values: nodes.Expr | None) -> None:
         """Generate a call of a method of `Runtime`."""
@@ -80,7 +88,7 @@ class TemplateCodeGenerator(CodeGenerator):
         self.write(")")
 
     def write_commons(self) -> None:
-        """Give the code its operations."""
+        """Generate the beginning of the code, which gives it the operations."""
         super().write_commons()
         for name in _OPERATIONS:
             self.writeline(f"op_{name} = context.{name}")
@@ -88,11 +96,11 @@ class TemplateCodeGenerator(CodeGenerator):
 
     def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
         """Generate the code of a node."""
-        if type(node) not in _KNOWN:
+        if type(node) not in _KNOWN_NODES:
             self.fail(f"a chat template cannot use {type(node).__name__}", node.lineno)
-        if cost := self._sources.pop(id(node), 0):
+        if cost := self._item_costs.pop(id(node), 0):
             self.write(f"op_each({cost}, ")
-        elif cost := self._tests.pop(id(node), 0):
+        elif cost := self._test_costs.pop(id(node), 0):
             # Paying gives None.
             self.write(f"(op_pay({cost}) or ")
         super().visit(node, *args, **kwargs)
@@ -100,32 +108,32 @@ class TemplateCodeGenerator(CodeGenerator):
             self.write(")")
 
     def blockvisit(self, nodes: Iterable[nodes.Node], frame: Frame) -> None:
-        """Generate the code of some statements; those that may run often pay each time."""
-        cost = self._bodies.pop(id(nodes), 0)
+        """Generate the code of some statements. A body that may run often pays each time."""
+        cost = self._body_costs.pop(id(nodes), 0)
         if cost:
             self.writeline(f"op_pay({cost})")
         super().blockvisit(nodes, frame)
 
-    # --- what may run often
+    # --- what may run often, and pays each time
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:  # noqa: N802
-        self._bodies[id(node.body)] = _cost(node.body)
-        self._sources[id(node.iter)] = 1
+        self._body_costs[id(node.body)] = _cost(node.body)
+        self._item_costs[id(node.iter)] = 1
         if node.test:
-            self._tests[id(node.test)] = _cost([node.test])
+            self._test_costs[id(node.test)] = _cost([node.test])
         super().visit_For(node, frame)
 
     def signature(self, node: Any, frame: Frame, extra_kwargs: Any = None) -> None:
         """Generate the arguments of a call; those that a list or a dict holds are paid for."""
         if node.dyn_args is not None:
-            self._sources[id(node.dyn_args)] = 8
+            self._item_costs[id(node.dyn_args)] = 8
         if node.dyn_kwargs is not None:
-            self._sources[id(node.dyn_kwargs)] = 64
+            self._item_costs[id(node.dyn_kwargs)] = 64
         super().signature(node, frame, extra_kwargs)
 
     def macro_body(self, node: Any, frame: Frame) -> Any:
         """Generate the code of a macro."""
-        self._bodies[id(node.body)] = _cost([*node.body, *node.defaults])
+        self._body_costs[id(node.body)] = _cost([*node.body, *node.defaults])
         return super().macro_body(node, frame)
 
     # --- output
@@ -203,6 +211,6 @@ def _comparison(operand: nodes.Operand) -> str:
 
 
 def _cost(body: Iterable[nodes.Node]) -> int:
-    """What running some nodes once costs at most (loops in them pay for each further time)."""
+    """What running some nodes once costs at most. Loops in them pay for each further turn."""
     inner = [node for part in body for node in (part, *part.find_all(nodes.Node))]
-    return sum(_COSTS.get(type(node), 1) for node in inner)
+    return sum(_NODE_COSTS.get(type(node), 1) for node in inner)

@@ -32,8 +32,8 @@ def _never() -> bool:
 class Fuel:
     """Pays for one rendering, and ends the rendering when it has cost too much or its call was given up.
 
-    No single operation of the sandbox takes longer than its units say, so the interpreter lock is never held for
-    long, and a look at the clock every few thousand units bounds the time of loops that make nothing.
+    No operation of the sandbox takes longer than its units say, so the interpreter lock is never held for long. A
+    look at the clock every few thousand units bounds the time of loops that make nothing.
     """
 
     def __init__(self, size: int, n_messages: int, stop: Callable[[], bool] | None = None) -> None:

@@ -63,7 +63,7 @@ class Runtime(Context):
     # --- texts
 
     def text(self, value: Any) -> str:
-        """A value as text, as ``str`` makes it; what is undefined is no text."""
+        """A value as text, as ``str`` makes it; what is undefined gives an empty text."""
         if isinstance(value, str):
             return value
         return "" if isinstance(value, Undefined) else serializers.text(self.pay, value)

@@ -5,11 +5,19 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolinfer._engine.lane.capacity import Bounds, Capacity
-from poolinfer._engine.lane.passes import groups
+from poolinfer._engine.engine_protocol import Need
+from poolinfer._engine.lane.sequences import admitted
+from poolinfer._engine.llama.capacity import Bounds, Capacity
+from poolinfer._engine.llama.passes import groups
 
 WIDE = Bounds(n_seq=16, n_ctx=4096, tokens=16 * 4096)
 TIGHT = Bounds(n_seq=16, n_ctx=4096, tokens=8192)
+
+
+def admit(bounds: Bounds, lengths: list[int]) -> list[int]:
+    """Which calls of these lengths a lane would run together."""
+    needs = [Need(length) for length in lengths]
+    return admitted(needs, lambda asked: bounds.can_hold(len(asked), max(asked).length), len(needs))
 
 
 def test_it_begins_small() -> None:
@@ -28,7 +36,7 @@ def test_short_calls_have_all_their_length_at_once_where_memory_allows() -> None
 def test_memory_is_counted_as_llama_cpp_takes_it() -> None:
     """A multiple of 256 tokens for each sequence."""
     assert [Capacity(2, n_ctx).tokens for n_ctx in (16, 256, 257, 600)] == [512, 512, 1024, 1536]
-    assert Bounds(16, 300, 512 * 3).admit([300] * 16) == [0, 1, 2]
+    assert admit(Bounds(16, 300, 512 * 3), [300] * 16) == [0, 1, 2]
     assert Bounds(16, 300, 512 * 3 - 1).first() == Capacity(2, 300)
 
 
@@ -53,12 +61,12 @@ def test_it_grows_by_what_calls_need() -> None:
 
 
 def test_the_oldest_calls_fit_first() -> None:
-    assert WIDE.admit([4096] * 20) == list(range(16))
-    assert TIGHT.admit([300] * 16) == list(range(16))
-    assert TIGHT.admit([600] * 16) == list(range(10))
-    assert TIGHT.admit([300, 4000, 300, 300]) == [0, 1]
-    assert TIGHT.admit([300, 300, 4000, 300]) == [0, 1, 3]
-    assert TIGHT.admit([4096, 1, 1]) == [0, 1]
+    assert admit(WIDE, [4096] * 20) == list(range(16))
+    assert admit(TIGHT, [300] * 16) == list(range(16))
+    assert admit(TIGHT, [600] * 16) == list(range(10))
+    assert admit(TIGHT, [300, 4000, 300, 300]) == [0, 1]
+    assert admit(TIGHT, [300, 300, 4000, 300]) == [0, 1, 3]
+    assert admit(TIGHT, [4096, 1, 1]) == [0, 1]
 
 
 def test_without_memory_for_both_width_or_length_goes_back() -> None:
@@ -76,7 +84,7 @@ def test_whoever_is_admitted_has_room(now: list[int], tokens: int, then: list[in
     bounds = Bounds(n_seq, 4096, tokens)
     capacity = bounds.first()
     for asked in (now, then):
-        admitted = bounds.admit(asked)
+        admitted = admit(bounds, asked)
         assert admitted[0] == 0
         assert len(admitted) <= n_seq
         capacity = bounds.grow(capacity, len(admitted), max(asked[i] for i in admitted))

@@ -1,14 +1,13 @@
-"""How many sequences of how many tokens a lane's context has room for. Arithmetic only: no engine here.
+"""How large a rectangle of sequences may be, and how it grows. Arithmetic only: no engine here.
 
 llama.cpp takes the memory of a context when it is made, as a rectangle: so many sequences, all of the same length.
 A lane begins with a small one, and moves to a larger one when its calls need that; what they need together may be
-more than the memory it is allowed, and then the youngest wait. It never moves back by itself: what was needed once
+more than the memory it is allowed, and then some calls wait. It never moves back by itself: what was needed once
 will be needed again, and filling memory with zeros takes a second for each gigabyte or two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 _FIRST_SEQUENCES = 4
@@ -57,22 +56,14 @@ class Bounds:
         """What a lane begins with."""
         return self._within(min(_FIRST_SEQUENCES, self.n_seq), self._round_tokens(1))
 
-    def admit(self, lengths: Sequence[int]) -> list[int]:
-        """Which calls can run together, by their lengths in tokens, oldest first.
-
-        The oldest is always among them, so every call's turn comes; a younger one may pass one that is too long.
-        """
-        admitted: list[int] = []
-        n_ctx = 0
-        for i, length in enumerate(lengths):
-            needed = max(n_ctx, self._round_tokens(length))
-            if not admitted or (len(admitted) + 1) * padded(needed) <= self.tokens:
-                admitted.append(i)
-                n_ctx = needed
-        return admitted[: self.n_seq]
+    def can_hold(self, n_seq: int, length: int) -> bool:
+        """Whether there is memory for so many sequences, of which the longest has so many tokens."""
+        return n_seq == 1 or (
+            n_seq <= self.n_seq and n_seq * padded(self._round_tokens(length)) <= self.tokens
+        )
 
     def grow(self, now: Capacity, n_seq: int, length: int) -> Capacity:
-        """The capacity for calls that `admit` let in: as it is now, or larger, or another one of no more tokens."""
+        """The capacity for what `can_hold` allows: as it is now, or larger, or another one of no more tokens."""
         if n_seq <= now.n_seq and length <= now.n_ctx:
             return now
         n_ctx = max(now.n_ctx, self._round_tokens(length))
