@@ -22,6 +22,13 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Have links to the pages lead to where the site has them; called by mkdocs with each page."""
+    for name in PAGES:
+        markdown = markdown.replace(f"](../{name}", f"]({name.lower()}")
+    return markdown
+
+
 def as_seen_from_docs(text: str) -> str:
     """A page of the root with its links as they are in docs/: a file that is not in the site is only named."""
 

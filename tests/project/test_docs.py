@@ -163,6 +163,7 @@ def test_pages_of_the_root_have_links_of_the_site() -> None:
     assert site_pages.as_seen_from_docs(text) == (
         "[a](api.md#poolinfer.Pool) [b](security.md) c [d](#test) [e](https://e.example/docs/x)"
     )
+    assert site_pages.on_page_markdown("[a](../SECURITY.md#report)") == "[a](security.md#report)"
 
 
 def test_snippets() -> None:
