@@ -11,6 +11,7 @@ from dataclasses import fields
 from ._cli.bench import ChatBurst, run_bench
 from ._cli.demo import run_demo
 from ._data.errors import PoolinferError
+from ._data.version import __version__
 from ._pool.model import demo_model
 
 
