@@ -10,9 +10,8 @@
         def make_executor(self):
             return MyExecutor(slots=self.slots)
 
-Its methods raise `AssertionError` and need no fixture. So pytest runs them, and so does every other runner that
-collects methods called ``test_*``. `poolinfer.executor.Executor` says what the laws are. The name of each test
-begins with the number of its law.
+Its methods raise `AssertionError` and need no fixture: every runner that collects methods called ``test_*`` runs
+them. `poolinfer.executor.Executor` says what the laws are; the name of each test begins with its law's number.
 """
 
 from __future__ import annotations
