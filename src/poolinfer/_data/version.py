@@ -1,5 +1,6 @@
-"""The version of poolinfer, for its public names and for its command line."""
+"""Which version of poolinfer this is."""
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+#: The same as in `pyproject.toml`.
+VERSION = "0.1.0"
