@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import site_pages
 
 import poolinfer
 import poolinfer.executor
@@ -114,7 +115,7 @@ def test_no_block_is_missed() -> None:
         assert len(BLOCK.findall(text)) == text.count("```python"), page.name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=page_id)
 def test_links(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith("https://"):
@@ -158,6 +159,14 @@ def test_a_name_that_is_gone_is_found() -> None:
     assert not is_defined("poolinfer._pool.pool.Pool.sumbit")
     assert not is_defined("poolinfer._pools.pool")
     assert not is_there("_pool/pools.py")
+
+
+def test_pages_of_the_root_have_links_of_the_site() -> None:
+    text = "[a](docs/api.md#poolinfer.Pool) [b](SECURITY.md) [c](CHANGELOG.md) [d](#test) [e](https://e.example/docs/x)"
+    assert site_pages.as_seen_from_docs(text) == (
+        "[a](api.md#poolinfer.Pool) [b](security.md) c [d](#test) [e](https://e.example/docs/x)"
+    )
+    assert site_pages.on_page_markdown("[a](../SECURITY.md#report)") == "[a](security.md#report)"
 
 
 def test_snippets() -> None:
