@@ -9,8 +9,9 @@ from poolinfer import Chunk, Embed, Raw, Response
 from poolinfer._checks.normalize import normalize
 from poolinfer._data.events import Done, Failed, Job, Started
 from poolinfer._data.stats import ExecutorStats
+from poolinfer._executors import seating
 from poolinfer._wire import frames
-from poolinfer._wire.frames import Pong
+from poolinfer._wire.frames import Pong, Submit
 from poolinfer.testing._executor_under_test import check_order
 
 DONE = Done(Response("text"))
@@ -126,6 +127,20 @@ def test_calls_that_run_again_do_so_one_by_one():
     assert ending(played, 2).detail["suspect"]
 
 
+def test_an_empty_worker_is_kept_for_a_call_that_runs_again():
+    played = Played()
+    played.submit(Raw("one"))
+    played.memory_link.go(1, CRASHED)
+    played.memory_link.deaf.add(2)
+    played.memory_link.come()
+    played.memory_link.deaf.clear()
+    assert played.submit(Raw("other")) is None
+    played.memory_link.come()
+    assert played.memory_link.hear(2) == [1]
+    assert played.submit(Raw("other")) == 2
+    assert played.memory_link.hear(3) == [2]
+
+
 def suspect() -> Played:
     """Job 1 is lost after its text was seen; then job 2 has the next worker."""
     played = Played()
@@ -215,6 +230,19 @@ def test_a_cancel_reaches_the_worker_after_its_call():
     played.cancel(1)
     played.cancel(99)
     assert played.memory_link.hear(1) == [1, -1]
+
+
+def test_a_cancel_that_overtakes_its_call_is_sent_again(monkeypatch):
+    played, frame = Played(), seating.frame
+
+    def cancel_first(message):
+        if isinstance(message, Submit):
+            played.seating.cancel(1)
+        return frame(message)
+
+    monkeypatch.setattr(seating, "frame", cancel_first)
+    played.submit(Raw("one"))
+    assert played.memory_link.hear(1) == [-1, 1, -1]
 
 
 def test_a_cancel_of_a_call_that_waits_to_run_again():

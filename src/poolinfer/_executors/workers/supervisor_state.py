@@ -13,7 +13,7 @@ class SupervisorState:
 
     Attributes:
         name: what the supervisor is doing.
-        changed: its lock is held while the state changes; it is notified afterwards.
+        changed: a condition whose lock is held while the state changes, and which is notified then.
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ class Worker:
 
     Args:
         number: how many workers were started before it, plus one.
-        child: its process, and the host's ends of its socket and pipes.
+        child: the process, and the host's ends of the socket and pipes.
         clock: the supervisor's clock.
         patience: how long to wait for what.
 
@@ -119,8 +119,8 @@ class Worker:
         if self.state == "dying":
             return
         if self.exited:
-            # Its last words have been heard, and yet the stream has no end: somebody else holds its end of the
-            # socket, a child that the host forked just when the worker was made.
+            # All that it sent has been read, and yet the stream has no end. A child that the host forked just when
+            # the worker was made holds the worker's end of the socket.
             self._lose()
             return
         self.exited = self.process.exit() is not None
@@ -168,7 +168,7 @@ class Worker:
         self.connection.cut()
 
     def _overdue(self) -> str:
-        """What it has not done in time, or ``""``."""
+        """Say what the worker has not done in time, or ``""``."""
         now, patience = self._clock.now, self._patience
         if self.state == "booting" and now >= self.progressed_at + patience.boot:
             return f"it was not up within {patience.boot} s"
