@@ -233,7 +233,7 @@ class PrefixCache:
     def _cost(self, one: KVSequence, ready: int) -> tuple[int, int, int, int]:
         """Orders free sequences: one that the prompt continues, then neighbours of running ones, then by age.
 
-        """Whether a resident should move instead of being overwritten; nobody may ever ask for it again."""
+        Where sequences are separate, a gap in the numbers of running ones costs another reading of the weights.
         """
         beside = 0
         if self._separate:
@@ -241,7 +241,7 @@ class PrefixCache:
         return -ready if self._continues(one, ready) else 0, -beside, *_age(one)
 
     def _should_move(self, one: KVSequence, ready: int) -> bool:
-        """Whether a resident should move instead of being overwritten, although nobody may ask for it again."""
+        """Whether a resident should move instead of being overwritten; nobody may ever ask for it again."""
         return one.computed >= _MOVE_WORTH * self._share_cost and not self._continues(one, ready)
 
     def _continues(self, one: KVSequence, ready: int) -> bool:
