@@ -123,7 +123,7 @@ class GrowingContext:
         """Which sequences go into another rectangle, and their numbers there: the same where possible."""
         if self._rectangle is None:
             return {}
-        held = [need.sequence for need in needs if need.sequence >= 0]
+        held = sorted(need.sequence for need in needs if need.sequence >= 0)
         held += [resident.sequence for resident in residents if resident.length <= wanted.n_ctx]
         del held[wanted.n_seq :]
         stay = {number for number in held if number < wanted.n_seq}
