@@ -12,7 +12,7 @@ import io
 import re
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,10 +21,13 @@ MOST_WORDS = 30
 
 _ITEM = r"^\*{0,2}\w+\*{0,2}: "
 _PRONOUN = r"(it|its|they|their|them|this|that|these|those|the same|likewise)"
-#: What must not stand in a sentence, and what to do about it.
-RIDDLES = {
+#: What an item of a docstring's section must not say, and what to do about it.
+ITEM_RIDDLES = {
     _ITEM + rf"(whether )?{_PRONOUN}( (is|are|does|do|has|have|can|was|were))?[.;,]": "name the thing",
     _ITEM + r"(it|its|they|them)\b": "name the thing",
+}
+#: What must not stand in any sentence.
+RIDDLES = {
     r"\bas for the \w+ that follow": "say it for each of them",
     r"\bit is \w+ times, or \w+ times": "say what is so many times what",
     r"\bdo without the present\b": "say who stops using what",
@@ -71,12 +74,12 @@ def _replaced(pattern: re.Pattern[str], name: str, text: str) -> str:
     return pattern.sub(lambda found: name + "\n" * found[0].count("\n"), text)
 
 
-def complaint(sentence: str) -> str:
+def complaint(sentence: str, riddles: Mapping[str, str] = RIDDLES) -> str:
     """What is wrong with a sentence; empty if nothing is."""
     words = len(_WORD.findall(sentence))
     if words > MOST_WORDS:
         return f"{words} words"
-    return next((remedy for riddle, remedy in RIDDLES.items() if re.search(riddle, sentence)), "")
+    return next((remedy for riddle, remedy in riddles.items() if re.search(riddle, sentence)), "")
 
 
 def prose_of_page(text: str) -> Iterator[tuple[int, str]]:
@@ -85,12 +88,12 @@ def prose_of_page(text: str) -> Iterator[tuple[int, str]]:
 
 
 def docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Each docstring of a module and the line on which it begins."""
+    """Each docstring of a module without its indented drawings, and the line on which it begins."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             doc = ast.get_docstring(node)
             if doc:
-                yield node.body[0].lineno, doc
+                yield node.body[0].lineno, _replaced(_INDENTED, "", doc)
 
 
 def messages(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -125,17 +128,25 @@ def complaints(path: Path) -> Iterator[tuple[int, str, str]]:
     """Line, complaint and sentence of all that is hard to read in a file."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
-        pieces = list(prose_of_page(text))
-    else:
-        tree = ast.parse(text)
-        docs = list(docstrings(tree))
-        for line, doc in docs:
-            if NO_SUBJECT.match(doc):
-                yield line, "name the subject", doc.split("\n")[0]
-        pieces = [*docs, *comments(text), *(messages(tree) if "src" in path.parts else ())]
+        yield from _complaints(prose_of_page(text))
+        return
+    tree = ast.parse(text)
+    docs = list(docstrings(tree))
+    for line, doc in docs:
+        if NO_SUBJECT.match(doc):
+            yield line, "name the subject", doc.split("\n")[0]
+    yield from _complaints(docs, RIDDLES | ITEM_RIDDLES)
+    yield from _complaints(comments(text))
+    if "src" in path.parts:
+        yield from _complaints(messages(tree))
+
+
+def _complaints(
+    pieces: Iterable[tuple[int, str]], riddles: Mapping[str, str] = RIDDLES
+) -> Iterator[tuple[int, str, str]]:
     for first, piece in pieces:
         for line, sentence in sentences(piece):
-            if found := complaint(sentence):
+            if found := complaint(sentence, riddles):
                 yield first + line, found, sentence
 
 

@@ -35,7 +35,10 @@ PATH = re.compile(r"(?:_\w+|src|tests|tools|benchmarks|examples|docs)/[\w./-]*")
 PRIVATE = re.compile(r"(?:poolinfer\.)?_\w+(?:\.\w+)+")
 PUBLIC = re.compile(r"poolinfer(?:\.\w+)+")
 # A file of llama-cpp-python, a folder that a benchmark fills, and a logger.
-ELSEWHERE = ("examples/server/server.py", "benchmarks/peers/", "benchmarks/models/", "poolinfer.llama")
+ELSEWHERE = (
+    *("examples/server/server.py", "benchmarks/peers/", "benchmarks/models/"),
+    *("poolinfer.llama", "poolinfer.executors"),
+)
 NOT_RUN = "<!-- not run -->"
 # Pages whose blocks are read on their own, so each imports what it uses; elsewhere a block goes on from the last.
 OF_THEIR_OWN = ("concepts.md", "executors.md", "limits.md")
