@@ -48,7 +48,7 @@ def endless() -> Iterator[poolinfer.Pool]:
 
 @pytest.fixture
 def full(endless: poolinfer.Pool) -> Iterator[poolinfer.Pool]:
-    """The same with no room left."""
+    """The pool of `endless` with no room left."""
     running = endless.submit(poolinfer.Chat("x"))
     wait_until(lambda: endless.stats().running)
     waiting = endless.submit(poolinfer.Chat("x"))

@@ -26,10 +26,10 @@ class Item:
     """One call of many.
 
     Attributes:
-        index: where it stands among all items, from 0.
-        given: what the caller gave for it: a prompt, a request, or a batch of texts.
-        call: its call, once that was accepted.
-        error: why it has no call, if it was refused.
+        index: the item's number among all items, from 0.
+        given: what the caller gave: a prompt, a request, or a batch of texts.
+        call: the item's call; None until it was accepted.
+        error: why the item has no call; None if it was not refused.
     """
 
     index: int

@@ -98,7 +98,7 @@ def test_a_worker_answers_before_its_engine_is_loaded():
     said = []
 
     class Socket:
-        say = said.append
+        queue = said.append
 
         def flush(self):
             said.append("sent")

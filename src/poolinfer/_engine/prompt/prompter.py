@@ -83,7 +83,7 @@ class Prompter:
         """Tokens of a text as it is, with what the model wants around it.
 
         Raises:
-            InvalidRequest: it is too long.
+            InvalidRequest: the text is too long.
         """
         self._check_size(text)
         return Prepared(self._tokenizer.tokenize(text, add_special=True, parse_special=parse_special))

@@ -18,19 +18,19 @@ from .death import Exit
 
 
 class ProcessHandle(Protocol):
-    """A child process."""
+    """A child process that can be watched and killed."""
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         ...
 
     def exit(self) -> Exit | None:
-        """How it ended, or None while it runs; reaps it."""
+        """How the process has ended, and reaps it; None while it runs."""
         ...
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         ...
 
 
@@ -66,11 +66,11 @@ class ExecProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._popen.pid
 
     def exit(self) -> Exit | None:
-        """How it ended, or None while it runs; reaps it."""
+        """How the process has ended, and reaps it; None while it runs."""
         if self._exit is None:
             self._exit = self._look()
         return self._exit
@@ -79,7 +79,7 @@ class ExecProcess:
         if not hasattr(os, "waitid"):
             code = self._popen.poll()
             return None if code is None else Exit(code) if code >= 0 else Exit(signal=-code)
-        # Looked at without reaping: Popen takes a status that somebody else reaped for success.
+        # The status is read without reaping: if somebody else has reaped it, Popen would report success.
         try:
             found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
@@ -92,7 +92,7 @@ class ExecProcess:
         return Exit(found.si_status) if exited else Exit(signal=found.si_status)
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless it has ended: its process id may belong to another process then."""
+        """Send a signal, unless the process has ended: its id may belong to another process then."""
         if self.exit() is None:
             with suppress(OSError):
                 self._popen.send_signal(number)

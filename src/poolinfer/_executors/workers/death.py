@@ -14,8 +14,8 @@ class Exit:
     """How a process ended; nothing is known when somebody else reaped it.
 
     Attributes:
-        code: its exit status; None if a signal killed it, or nothing is known.
-        signal: the number of the signal that killed it; None if it exited, or nothing is known.
+        code: exit status of the process; None if a signal killed it, or nothing is known.
+        signal: number of the signal that killed the process; None if it exited, or nothing is known.
     """
 
     code: int | None = None
@@ -40,7 +40,7 @@ class Death:
 
     @property
     def from_outside(self) -> bool:
-        """Whether somebody else killed it: an operator, a system that stops, or the out-of-memory killer."""
+        """Whether somebody but the host killed the worker: an operator, a shutdown, the out-of-memory killer."""
         return not self.why and self.status.signal in (signal.SIGKILL, signal.SIGTERM)
 
     def __str__(self) -> str:

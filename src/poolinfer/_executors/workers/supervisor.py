@@ -221,11 +221,11 @@ class Supervisor:
             return
         self._spawned += 1
         worker = Worker(self._spawned, child, self._clock, self._patience)
-        worker.connect(self._poller, lambda data: self._hear(worker, data))
+        worker.connect(self._poller, lambda data: self._on_message(worker, data))
         self._workers[worker.number] = worker
         worker.connection.send(boot)
 
-    def _hear(self, worker: Worker, data: bytes) -> None:
+    def _on_message(self, worker: Worker, data: bytes) -> None:
         message = read_from_worker(data)
         worker.answered_at = self.now
         if isinstance(message, Logged):

@@ -13,7 +13,7 @@ class SupervisorState:
 
     Attributes:
         name: what the supervisor is doing.
-        changed: its lock is held while the state changes; it is notified afterwards.
+        changed: a condition that is notified after each change; its lock is held during the change.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class SupervisorState:
         return self.name in names
 
     def move(self, to: StateName, *allowed: StateName) -> bool:
-        """Change the state, if it is one of those allowed; whether it was."""
+        """Change the state if it is one of those allowed; returns whether it was."""
         with self.changed:
             moved = self.name in allowed
             if moved:

@@ -58,8 +58,8 @@ class ForkedProcess:
 
     Attributes:
         number: the number by which host and zygote call it.
-        ends: its socket and pipes.
-        pid: its process id; 0 until the zygote has said it.
+        ends: both ends of the worker's socket and pipes.
+        pid: the worker's process id; 0 until the zygote has sent it.
         status: how it ended; None while that is not known.
         asked_at: when the zygote was asked for its status; None when no question is open.
     """
@@ -73,13 +73,13 @@ class ForkedProcess:
         self._zygote = zygote
 
     def exit(self) -> Exit | None:
-        """How it ended, or None while it runs."""
+        """How the worker has ended; None while it runs."""
         if self.status is None:
             self._zygote.ask(self)
         return self.status
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the worker has ended."""
         if self.status is None:
             self._zygote.signal(self, number)
 
@@ -88,13 +88,13 @@ class Zygote:
     """One zygote process, and the workers that it forked. All methods are called on the supervisor's thread.
 
     Args:
-        main: the module that its interpreter runs.
-        boot: the first message to it.
-        poller: the supervisor's.
-        on_lost: called once, when the zygote is gone or was given up.
+        main: the module that the zygote's interpreter runs.
+        boot: the first message to the zygote.
+        poller: the supervisor's poller.
+        on_lost: called once, when the zygote has ended or was given up.
 
     Attributes:
-        up: whether it has loaded the weights.
+        up: whether the zygote has loaded the weights.
     """
 
     def __init__(self, main: str, boot: Boot, poller: Poller, on_lost: Callable[[Zygote], None]) -> None:
@@ -106,17 +106,17 @@ class Zygote:
         self._waiting: dict[int, ForkedProcess] = {}
         self._workers: dict[int, ForkedProcess] = {}
         self._child = launch(main, **_SINGLE_THREADED)
-        self._connection = Connection(self._child, poller, self._hear, self._on_end)
+        self._connection = Connection(self._child, poller, self._on_message, self._on_end)
         self._connection.send(frame(replace(boot, levels=wanted())))
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The zygote's process id."""
         return self._child.process.pid
 
     @property
     def reaped(self) -> bool:
-        """Whether it has ended."""
+        """Whether the zygote has ended, and was reaped."""
         return self._child.process.exit() is not None
 
     def fork(self, number: int) -> Child:
@@ -154,7 +154,7 @@ class Zygote:
         return silent > _STUCK_SECONDS or (silent > _STOPPED_SECONDS and _state(self.pid) == "T")
 
     def signal(self, worker: ForkedProcess, number: int) -> None:
-        """Send a signal to a worker. One that is not forked yet will never be."""
+        """Send a signal to a worker. A worker that was not forked yet is not forked any more."""
         if self._waiting.pop(worker.number, None) is not None:
             worker.status = Exit(signal=number)
             worker.ends.close_theirs()
@@ -191,7 +191,7 @@ class Zygote:
     def _report_for(self, worker: ForkedProcess) -> None:
         """Write what the zygote printed, and why it failed, to the ends of a worker that will never be forked.
 
-        So the supervisor hears it as if the worker had said it.
+        So the supervisor reads it as if the worker had written it.
         """
         with suppress(OSError):
             worker.ends.printing.write(self._child.output.text.encode())
@@ -211,7 +211,7 @@ class Zygote:
             _log.warning("the zygote is ended: %s", why)
         self.end()
 
-    def _hear(self, data: bytes) -> None:
+    def _on_message(self, data: bytes) -> None:
         message = read_from_zygote(data)
         if isinstance(message, Logged):
             repeat(message.lines, message.lost, f"zygote {self.pid}")
@@ -225,11 +225,11 @@ class Zygote:
         elif isinstance(message, BootFailed):
             self._failure = message.failure
         elif message.number in self._workers:
-            self._hear_of(self._workers[message.number], message)
+            self._on_worker_message(self._workers[message.number], message)
 
-    def _hear_of(self, worker: ForkedProcess, message: Forked | Reaped) -> None:
+    def _on_worker_message(self, worker: ForkedProcess, message: Forked | Reaped) -> None:
         if isinstance(message, Forked):
-            # When the zygote is gone, the host signals this process: it must be no process group, and not init.
+            # When the zygote is gone, the host sends signals to this id: it must be no process group, and not init.
             if message.pid <= 1:
                 raise WireError(f"{message.pid} is not the id of a worker")
             worker.pid = message.pid
