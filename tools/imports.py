@@ -1,4 +1,4 @@
-"""``python tools/imports.py`` draws which folder of poolinfer imports which, as in docs/architecture.md.
+"""``python tools/imports.py`` draws which folder of poolinfer imports which; ``--docs`` pastes it into the docs.
 
 A room is a folder of src/poolinfer. Its floor is one above the highest room that it imports. Imports inside
 functions, and those for type checkers alone, count as well. An argument is the folder of another package to draw.
@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "poolinfer"
+PAGE = SRC.parents[1] / "docs" / "architecture.md"
+_PASTED = re.compile(r"(?<=<!-- imports -->\n\n```text\n).*?(?=```\n\n<!-- /imports -->)", re.DOTALL)
+_MOST_COLUMNS = 110
 
 ROOF = "(top)"  # The package's own files: the public names, which are no room but what all rooms are under.
 
@@ -109,6 +114,12 @@ def picture(src: Path = SRC) -> Iterator[str]:
         yield f"circles of {what}: {'; '.join(' <-> '.join(group) for group in found) or 'none'}"
 
 
+def page(src: Path = SRC) -> str:
+    """What docs/architecture.md has to be, with the present picture."""
+    wrapped = [textwrap.fill(line, _MOST_COLUMNS, subsequent_indent=" " * 6) for line in picture(src)]
+    return _PASTED.sub("\n".join([*wrapped, ""]), PAGE.read_text(encoding="utf-8"))
+
+
 def _module_of(path: Path, src: Path) -> str:
     """A file's dotted name; for an ``__init__`` that of its package."""
     parts = path.relative_to(src.parent).with_suffix("").parts
@@ -131,5 +142,7 @@ def _room_of(module: str, src: Path) -> str:
 
 
 if __name__ == "__main__":
-    for line in picture(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else SRC):
-        print(line)
+    if sys.argv[1:] == ["--docs"]:
+        PAGE.write_text(page(), encoding="utf-8")
+    else:
+        print(*picture(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else SRC), sep="\n")

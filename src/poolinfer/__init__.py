@@ -33,14 +33,12 @@ from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Embed, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
 from ._data.stats import PoolStats, Quantiles
-from ._data.version import VERSION
+from ._data.version import __version__
 from ._pool.call import Call
 from ._pool.completion import AsCompleted, DoneAndNotDone, as_completed, wait
 from ._pool.model import Model, demo_model
 from ._pool.model_info import ModelInfo
 from ._pool.pool import Pool
-
-__version__: str = VERSION
 
 logging.getLogger("poolinfer").addHandler(logging.NullHandler())
 

@@ -11,7 +11,7 @@ from dataclasses import fields
 from ._cli.bench import ChatBurst, run_bench
 from ._cli.demo import run_demo
 from ._data.errors import PoolinferError
-from ._data.version import VERSION
+from ._data.version import __version__
 from ._pool.model import demo_model
 
 
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m poolinfer", description="Many concurrent local-LLM calls inside a Python application."
     )
-    parser.add_argument("--version", action="version", version=f"poolinfer {VERSION}")
+    parser.add_argument("--version", action="version", version=f"poolinfer {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     _add_demo(commands)
     _add_bench(commands)

@@ -31,6 +31,12 @@ def test_a_description_is_frozen_data(cls: Any) -> None:
     assert not hasattr(one, "__dict__")
 
 
+def test_numbers_of_numpy_become_python_s() -> None:
+    numpy = pytest.importorskip("numpy")
+    for one in (Thread(workers=numpy.int64(3)), replace(Process(), workers=numpy.int32(3))):
+        assert type(one.workers) is int
+
+
 def test_two_kinds_of_processes_are_not_equal() -> None:
     assert Process() != Prefork()
     assert (Process().share, Prefork().share) == ("mmap", "repack")

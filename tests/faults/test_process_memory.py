@@ -56,7 +56,7 @@ def _bound_memory(pid: int, more: int | None) -> None:
 
 @linux
 def test_F04_an_allocation_that_fails_in_the_engine_costs_its_call(tiny: Model) -> None:
-    """The allocation fails at the first embedding, which needs a context of its own."""
+    """The allocation that fails is the one for the first embedding, which needs a context of its own."""
     executor = ProcessExecutor(tiny.spec, LaneSpec(n_ctx=65536, slots=1), workers=1, retries=0)
     with Pool(executor=executor) as pool:
         assert pool.chat("What is the capital of Peru?", temperature=0).text == PERU

@@ -33,9 +33,9 @@ def test_what_a_lane_counts_is_summed_over_the_lanes_of_a_process(name):
 
 @pytest.mark.parametrize("name", _names(LaneCounters))
 def test_what_a_lane_counts_is_summed_over_workers_and_kept_when_they_are_gone(name):
-    seats = Seats(slots=4)
+    seats = Seats(slots=4, takes_work=lambda number: True)
     for number, count in enumerate((3, 4, 5)):
-        seats[number] = Seat(cast("Any", None), now=0.0)
+        seats[number] = Seat(number, now=0.0)
         seats[number].stats = ExecutorStats(**{name: count})
     seats.remove(0)
     seats.remove(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from poolinfer import InvalidRequest, Model, Pool, demo_model
 from poolinfer._executors import registry
-from poolinfer._executors.process import ProcessExecutor
+from poolinfer._executors.sizing import Sizing
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer.executor import (
     Description,
@@ -125,14 +126,31 @@ def test_a_description_does_what_its_name_does(tiny: Model) -> None:
         assert pool.stats().slots == 2
 
 
-def test_a_description_makes_its_executor_with_its_options(tiny: Model) -> None:
+def test_a_description_makes_its_executor_with_its_options(
+    tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "poolinfer._executors.process.ProcessExecutor", lambda *_, **options: made.append(options)
+    )
     lane = LaneSpec()
+    Process(max_workers=3, max_age=60.0, share="repack", retries=0).make(tiny.spec, lane)
+    Prefork(workers=2, max_calls=5, max_rss=2**30).make(tiny.spec, lane)
+    assert made == [
+        {
+            "sizing": Sizing(least=1, most=3, idle_timeout=60.0, max_age=60.0),
+            "prefork": False,
+            "share": "repack",
+            "retries": 0,
+        },
+        {
+            "sizing": Sizing(least=2, most=2, idle_timeout=60.0, max_calls=5, max_rss=2**30),
+            "prefork": True,
+            "share": "repack",
+            "retries": 1,
+        },
+    ]
     assert isinstance(Thread(workers=3).make(tiny.spec, lane), ThreadExecutor)
-    executor = Process(max_workers=3, max_age=60.0, share="repack", retries=0).make(tiny.spec, lane)
-    assert isinstance(executor, ProcessExecutor)
-    assert (executor._sizing.least, executor._sizing.most, executor._sizing.max_age) == (1, 3, 60.0)
-    assert executor._boot.spec.repack
-    assert executor._retries == 0
 
 
 def test_a_registered_name_gets_the_options_that_it_has(tiny: Model) -> None:
@@ -161,6 +179,31 @@ def test_a_name_that_makes_something_else_says_so() -> None:
         InvalidRequest, match=r"^executor: 'fake' stands for an object of type FakeExecutor; "
     ):
         Pool(demo_model(), executor="fake")
+
+
+def test_a_name_for_something_without_a_signature_says_so() -> None:
+    register("fake", dict)
+    with pytest.raises(
+        InvalidRequest, match=r"^executor: what 'fake' stands for cannot be asked for its options"
+    ):
+        Pool(demo_model(), executor="fake")
+
+
+def test_an_option_that_one_executor_has_is_none_of_the_pool() -> None:
+    """A new one is a field of a description. These are here for names, as they have always been."""
+    old = {"workers", "min_workers", "max_workers", "idle_timeout", "share"}
+    old |= {"retries", "max_calls", "max_rss", "max_age"}
+    lanes = {
+        "slots",
+        "threads",
+        "n_ctx",
+        "n_batch",
+        "kv_memory",
+        "flash_attention",
+        "latency_target",
+        "prefix_cache",
+    }
+    assert set(inspect.signature(Pool).parameters) == {"model", "executor", "max_queue"} | lanes | old
 
 
 def test_a_description_may_do_without_a_model(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import site_pages
 
 import poolinfer
 import poolinfer.executor
@@ -34,7 +35,10 @@ PATH = re.compile(r"(?:_\w+|src|tests|tools|benchmarks|examples|docs)/[\w./-]*")
 PRIVATE = re.compile(r"(?:poolinfer\.)?_\w+(?:\.\w+)+")
 PUBLIC = re.compile(r"poolinfer(?:\.\w+)+")
 # A file of llama-cpp-python, a folder that a benchmark fills, and a logger.
-ELSEWHERE = ("examples/server/server.py", "benchmarks/peers/", "benchmarks/models/", "poolinfer.llama")
+ELSEWHERE = (
+    *("examples/server/server.py", "benchmarks/peers/", "benchmarks/models/"),
+    *("poolinfer.llama", "poolinfer.executors"),
+)
 NOT_RUN = "<!-- not run -->"
 # Pages whose blocks are read on their own, so each imports what it uses; elsewhere a block goes on from the last.
 OF_THEIR_OWN = ("concepts.md", "executors.md", "limits.md")
@@ -111,7 +115,7 @@ def test_no_block_is_missed() -> None:
         assert len(BLOCK.findall(text)) == text.count("```python"), page.name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=page_id)
 def test_links(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith("https://"):
@@ -155,6 +159,14 @@ def test_a_name_that_is_gone_is_found() -> None:
     assert not is_defined("poolinfer._pool.pool.Pool.sumbit")
     assert not is_defined("poolinfer._pools.pool")
     assert not is_there("_pool/pools.py")
+
+
+def test_pages_of_the_root_have_links_of_the_site() -> None:
+    text = "[a](docs/api.md#poolinfer.Pool) [b](SECURITY.md) [c](CHANGELOG.md) [d](#test) [e](https://e.example/docs/x)"
+    assert site_pages.as_seen_from_docs(text) == (
+        "[a](api.md#poolinfer.Pool) [b](security.md) c [d](#test) [e](https://e.example/docs/x)"
+    )
+    assert site_pages.on_page_markdown("[a](../SECURITY.md#report)") == "[a](security.md#report)"
 
 
 def test_snippets() -> None:

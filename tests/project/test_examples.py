@@ -48,7 +48,7 @@ def endless() -> Iterator[poolinfer.Pool]:
 
 @pytest.fixture
 def full(endless: poolinfer.Pool) -> Iterator[poolinfer.Pool]:
-    """The pool of `endless` with no room left."""
+    """A pool like `busy`, with no room left in its queue."""
     running = endless.submit(poolinfer.Chat("x"))
     wait_until(lambda: endless.stats().running)
     waiting = endless.submit(poolinfer.Chat("x"))

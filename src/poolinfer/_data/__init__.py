@@ -1,1 +1,1 @@
-"""Frozen data that travels: requests, results, events, errors, descriptions of models and lanes."""
+"""Frozen data that travels: requests, results, events, errors, specs of models and lanes."""

@@ -93,7 +93,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a streamed answer. The fields of all chunks, joined, are those of the `Response`.
+    """A part of a streamed answer. The fields of all chunks, joined, are those of the `Response`.
 
     Attributes:
         text: all new text, reasoning tags included.

@@ -1,4 +1,4 @@
-"""What describes a pool's engine as plain data: which model file, and how lanes run it."""
+"""Which model file the lanes of a pool run, and how, as plain data."""
 
 from __future__ import annotations
 

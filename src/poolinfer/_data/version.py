@@ -1,6 +1,5 @@
-"""Which version of poolinfer this is."""
+"""The version of poolinfer, for its public names and for its command line."""
 
 from __future__ import annotations
 
-#: The same as in `pyproject.toml`.
-VERSION = "0.1.0"
+__version__ = "0.1.0"

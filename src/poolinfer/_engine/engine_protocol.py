@@ -83,11 +83,11 @@ class Need(NamedTuple):
     """What one call needs of a context's memory.
 
     Attributes:
-        length: tokens that its sequence must have room for.
-        sequence: the sequence that it has; -1 if it has none yet.
-        source: the sequence whose first tokens it will share when it gets one; -1 for none. Always -1 where
-            sequences are separate.
-        shared: how many tokens it will share.
+        length: tokens that the call's sequence must have room for.
+        sequence: number of that sequence; -1 if the call has none yet.
+        source: number of the sequence that the call is going to share with; -1 for none. Where sequences are
+            separate, it is always -1.
+        shared: how many tokens it is going to share.
     """
 
     length: int
@@ -100,10 +100,10 @@ class StepShare(NamedTuple):
     """What one sequence computes in a step.
 
     Attributes:
-        sequence: its number.
-        computed: tokens that it holds before the step.
-        rows: tokens that it computes.
-        entering: whether they are of a prompt.
+        sequence: number of the sequence.
+        computed: tokens that the sequence holds before the step.
+        rows: tokens that are computed.
+        entering: whether these are of a prompt.
     """
 
     sequence: int
@@ -121,12 +121,7 @@ class Sampler(Protocol):
 
 
 class Decoder(Protocol):
-    """What computes rows, used by one thread (but for `abort`)."""
-
-    @property
-    def n_batch(self) -> int:
-        """Most rows of one decode."""
-        ...
+    """Computes rows; used by one thread (but for `abort`)."""
 
     def decode(self, batch: Batch, /) -> None:
         """Compute the rows.
@@ -153,19 +148,24 @@ class Decoder(Protocol):
 class EmbeddingContext(Decoder, Protocol):
     """Computes texts to embed."""
 
+    @property
+    def n_batch(self) -> int:
+        """Most rows of one decode."""
+        ...
+
     def embeddings(self, rows: int, /) -> numpy.typing.NDArray[numpy.float32]:
         """Vectors of the first rows of the last decode, shape (rows, width)."""
         ...
 
 
 class Context(Decoder, Protocol):
-    """Generates text, and owns the KV memory of all sequences. `fit` alone may change the three attributes.
+    """Generates text, and owns the KV memory of all sequences. Its attributes change in `fit` only.
 
     Attributes:
-        n_seq: how many sequences it has; their numbers begin with 0.
+        n_seq: number of sequences; they are numbered from 0.
         share_cost: how long `share` takes, in rows of a prompt.
-        separate: whether each sequence has memory of its own. Then what is shared is copied, and sequences are
-            computed together only where their numbers follow one another.
+        separate: whether each sequence has memory of its own. Then sharing copies, and sequences are computed
+            together only where their numbers follow one another.
     """
 
     @property
@@ -178,30 +178,29 @@ class Context(Decoder, Protocol):
     def separate(self) -> bool: ...
 
     def can_hold(self, needs: Sequence[Need], /) -> bool:
-        """Whether there is memory for all of these together, if residents go. One call alone always may try."""
+        """Whether there is memory for all of these together, without residents; always True for one call."""
         ...
 
     def fit(
         self, needs: Sequence[Need], residents: Callable[[], Sequence[Need]], /
     ) -> Mapping[int, int] | None:
-        """Make room for all of these together; how the context does that is its own affair.
+        """Make room for all of these together: grow, move, or drop residents.
 
         Args:
             needs: what `can_hold` said yes to.
-            residents: asked for the sequences that may go, those first that are to stay longest. Their `length` is
-                what they hold.
+            residents: returns the sequences that belong to no call, the least wanted last; `length` is what each
+                holds. It is called only where some of them may have to go.
 
-        Returns the present numbers of the sequences that still hold what they held, by their old numbers; all
-        others are empty. None: nothing has changed.
+        Returns None if nothing changed. Otherwise, the new numbers of all sequences that hold what they held, by
+        their old numbers; the others are empty.
 
         Raises:
-            ModelError: there is no memory after all. Every sequence is empty, and `can_hold` knows better from now
-                on, unless there is just one call.
+            ModelError: there is no memory after all; every sequence is empty.
         """
         ...
 
     def share(self, source: int, target: int, length: int, /) -> None:
-        """Make a sequence hold the first `length` tokens of another, and nothing else; if `EngineInfo.kv_reuse`."""
+        """Make a sequence hold the first `length` tokens of another one; only where `EngineInfo.kv_reuse`."""
         ...
 
     def cut(self, sequence: int, length: int, /) -> None:
@@ -213,9 +212,9 @@ class Context(Decoder, Protocol):
         ...
 
     def passes(self, shares: Sequence[StepShare], /) -> list[list[tuple[int, int]]]:
-        """How to compute a step: decodes, one after the other, as (index of a share, rows of it).
+        """The decodes that a step consists of, each as a list of (index of a share, rows of it).
 
-        The shares come in the order of their sequences. Each token is told when its decode is over.
+        The shares are in the order of their sequences. Slots get their tokens after each decode.
         """
         ...
 

@@ -1,1 +1,1 @@
-"""Floor 3: the executors, one file each."""
+"""Where lanes run: the executors, their descriptions, their names, and the protocol that a pool knows of them."""

@@ -68,7 +68,8 @@ class Description(ABC):
 
     `poolinfer.Pool` takes one as ``executor=``. Those that come with poolinfer are `Thread`, `Process` and
     `Prefork`. To write one of your own, derive a frozen dataclass that has the options of your executor as its
-    fields, and a method `make`.
+    fields, and a method `make`. A field called `name`, `least`, `most` or `note` overrides the property of that
+    name, and needs a default.
     """
 
     __slots__ = ()

@@ -16,7 +16,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from .._data.errors import CallCancelled, InvalidRequest, PoolBroken, PoolinferError, WorkerLost
+from .._data.errors import (
+    CALL_WAS_CANCELLED,
+    POOL_WAS_CLOSED,
+    CallCancelled,
+    InvalidRequest,
+    PoolBroken,
+    PoolinferError,
+    WorkerLost,
+)
 from .._data.events import Done, Emit, Event, Failed, Job
 from .._data.stats import ExecutorStats
 from .._system.forks import check_process
@@ -28,8 +36,6 @@ from .seats import Assignment, Seat, Seats
 from .sizing import Sizer, Sizing
 from .workers.death import Death
 from .workers.link import Link
-
-_CANCELLED = "the call was cancelled"
 
 
 class Seating:
@@ -135,7 +141,7 @@ class Seating:
         try:
             self._link.close()
             for assignment in list(self._jobs.values()):
-                self._fail(assignment, CallCancelled("the pool was closed before the call ended"))
+                self._fail(assignment, CallCancelled(POOL_WAS_CLOSED))
         finally:
             self._closed.set()
 
@@ -246,14 +252,16 @@ class Seating:
         """What becomes of a job whose worker has ended: an error, or None when it runs again."""
         assignment.leave()
         if death.expected:
-            return CallCancelled(_CANCELLED if assignment.cancelled else "the pool was closed")
+            return CallCancelled(CALL_WAS_CANCELLED if assignment.cancelled else POOL_WAS_CLOSED)
         assignment.deaths += 1
         if self._may_run_again(assignment):
             self._seats.wait(assignment, self._link.now)
             return None
         if assignment.deaths > 1 or not death.from_outside:
             self._quarantine.add(assignment.job.request, assignment.deaths)
-        return CallCancelled(_CANCELLED) if assignment.cancelled else death.lost(assignment.deaths > 1)
+        return (
+            CallCancelled(CALL_WAS_CANCELLED) if assignment.cancelled else death.lost(assignment.deaths > 1)
+        )
 
     def _may_run_again(self, assignment: Assignment) -> bool:
         if assignment.deaths > 1 or not self._retries:
@@ -271,7 +279,7 @@ class Seating:
                     del self._seats.waiting[assignment.job.id]
                     seat.take(assignment)
             if assignment.cancelled:
-                self._fail(assignment, CallCancelled(_CANCELLED))
+                self._fail(assignment, CallCancelled(CALL_WAS_CANCELLED))
             elif seat is not None:
                 self._send(assignment, seat)
                 self._ready()

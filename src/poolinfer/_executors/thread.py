@@ -14,7 +14,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from .._data.errors import CallCancelled, EngineError, PoolClosed, PoolinferError
+from .._data.errors import (
+    CALL_WAS_CANCELLED,
+    POOL_WAS_CLOSED,
+    CallCancelled,
+    EngineError,
+    PoolClosed,
+    PoolinferError,
+)
 from .._data.events import Done, Emit, Event, Failed, Job
 from .._data.specs import LaneSpec
 from .._data.stats import ExecutorStats, summed
@@ -31,8 +38,6 @@ from .routing import Trail, choose, path
 #: Loads an engine; the argument says whether loading has been given up.
 Load: TypeAlias = Callable[[Callable[[], bool]], Engine]
 _JOIN_SECONDS = 10.0
-_CANCELLED = "the call was cancelled"
-_CLOSED = "the pool was closed before the call ended"
 
 
 class LaneSeat:
@@ -233,7 +238,9 @@ class ThreadExecutor:
 
     def _turn_away(self, assignment: LaneAssignment) -> None:
         """End a job whose preparation has not begun."""
-        self._refuse(assignment, CallCancelled(_CANCELLED if assignment.cancelled else _CLOSED))
+        self._refuse(
+            assignment, CallCancelled(CALL_WAS_CANCELLED if assignment.cancelled else POOL_WAS_CLOSED)
+        )
 
     def _refuse(self, assignment: LaneAssignment, error: PoolinferError) -> None:
         assignment.seat.lane.unexpect()

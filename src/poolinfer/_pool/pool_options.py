@@ -76,7 +76,14 @@ def plain_lane(slots: int, options: Mapping[str, Any]) -> LaneSpec:
 def _described(name: str, given: Mapping[str, object]) -> Description:
     """The description that a name and the pool's options stand for."""
     factory = find(name)
-    signature = inspect.signature(factory)
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(
+            f"executor: what {show(name)} stands for cannot be asked for its options ({error});"
+            " register the class of a poolinfer.executor.Description",
+            field="executor",
+        ) from error
     for option, value in given.items():
         if not _takes(signature, option):
             others = [repr(other) for other in OURS if _takes(inspect.signature(OURS[other]), option)]

@@ -271,10 +271,7 @@ class ExecutorContract:
 
     def test_l9_data_only(self) -> None:
         """Jobs and events survive an encode/decode round trip."""
-        requests: list[Request] = [
-            self.short,
-            Raw("a", max_tokens=2, logprobs=True, top_logprobs=2),
-        ]
+        requests: list[Request] = [self.short, Raw("a", max_tokens=2, logprobs=True, top_logprobs=2)]
         if self.embeds:
             requests.append(Embed(["one text", "another"]))
         with self.bench() as bench:

@@ -77,11 +77,6 @@ class FakeContext:
         self._batch = Batch()
         self._chosen: dict[int, int] = {}
 
-    @property
-    def n_batch(self) -> int:
-        """Most rows of one decode."""
-        return 8192
-
     def held(self, sequence: int) -> list[int]:
         """The tokens of a sequence."""
         raise NotImplementedError
@@ -174,6 +169,11 @@ class FakeRectangle(FakeContext):
         self._cells: list[list[int]] = [[] for _ in range(n_seq)]
         self._length = [0] * n_seq
         self._uncopied: list[tuple[int, int]] = []
+
+    @property
+    def n_batch(self) -> int:
+        """Most rows of one decode."""
+        return 8192
 
     def held(self, sequence: int) -> list[int]:
         """The tokens of a sequence."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolinfer._engine.lane.pace import Pace, share
+from poolinfer._engine.lane.pace import Pace, prompt_rows
 
 
 def test_nobody_decoding_gets_whole_batches() -> None:
@@ -118,19 +118,19 @@ def test_the_batch_bounds_the_budget() -> None:
 
 
 def test_short_prompts_come_first() -> None:
-    assert share([3000, 20, 100], 512, oldest_first=False) == [392, 20, 100]
-    assert share([20, 100], 512, oldest_first=False) == [20, 100]
-    assert share([], 512, oldest_first=False) == []
+    assert prompt_rows([3000, 20, 100], 512, oldest_first=False) == [392, 20, 100]
+    assert prompt_rows([20, 100], 512, oldest_first=False) == [20, 100]
+    assert prompt_rows([], 512, oldest_first=False) == []
 
 
 def test_the_oldest_prompt_comes_first_in_its_turn() -> None:
-    assert share([3000, 300, 300], 512, oldest_first=False) == [0, 300, 212]
-    assert share([3000, 300, 300], 512, oldest_first=True) == [512, 0, 0]
-    assert share([30, 300, 20], 100, oldest_first=True) == [30, 50, 20]
+    assert prompt_rows([3000, 300, 300], 512, oldest_first=False) == [0, 300, 212]
+    assert prompt_rows([3000, 300, 300], 512, oldest_first=True) == [512, 0, 0]
+    assert prompt_rows([30, 300, 20], 100, oldest_first=True) == [30, 50, 20]
 
 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=8), st.integers(0, 600), st.booleans())
 def test_no_room_is_left_over_and_none_is_given_twice(pending: list[int], room: int, oldest: bool) -> None:
-    rows = share(pending, room, oldest_first=oldest)
+    rows = prompt_rows(pending, room, oldest_first=oldest)
     assert sum(rows) == min(room, sum(pending))
     assert all(0 <= got <= needed for got, needed in zip(rows, pending, strict=True))

@@ -213,7 +213,7 @@ def _pool(spec: ModelSpec) -> Pool:
 
 
 def test_F57_a_file_that_hangs_the_child_is_refused(monkeypatch, endless):
-    monkeypatch.setattr(trial, "_SECONDS", 2.0)
+    monkeypatch.setattr(trial, "_TRIAL_SECONDS", 2.0)
     with pytest.raises(ModelError, match="no answer within 2 s"), _pool(endless):
         pass
 

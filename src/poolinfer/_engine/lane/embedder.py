@@ -1,7 +1,7 @@
-"""Texts to vectors inside a lane: its own context, one batch a step, pooled here.
+"""Texts to vectors inside a lane: a context of its own, and one batch in each step.
 
-Token vectors are pooled in Python and not by the engine: so long texts can be computed in several steps, and
-one context serves every kind of pooling.
+Token vectors are pooled here, and not by the engine. So long texts can be computed in several steps, and one
+context serves every kind of pooling.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy
     import numpy.typing
 
-_SEQUENCES = 32
+_MOST_TEXTS = 32
 
 
 class EmbedTask(Task):
@@ -37,7 +37,7 @@ class EmbedTask(Task):
         self._normalize = request.normalize
 
     def begin(self) -> None:
-        """Say that the call has its slot."""
+        """Emit that the call got its slot."""
         self.emit(Started(self._n_tokens))
 
     def found(self, index: int, embedding: Embedding) -> None:
@@ -49,7 +49,7 @@ class EmbedTask(Task):
 
 
 class PooledText:
-    """One text of a call, and the pool of its token vectors."""
+    """One text of a call, and its token vectors as far as they are pooled."""
 
     def __init__(self, task: EmbedTask, index: int, tokens: list[int], pooling: Pooling) -> None:
         self.task = task
@@ -66,7 +66,7 @@ class PooledText:
         return len(self.tokens) - self.computed
 
     def again(self) -> PooledText:
-        """The same text with nothing computed."""
+        """A copy of the text of which nothing is computed."""
         return PooledText(self.task, self._index, self.tokens, self._pooling)
 
     def take(self, vectors: numpy.typing.NDArray[numpy.float32]) -> None:
@@ -108,13 +108,13 @@ class Embedder:
     def __init__(self, engine: Engine, n_ctx: int, *, alone: bool = False) -> None:
         self._engine = engine
         self._n_ctx = n_ctx
-        self._most = 1 if alone else _SEQUENCES
+        self._most = 1 if alone else _MOST_TEXTS
         self._context: EmbeddingContext | None = None
         self._open: list[PooledText] = []
-        self._free = list(range(_SEQUENCES))
+        self._free = list(range(_MOST_TEXTS))
 
     def step(self, tasks: list[EmbedTask], budget: int) -> int:
-        """Compute up to `budget` rows; how many there were.
+        """Compute up to `budget` rows; returns how many there were.
 
         Raises:
             EngineFault: the step failed; the lane then calls `reset`.
@@ -122,12 +122,12 @@ class Embedder:
         self._forget_ended()
         self._admit(tasks)
         context = self._make_context()
-        batch, parts = self._plan(context, budget)
+        batch, spans = self._plan(context, budget)
         if not len(batch):
             return 0
         context.decode(batch)
         vectors = context.embeddings(len(batch))
-        for text, start, stop in parts:
+        for text, start, stop in spans:
             text.take(vectors[start:stop])
         self._forget_ended()
         return len(batch)
@@ -138,11 +138,11 @@ class Embedder:
             self._context.abort(on)
 
     def reset(self) -> None:
-        """Forget everything after a failed step; open texts will be computed again if their call lives."""
+        """Forget everything after a failed step; texts of calls that live will be computed again."""
         for text in self._open:
             text.task.waiting.append(text.again())
         self._open.clear()
-        self._free = list(range(_SEQUENCES))
+        self._free = list(range(_MOST_TEXTS))
         if self._context is not None:
             self._context.clear(-1)
 
@@ -154,7 +154,7 @@ class Embedder:
 
     def _make_context(self) -> EmbeddingContext:
         if self._context is None:
-            self._context = self._engine.embedding_context(n_seq=_SEQUENCES, n_ctx=self._n_ctx)
+            self._context = self._engine.embedding_context(n_seq=_MOST_TEXTS, n_ctx=self._n_ctx)
         return self._context
 
     def _forget_ended(self) -> None:
@@ -177,7 +177,7 @@ class Embedder:
     def _plan(
         self, context: EmbeddingContext, budget: int
     ) -> tuple[Batch, list[tuple[PooledText, int, int]]]:
-        batch, parts = Batch(), []
+        batch, spans = Batch(), []
         causal = self._engine.info.causal
         room = min(budget, context.n_batch) if causal else context.n_batch
         for text in self._open:
@@ -187,5 +187,5 @@ class Embedder:
             start = len(batch)
             tokens = text.tokens[text.computed : text.computed + n]
             batch.add(text.sequence, text.computed, tokens, last=True, rest=True)
-            parts.append((text, start, len(batch)))
-        return batch, parts
+            spans.append((text, start, len(batch)))
+        return batch, spans

@@ -3,8 +3,8 @@
     slots ──> Sequences (who takes part) ──> _shares (how many rows each) ──> Context.passes (what is decoded
           together) ──> _plan (the batch) ──> decode ──> Slot.advance (sample, emit, maybe end)
 
-A slot gets a KV sequence when there is nothing to wait for: no earlier slot is computing what both their prompts
-begin with. A decoding slot adds one row to each step; prompts fill up the room that the step has for them.
+A slot gets a KV sequence unless an earlier slot is just computing what both their prompts begin with: then it
+waits for that prefix. A decoding slot adds one row to each step; prompts get the rest of the room.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..._data.errors import EngineError, ModelError, PoolinferError
 from ..._data.specs import LaneSpec
 from ..._data.stats import LaneCounters
 from ..engine_protocol import Batch, Engine, EngineAborted, EngineFault, StepShare
-from .pace import share
+from .pace import prompt_rows
 from .sequences import Sequences
 from .slot import Slot
 
@@ -45,7 +45,7 @@ class Generator:
 
     @property
     def decoding(self) -> int:
-        """How many slots have their prompt behind them."""
+        """How many slots have computed their prompt."""
         return sum(slot.decoding for slot in self.slots)
 
     def add(self, slot: Slot) -> None:
@@ -54,13 +54,13 @@ class Generator:
         self.slots.append(slot)
 
     def leave(self, slot: Slot) -> None:
-        """Give a call's place back, before its ending is said and makes room for another."""
+        """Free a call's slot before its ending is emitted, so that the next call finds room (law L6)."""
         self.slots.remove(slot)
         if self._sequences is not None:
             self._sequences.leave(slot)
 
     def fit(self) -> None:
-        """Make room for what the slots have to compute; the oldest one fails if there is none even for it alone."""
+        """Make room for what the slots have to compute; if there is no room even for the oldest alone, it fails."""
         self._taken = []
         if self._sequences is None or not self.slots:
             return
@@ -71,9 +71,9 @@ class Generator:
         self._counters.preempted = self._sequences.preempted
 
     def step(self, room: int) -> int:
-        """Decode for all slots that `fit` found room for; how much of the room for prompt rows it took.
+        """Decode for all slots that `fit` found room for; returns how many prompt rows that took.
 
-        Copying counts as rows.
+        Copying a prefix counts as rows.
         """
         if self._sequences is None or not self._taken:
             return 0
@@ -115,12 +115,12 @@ class Generator:
 
     def _prompt_rows(self, entering: list[Slot], room: int, *, all_step: bool) -> dict[Slot, int]:
         pending = [slot.n_entering for slot in entering]
-        rows = share(pending, room, oldest_first=self._oldest_first, all_step=all_step)
+        rows = prompt_rows(pending, room, oldest_first=self._oldest_first, all_step=all_step)
         self._oldest_first = bool(rows) and rows[0] < min(2, pending[0])
         return dict(zip(entering, rows, strict=True))
 
     def _plan(self, chosen: Sequence[tuple[Slot, int]]) -> tuple[Batch, list[tuple[Slot, int]]]:
-        """The batch of so many rows of some slots, and the slots that get a token from it with their rows."""
+        """The batch for so many tokens of each slot, and which slots get a token from which of its rows."""
         batch, ready = Batch(), []
         for slot, n in chosen:
             position, tokens = slot.take(n)
@@ -146,7 +146,7 @@ class Generator:
             slot.fail(error)
 
     def reset(self) -> None:
-        """What the context holds is unknown: clear it; slots that live will be computed again."""
+        """Clear the context, as it is unknown what it holds; slots that live will be computed again."""
         if self._sequences is not None:
             self._sequences.reset(self.slots)
 

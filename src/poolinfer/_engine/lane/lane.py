@@ -1,8 +1,8 @@
-"""A lane: a thread that steps one context with S slots, and one for texts to embed.
+"""A lane: a thread that steps one context for the calls in its slots, and one context for texts to embed.
 
     inbox ──> _admit ──> Generator.step ──> Embedder.step ──> Pace.observe, and again
 
-Calls join and leave between steps. How much of prompts and texts a step may compute is what the pace allows.
+Calls join and leave between steps. The pace says how many tokens of prompts and texts a step may compute.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from .pace import EvenPace, Pace
 from .slot import Slot, Task
 
 _log = SafeLog()
+# How long a lane waits for a call that is being prepared: a share of its last step, and seconds at most.
 _WAIT_SHARE = 0.05
-_WAIT_MOST = 0.005
-_LONG_STEP = 0.005
+_WAIT_SECONDS = 0.005
+_LONG_STEP_SECONDS = 0.005
 
 
 class Lane:
-    """Runs tasks. `run` is its thread's main; the other methods may be called from any thread.
+    """Runs tasks. `run` is the main of its thread; the other methods may be called from any thread.
 
     Args:
-        engine: what computes.
-        spec: how much at a time.
-        clock: monotonic seconds.
-        flush: called when the lane has said what it has to say for now: after each step, and before a long one.
+        engine: the model that computes.
+        spec: how many calls at a time, of how many tokens.
+        clock: returns monotonic seconds.
+        flush: called after each step and before a long one, when events were emitted that should not wait.
     """
 
     def __init__(
@@ -60,18 +61,18 @@ class Lane:
         self._last_step = 0.0
 
     def expect(self) -> None:
-        """A task for this lane is being prepared: `add` or `unexpect` follows."""
+        """Note that a task for this lane is being prepared; `add` or `unexpect` is called later."""
         with self._wake:
             self._expected += 1
 
     def unexpect(self) -> None:
-        """The expected task will not come."""
+        """Note that an expected task does not come."""
         with self._wake:
             self._expected -= 1
             self._wake.notify()
 
     def add(self, task: Task) -> None:
-        """Take a prepared task that was expected; it ends at once when the lane has."""
+        """Take a prepared task that was expected; end it at once if the lane has ended."""
         with self._wake:
             self._expected -= 1
             if not self._over:
@@ -81,7 +82,7 @@ class Lane:
         task.fail_cancelled(POOL_WAS_CLOSED)
 
     def cancel(self, task: Task) -> None:
-        """End a task at the next step, or within the running one where no neighbour shares it."""
+        """End a task at the next step, or within the running one if no other task has a part in it."""
         task.cancelled = True
         with self._wake:
             self._wake.notify()
@@ -96,11 +97,11 @@ class Lane:
         self._abort(True)
 
     def discard(self) -> None:
-        """Free what a lane that never ran holds."""
+        """Free what the lane holds; only for a lane that never ran."""
         self._shut()
 
     def run(self) -> None:
-        """Step until closed. Never raises: what goes wrong ends the tasks that it touches."""
+        """Step until closed. It never raises: an error ends the tasks that it concerns."""
         try:
             while self._wait():
                 try:
@@ -114,28 +115,28 @@ class Lane:
             self._flush()
 
     def _wait(self) -> bool:
-        """Wait for work; False when closing. A call about to arrive is worth a short wait between steps."""
+        """Wait for work; False when closing. Between steps, wait shortly for a call that is being prepared."""
         with self._wake:
             if not self._tasks:
                 self._wake.wait_for(lambda: self._inbox or self._closing)
             elif self._expected and len(self._generator.slots) < self._spec.slots:
-                patience = min(_WAIT_MOST, self._last_step * _WAIT_SHARE)
+                patience = min(_WAIT_SECONDS, self._last_step * _WAIT_SHARE)
                 self._wake.wait_for(lambda: not self._expected or self._closing, patience)
             return not self._closing
 
     def _step(self) -> None:
         self._admit()
         self._drop_cancelled()
-        if self._last_step > _LONG_STEP:
-            # What has begun or ended is not to wait until the step is over.
+        if self._last_step > _LONG_STEP_SECONDS:
+            # Calls that have begun or ended should not have to wait until the step is over.
             self._flush()
-        # A context that grows takes its time, which says nothing of what steps cost.
+        # Before the clock is read: growing takes long, and says nothing about the cost of steps.
         self._generator.fit()
         began = self._clock()
         decoding = self._generator.decoding
         prompts, texts = len(self._generator.slots) - decoding, len(self._embeds)
         room = self._pace.prefill_budget(decoding, prompts + texts)
-        # As much for each call that embeds as for each prompt.
+        # Each call that embeds gets as much room as each prompt.
         kept = min(room, max(1, room * texts // (prompts + texts))) if texts else 0
         used = self._generator.step(room - kept)
         if texts and used < room:
@@ -157,8 +158,7 @@ class Lane:
                 self._embeds.append(task)
 
     def _drop_cancelled(self) -> None:
-        # First take back what an abort asked for, then drop whom it was meant for: one that comes in between
-        # stops the coming step.
+        # The flag is taken back first: an abort that comes before cancelled tasks have ended stops the next step.
         self._abort(self._closing)
         for task in self._tasks:
             if task.cancelled:
@@ -170,7 +170,7 @@ class Lane:
         return [*self._generator.slots, *self._embeds]
 
     def _leave(self, task: Task) -> None:
-        """Give a task's place back, before its ending is said and makes room for another."""
+        """Free a task's slot before its ending is emitted, so that the next call finds room (law L6)."""
         if isinstance(task, EmbedTask):
             self._embeds.remove(task)
         elif isinstance(task, Slot):

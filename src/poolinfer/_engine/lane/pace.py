@@ -1,35 +1,37 @@
-"""How many prompt tokens a step may have: so that others keep their pace, or always the same with one slot."""
+"""How many prompt tokens a step may have: so few that streams keep their pace; with one slot, always as many."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-_SMALLEST = 16
-_FIRST_GUESS = 64
-_WEIGHT = 0.25
+_LEAST_ROWS = 16
+_FIRST_ROWS = 64
+# Weight of the newest step in a mean.
+_BLEND_WEIGHT = 0.25
+# Of so many steps, one has no prompt rows.
 _PROBE_EVERY = 16
-# How much longer than decoding alone a step with prompts may last.
+# How many times longer than decoding alone a step with prompts may last.
 _PATIENCE = 4.0
-# Seconds for the prompt rows of any step: a cancelled call that shares it leaves at its end.
-_LONGEST = 2.5
+# Most seconds for the prompt rows of a step. A cancelled call leaves at the end of a step.
+_LONGEST_SECONDS = 2.5
 
 
 class Pace:
     """Learns what steps cost, and keeps them short enough.
 
-    A step with `p` prompt rows beside `d` decoding ones is taken to last `base(d) + p x per_token` seconds, both
-    exponentially weighted means: `base` of the steps that only decoded, `per_token` of what the others took beyond
-    it. Now and then a step has no prompt rows, so that `base` is known while prompts never end.
+    A step with `p` prompt rows beside `d` decoding ones is expected to last `base(d) + p x per_token` seconds. Both
+    are exponentially weighted means: `base` of steps that only decoded, `per_token` of what other steps took beyond
+    `base`. Now and then a step has no prompt rows, so that `base` is known even while prompts never end.
 
-    They may last as long as the target, or `_PATIENCE` times as long as without prompts if that is longer, and
-    longer still where several prompts wait: trickled in, prompts would cost everyone more than the target can
-    save, since few calls would decode at a time. Their rows never take longer than `_LONGEST` or the target,
-    even where nobody decodes.
+    A step may last as long as the target, or `_PATIENCE` times as long as without prompts if that is longer. Where
+    several prompts wait, it may last longer still. If prompts came in by a few rows, few calls would decode at a
+    time, and that would cost everyone more than the target saves. Prompt rows never take longer than
+    `_LONGEST_SECONDS` or the target, even where nobody decodes.
     """
 
     def __init__(self, target: float, n_batch: int) -> None:
         self._target = target
-        self._longest = max(target, _LONGEST)
+        self._longest = max(target, _LONGEST_SECONDS)
         self._n_batch = n_batch
         self._bases: dict[int, float] = {}
         self._per_token = 0.0
@@ -38,11 +40,11 @@ class Pace:
     def prefill_budget(self, decoding: int, entering: int = 1) -> int:
         """Most prompt rows of the next step beside `decoding` rows; a whole batch, if the model is fast enough.
 
-        Where several prompts are `entering`, steps may last longer, since they wait as well: twice as long, or as
-        many times as there are of them for each row that decodes.
+        Prompts that are `entering` wait, too. Where there are several, a step may last twice as long, or as many
+        times as long as there are prompts for each row that decodes.
         """
         if not self._per_token:
-            return min(self._n_batch, _FIRST_GUESS)
+            return min(self._n_batch, _FIRST_ROWS)
         spare = self._longest
         if decoding:
             if self._mixed >= _PROBE_EVERY or not self._knows(decoding):
@@ -50,7 +52,7 @@ class Pace:
             base = self._base(decoding)
             patience = _PATIENCE * max(min(2, entering), entering / decoding)
             spare = min(spare, max(self._target, patience * base) - base)
-        return min(self._n_batch, max(_SMALLEST, int(spare / self._per_token + 1e-6)))
+        return min(self._n_batch, max(_LEAST_ROWS, int(spare / self._per_token + 1e-6)))
 
     def observe(self, prefill: int, decoding: int, seconds: float) -> None:
         """Learn from a finished step."""
@@ -58,13 +60,13 @@ class Pace:
         if not prefill:
             self._mixed = 0
             known = self._bases.get(decoding, 0.0)
-            # A step may last long for reasons of its own, such as a context that grows.
+            # A step may last long for other reasons, such as a busy machine.
             self._bases[decoding] = _blend(known, min(seconds, 2 * known) if known else seconds)
-        elif prefill >= _SMALLEST:
-            # Fewer rows cost about what one costs, and say little of a long prompt.
+        elif prefill >= _LEAST_ROWS:
+            # Fewer rows cost about as much as one, and tell little about a long prompt.
             beyond = seconds - self._base(decoding) if decoding else seconds
             seen = max(beyond, 1e-6) / prefill
-            # The first rows of all may have waited for the model's file: nothing else is so far from the mean.
+            # The very first rows may have waited for the model's file; nothing else is so far from the mean.
             known = self._per_token if decoding else min(self._per_token, 2 * seen)
             self._per_token = _blend(known, seen)
 
@@ -73,7 +75,7 @@ class Pace:
         return any(abs(known - decoding) <= decoding // 4 for known in self._bases)
 
     def _base(self, decoding: int) -> float:
-        """What a step takes that only decodes, by the known one that is nearest."""
+        """Seconds of a step that only decodes, taken from the nearest number of rows that is known."""
         nearest = min(self._bases, key=lambda known: abs(known - decoding), default=0)
         return self._bases.get(nearest, 0.0)
 
@@ -81,8 +83,8 @@ class Pace:
 class EvenPace:
     """Cuts each prompt into pieces of `n_batch` tokens, in a lane with one slot.
 
-    What llama.cpp computes depends in its last bits on where a prompt is cut, so no clock has a say in it. Nobody
-    shares these steps, and a cancel stops them half way, so they need not be short.
+    What an engine computes depends in its last bits on where a prompt is cut, so the cuts do not depend on time.
+    These steps need not be short: no other call shares them, and a cancel stops them half way.
     """
 
     def __init__(self, n_batch: int) -> None:
@@ -93,18 +95,20 @@ class EvenPace:
         return self._n_batch
 
     def observe(self, prefill: int, decoding: int, seconds: float) -> None:
-        """Learn nothing."""
+        """Do nothing: the pieces do not depend on time."""
 
 
-def share(pending: Sequence[int], room: int, *, oldest_first: bool, all_step: bool = False) -> list[int]:
+def prompt_rows(
+    pending: Sequence[int], room: int, *, oldest_first: bool, all_step: bool = False
+) -> list[int]:
     """How many rows of a step each prompt gets, by what they still need, oldest prompt first.
 
-    The shortest come first, so that none waits behind a long one; or the oldest one does, in a step after one
-    that had no room for it. One prompt after the other, because llama.cpp reads all weights again for rows that
-    one sequence has more of than its neighbours.
+    The shortest prompts come first, so that none waits behind a long one. After a step that had no room for the
+    oldest prompt, the oldest comes first. Prompts are served one after the other: many rows of one prompt cost
+    less than a few rows of each.
 
-    With `all_step` each gets a row first, if there is room for that: beside decoding sequences this costs nothing,
-    as those of the same length are computed together, but a gap in their numbers splits them.
+    With `all_step` each prompt gets a row first, if there is room. Where sequences are separate, that costs nothing
+    beside decoding ones, and a prompt without a row would be a gap in their numbers.
     """
     rows = [int(all_step and room >= 2 * len(pending))] * len(pending)
     room -= sum(rows)
@@ -120,4 +124,4 @@ def share(pending: Sequence[int], room: int, *, oldest_first: bool, all_step: bo
 
 
 def _blend(mean: float, seen: float) -> float:
-    return mean + _WEIGHT * (seen - mean) if mean else seen
+    return mean + _BLEND_WEIGHT * (seen - mean) if mean else seen

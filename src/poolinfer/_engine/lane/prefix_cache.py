@@ -1,8 +1,8 @@
 """What the KV sequences of a context hold, and where a new prompt goes. Decisions only: no engine here.
 
 A call that ends leaves its KV behind, as a *resident*. A new prompt that begins like a resident, or like a running
-call, takes that part over instead of computing it; one that begins like a prompt which is being computed waits for
-it. What nobody has used for the longest time makes room.
+call, takes that prefix over instead of computing it. If the prefix is just being computed, the new prompt waits for
+it. The resident that was not used for the longest time makes room.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class KVSequence:
 
     Attributes:
         number: its number in the context.
-        ids: packed tokens: a running call's prompt, or all that a resident holds.
-        key: the `cache_key` of the call that they are of.
-        n_prompt: how many of them are a prompt.
-        computed: tokens whose KV it holds.
-        running: whether it belongs to a call.
-        used: when it was last of use, as a count; 0 for an empty one.
+        ids: packed tokens: a running call's prompt, or all tokens that a resident holds.
+        key: the `cache_key` of the call that computed them.
+        n_prompt: how many of the tokens are of a prompt.
+        computed: tokens whose KV the sequence holds.
+        running: whether the sequence belongs to a call that runs.
+        used: when the sequence was last used, as a count; 0 for an empty one.
     """
 
     number: int
@@ -71,19 +71,24 @@ class KVSequence:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A prompt should wait until a sequence holds the prefix that they share."""
+    """A prompt should wait until a running sequence holds the prefix that both share.
+
+    Attributes:
+        sequence: the running sequence.
+        until: tokens of the prefix.
+    """
 
     sequence: KVSequence
     until: int
 
     @property
     def source(self) -> tuple[int, int]:
-        """The sequence's number, and how many of its tokens are waited for."""
+        """The number of the running sequence, and the tokens of the prefix."""
         return self.sequence.number, self.until
 
     @property
     def over(self) -> bool:
-        """Whether the prefix is there, or its call has left it undone."""
+        """Whether the prefix is computed, or its call has ended without that."""
         return not self.sequence.running or self.sequence.computed >= self.until
 
 
@@ -92,10 +97,10 @@ class SequenceChoice:
     """Where a prompt goes.
 
     Attributes:
-        number: its sequence.
-        copies: what to share first, in this order: (source, target, tokens).
-        held: tokens that the sequence holds then.
-        kept: of these, those that need not be computed; what is behind them is to be cut off.
+        number: the number of its sequence.
+        copies: prefixes to share first, in this order, as (source, target, tokens).
+        held: tokens that the sequence holds after that.
+        kept: how many of them the prompt begins with; the others are to be cut off.
     """
 
     number: int
@@ -105,7 +110,7 @@ class SequenceChoice:
 
     @property
     def source(self) -> int:
-        """The sequence that holds what is kept."""
+        """The sequence that holds the kept tokens now."""
         return self.copies[-1][0] if self.copies and self.copies[-1][1] == self.number else self.number
 
 
@@ -113,12 +118,13 @@ class PrefixCache:
     """The sequences of one context.
 
     Args:
-        n_seq: how many there are.
-        share_cost: what sharing counts for, in prompt tokens computed. It sets how long a common prefix must be.
+        n_seq: number of sequences.
+        share_cost: what sharing costs, in prompt tokens computed; a common prefix must be at least as long.
         separate: whether sequences are computed together only where their numbers follow one another.
         on: whether anything may be reused.
-        piece: tokens that prompts are cut into, where a reused prefix must have the very bits that computing it
-            would give: then whole pieces of prompts are reused, and no answers, which were computed row by row.
+        piece: tokens of a piece, where prompts are cut into pieces and a reused prefix must have the very bits that
+            computing it would give. Then only whole pieces of prompts are reused. Answers are not, since they were
+            computed row by row.
     """
 
     def __init__(
@@ -136,13 +142,13 @@ class PrefixCache:
         self._least = max(_LEAST_PREFIX, share_cost)
 
     def residents(self) -> list[Need]:
-        """What calls have left, as far as it holds anything, the latest used first."""
+        """The sequences that hold something and belong to no call, the latest used first."""
         found = [one for one in self._all if one.computed and not one.running]
         found.sort(key=lambda one: -one.used)
         return [Need(one.computed, one.number) for one in found]
 
     def move(self, moved: Mapping[int, int], n_seq: int, share_cost: int) -> None:
-        """Follow the context: what sequences hold is under other numbers now, or gone if they have none."""
+        """Follow the context: sequences have the numbers in `moved` now; those that are not there are empty."""
         self._set_cost(share_cost)
         old, self._all = self._all, [KVSequence(number) for number in range(n_seq)]
         for one in old:
@@ -160,26 +166,26 @@ class PrefixCache:
         return (found.source, found.kept) if found.kept else (-1, 0)
 
     def find(self, ids: bytes, key: str | None) -> SequenceChoice | Wait:
-        """Where a prompt should go, or what it should wait for. One sequence at least must be free."""
+        """Where a prompt should go, or what it should wait for. At least one sequence must belong to no call."""
         shared = [self._shared(ids, key, sequence) for sequence in self._all]
         ready = [min(n, sequence.computed) for n, sequence in zip(shared, self._all, strict=True)]
         source = max(self._all, key=lambda one: (ready[one.number], one.used))
         ahead = max(self._all, key=lambda one: shared[one.number])
         if shared[ahead.number] - ready[source.number] >= self._least:
             return Wait(ahead, shared[ahead.number])
-        return self._place(source, ready)
+        return self._choose(source, ready)
 
-    def take(self, place: SequenceChoice, ids: bytes, key: str | None) -> KVSequence:
-        """Give a prompt its place, once the copies are made."""
-        for source, target, _ in place.copies:
+    def take(self, choice: SequenceChoice, ids: bytes, key: str | None) -> KVSequence:
+        """Give a prompt the sequence that `find` chose; the context makes the copies."""
+        for source, target, _ in choice.copies:
             self._all[target] = replace(self._all[source], number=target, running=False)
             self._all[source].used = next(self._now)
-        taken = KVSequence(place.number, ids, key, len(ids) // _TOKEN_BYTES, place.kept, running=True)
-        self._all[place.number] = taken
+        taken = KVSequence(choice.number, ids, key, len(ids) // _TOKEN_BYTES, choice.kept, running=True)
+        self._all[choice.number] = taken
         return taken
 
     def leave(self, sequence: KVSequence, ids: bytes) -> bool:
-        """A call ends, with all that it has computed. Whether that stays; otherwise it is to be cleared."""
+        """Make a call's sequence a resident; False if it is not worth keeping, and is to be cleared."""
         sequence.running = False
         if not self._on or sequence.computed < self._least:
             self._all[sequence.number] = KVSequence(sequence.number)
@@ -190,19 +196,19 @@ class PrefixCache:
         return True
 
     def undo(self, number: int, n: int) -> int:
-        """The last `n` tokens of a sequence were not computed after all; how many it holds without them."""
+        """Forget the last `n` tokens of a sequence, which were not computed; returns how many it holds."""
         sequence = self._all[number]
         sequence.computed -= n
         return sequence.computed
 
     def clear(self) -> None:
-        """The context was cleared: nothing is held any more."""
+        """Forget everything, as the context was cleared."""
         for sequence in self._all:
             sequence.running = False
         self._all = [KVSequence(number) for number in range(len(self._all))]
 
     def _shared(self, ids: bytes, key: str | None, other: KVSequence) -> int:
-        """Tokens that a prompt shares with a sequence; its last one must be computed in any case."""
+        """Tokens that a prompt shares with a sequence; a prompt's last token is always computed."""
         if not self._on or key != other.key:
             return 0
         shared = max(0, min(common(ids, other.ids), len(ids) // _TOKEN_BYTES - 1))
@@ -210,12 +216,12 @@ class PrefixCache:
             return shared
         return min(shared, other.n_prompt) // self._piece * self._piece
 
-    def _place(self, source: KVSequence, ready: list[int]) -> SequenceChoice:
+    def _choose(self, source: KVSequence, ready: list[int]) -> SequenceChoice:
         free = [one for one in self._all if not one.running]
         target = min(free, key=lambda one: self._cost(one, ready[one.number]))
         copies: list[tuple[int, int, int]] = []
         spare = min((one for one in free if one not in (source, target)), key=_age, default=target)
-        if spare.used < target.used and self._deserves(target, ready[target.number]):
+        if spare.used < target.used and self._should_move(target, ready[target.number]):
             copies.append((target.number, spare.number, target.computed))
         kept = ready[target.number]
         if ready[source.number] - kept < self._least:
@@ -227,19 +233,19 @@ class PrefixCache:
     def _cost(self, one: KVSequence, ready: int) -> tuple[int, int, int, int]:
         """Orders free sequences: one that the prompt continues, then neighbours of running ones, then by age.
 
-        Where sequences are separate, a gap in the numbers of those that run has all weights read once more.
+        Where sequences are separate, a gap in the numbers of running ones costs another reading of the weights.
         """
         beside = 0
         if self._separate:
             beside = sum(other.running for other in self._all if abs(other.number - one.number) == 1)
         return -ready if self._continues(one, ready) else 0, -beside, *_age(one)
 
-    def _deserves(self, one: KVSequence, ready: int) -> bool:
-        """Whether a resident that is in the way should move, not knowing whether anybody will ask for it again."""
+    def _should_move(self, one: KVSequence, ready: int) -> bool:
+        """Whether a resident should move instead of being overwritten; nobody may ever ask for it again."""
         return one.computed >= _MOVE_WORTH * self._share_cost and not self._continues(one, ready)
 
     def _continues(self, one: KVSequence, ready: int) -> bool:
-        """Whether a prompt contains a resident's, but for what a template puts before an answer."""
+        """Whether a prompt begins with that of a resident, apart from what a template puts before an answer."""
         return ready >= max(self._least, one.n_prompt - _EMPTY_THOUGHT)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from ..._checks.model_fit import check_fit, check_text_fit, check_tokens
-from ..._data.errors import CallCancelled, InvalidRequest
+from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, InvalidRequest
 from ..._data.events import Emit, Job
 from ..._data.requests import Chat, Embed, Raw
 from ..engine_protocol import Engine
@@ -99,4 +99,4 @@ def _cut(tokens: list[int], n_ctx: int, engine: Engine) -> list[int]:
 
 def _check(cancelled: Callable[[], bool]) -> None:
     if cancelled():
-        raise CallCancelled("the call was cancelled")
+        raise CallCancelled(CALL_WAS_CANCELLED)

@@ -2,8 +2,8 @@
 
     fit (memory; who must wait) ──> place (a sequence, with what is known of its prompt) ──> leave
 
-The context owns the memory (`engine_protocol.Context`); the decisions are here. A call that runs out of memory is
-not failed: the youngest give their sequences up, and go on from where they were as soon as there is room.
+The context owns the memory (`engine_protocol.Context`); the decisions are made here. When memory runs short, no
+call fails: the youngest calls give their sequences up, and go on where they were as soon as there is room.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Sequences:
         self._exact = spec.slots == 1
         self._n_ctx = spec.n_ctx
         self._reusable = engine.info.kv_reuse
-        # What calls without a sequence were counted to share, where that takes no memory.
+        # Tokens that calls without a sequence are going to share, so that no memory was counted for them.
         self._promised: dict[Slot, int] = {}
         self._prefixes = PrefixCache(
             self.context.n_seq,
@@ -70,7 +70,7 @@ class Sequences:
         )
 
     def fit(self, slots: Sequence[Slot]) -> list[Slot]:
-        """Make room for what the calls have to compute; those that take part in the next step, oldest first.
+        """Make room for what the calls have to compute; returns those that take part in the next step.
 
         Raises:
             ModelError: there is no memory for the oldest call, even alone.
@@ -105,14 +105,14 @@ class Sequences:
         return Need(min(slot.n_tokens + _HEADROOM, self._n_ctx), -1, source, shared)
 
     def _move(self, moved: Mapping[int, int], slots: Sequence[Slot]) -> None:
-        """Follow the context: sequences have other numbers, or are empty and to be computed again."""
+        """Follow a move of the context: sequences have other numbers, or are empty and will be computed again."""
         self._prefixes.move(moved, self.context.n_seq, self.context.share_cost)
         for slot in slots:
             if slot.sequence is not None and not slot.sequence.running:
                 slot.rewind(exact=self._exact)
 
     def place(self, slots: Sequence[Slot], room: int) -> tuple[int, int]:
-        """Give sequences to the calls that have nothing to wait for.
+        """Give sequences to the calls that need not wait for a prefix.
 
         Returns what sharing costs, in rows of prompts, and how many tokens need not be computed.
         """
@@ -125,7 +125,7 @@ class Sequences:
                 slot.wait = found
                 continue
             cost = len(found.copies) * self.context.share_cost
-            # What was to be shared may have made way for another call: then there is no memory for the rest.
+            # The prefix that was to be shared may be overwritten by now, and no memory was counted for it.
             if found.kept >= self._promised.pop(slot, 0) and (not cost or not used or used + cost <= room):
                 self._start(slot, found)
                 used += cost
@@ -140,14 +140,14 @@ class Sequences:
             self.context.cut(choice.number, choice.kept)
 
     def leave(self, slot: Slot) -> None:
-        """Take a call's sequence back; what it holds may serve others."""
+        """Take a call's sequence back; it may stay as a resident."""
         sequence = slot.sequence
         self._promised.pop(slot, None)
         if sequence is not None and not self._prefixes.leave(sequence, slot.leave()):
             self.context.clear(sequence.number)
 
     def undo(self, batch: Batch, slots: Sequence[Slot]) -> None:
-        """A step was stopped half way: its rows are cut off again, where that is possible."""
+        """Cut off the rows of a step that was stopped; where KV cannot be cut, everything is computed again."""
         if not self._reusable:
             self.reset(slots)
             return
@@ -155,7 +155,7 @@ class Sequences:
             self.context.cut(number, self._prefixes.undo(number, n))
 
     def reset(self, slots: Sequence[Slot]) -> None:
-        """What the context holds is unknown: clear it; calls that live will be computed again."""
+        """Clear the context, as it is unknown what it holds; calls that live will be computed again."""
         self.context.clear(-1)
         self._prefixes.clear()
         for slot in slots:

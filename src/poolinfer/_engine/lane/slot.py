@@ -52,7 +52,7 @@ class Task:
 
 
 class Slot(Task):
-    """A text generation: prompt rows, then one row a step.
+    """A call that generates text: rows of its prompt first, then one row in each step.
 
     Attributes:
         ids: its tokens, packed, as they were when it last began to wait for a sequence.
@@ -152,15 +152,15 @@ class Slot(Task):
         return start, self._tokens[start:end]
 
     def leave(self) -> bytes:
-        """Give the sequence up; its tokens, packed."""
+        """Give the sequence up; returns the tokens that it holds, packed."""
         ids = pack(self._tokens[: self.computed])
         self.sequence = None
         return ids
 
     def pause(self, *, exact: bool = False) -> None:
-        """Wait for another sequence; everything so far goes into it like a prompt.
+        """Wait for another sequence, in which all tokens so far are computed like a prompt.
 
-        If `exact`, only the prompt does, and the answer row by row, which gives the very bits that it had before.
+        If `exact`, only the prompt is, and the answer is computed row by row. So it has the same bits as before.
         """
         self.sequence = self.wait = None
         if not exact:
@@ -168,7 +168,7 @@ class Slot(Task):
         self.ids = pack(self._tokens[: self._n_prefill])
 
     def rewind(self, *, exact: bool) -> None:
-        """Forget what the context holds; everything so far is computed again, as `pause` says."""
+        """Forget what the context held; all tokens so far are computed again, as `pause` says."""
         self.pause(exact=exact)
         self._n_cached = None
 
@@ -184,7 +184,7 @@ class Slot(Task):
     def _finish(self, reason: FinishReason) -> None:
         last = self._stream.finish()
         if self._stream.stopped:
-            # What was held back, in case a longer stop string came, turned out to hold a shorter one.
+            # Text was held back, since a longer stop string could follow; it holds a shorter one.
             reason = "stop"
         if last is None and self._n_emitted < len(self._logprobs):
             last = Chunk()

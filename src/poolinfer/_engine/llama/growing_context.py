@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _log = SafeLog()
-# Copying so many tokens' memory takes about half as long as computing a token, where it was measured.
+# Copying the memory of so many tokens takes about half as long as computing a token, where it was measured.
 _CELLS_PER_TOKEN = 128
 
 
 class Rectangle(Decoder, Protocol):
-    """So many sequences, each with memory for as many tokens; that memory was taken when it was made."""
+    """A context of llama.cpp: so many sequences of so many tokens, whose memory was taken when it was made."""
 
     def sample(self, row: int, sampler: Sampler, /) -> int:
         """See `Context.sample`."""
@@ -66,7 +66,7 @@ class GrowingContext:
     """
 
     separate = True
-    # Those of the rectangle: what is called for each token takes no detour.
+    # The rectangle's own methods: a detour would cost time for each token.
     decode: Callable[[Batch], None]
     sample: Callable[[int, Sampler], int]
     logits: Callable[[int], numpy.typing.NDArray[numpy.float32]]
@@ -82,16 +82,12 @@ class GrowingContext:
         self._use(make(first.n_seq, first.n_ctx), first)
 
     @property
-    def n_batch(self) -> int:
-        return self._rectangle.n_batch if self._rectangle is not None else 0
-
-    @property
     def n_seq(self) -> int:
         return self._capacity.n_seq
 
     @property
     def share_cost(self) -> int:
-        """A copy is of the whole memory of a sequence, whatever is in it."""
+        """Rows of a prompt. The whole memory of a sequence is copied, whatever the sequence holds."""
         return self._capacity.n_ctx // _CELLS_PER_TOKEN
 
     def can_hold(self, needs: Sequence[Need]) -> bool:
@@ -139,7 +135,7 @@ class GrowingContext:
         return {number: number if number in stay else next(free) for number in held}
 
     def _move(self, new: Rectangle, capacity: Capacity, moves: dict[int, int]) -> dict[int, int]:
-        """Go on in another rectangle, with some sequences of the present one; those that are there then."""
+        """Go on in another rectangle, with some sequences of the present one; returns those that could move."""
         old = self._rectangle
         self._use(new, capacity)
         if old is None:
@@ -157,12 +153,12 @@ class GrowingContext:
 
     def _use(self, rectangle: Rectangle, capacity: Capacity) -> None:
         self._rectangle, self._capacity = rectangle, capacity
-        # Only now: `abort` tells the rectangle that it finds.
+        # `abort` may have come on another thread before the rectangle could be seen there.
         rectangle.abort(self._stopping)
         self.decode, self.sample, self.logits = rectangle.decode, rectangle.sample, rectangle.logits
 
     def share(self, source: int, target: int, length: int) -> None:
-        # Between separate streams only the whole of one can be copied.
+        # Of a KV stream, only the whole can be copied to another one.
         rectangle = self._present()
         rectangle.copy(source, target)
         rectangle.cut(target, length)
@@ -191,8 +187,9 @@ class GrowingContext:
     def close(self) -> None:
         rectangle, self._rectangle = self._rectangle, None
         if rectangle is not None:
-            self.decode = self.sample = self.logits = self._gone
+            self.decode = self.sample = self.logits = _gone
             rectangle.close()
 
-    def _gone(self, *_: object) -> NoReturn:
-        raise EngineFault("the context has no memory")
+
+def _gone(*_: object) -> NoReturn:
+    raise EngineFault("the context has no memory")

@@ -17,24 +17,25 @@ if TYPE_CHECKING:
     import numpy
     import numpy.typing
 
-_PENALTY_WINDOW = 64
-_ABORTED = 2
-_STATE_HEAD = 12
+_PENALTY_TOKENS = 64
+_CODE_ABORTED = 2
+_STATE_HEAD_BYTES = 12
+_MOST_VIEWS = 256
 _thread = threading.local()
 
 
 def stopping_here() -> bool:
-    """Whether this thread is inside a decode that `LlamaContext.abort` has told to stop."""
+    """Whether this thread is inside a decode that `LlamaContext.abort` told to stop."""
     context: LlamaContext | None = getattr(_thread, "context", None)
     return context is not None and context.stopping
 
 
 class LlamaSampler:
-    """A llama.cpp sampler chain in llama.cpp's own order (`base.Sampler`).
+    """A llama.cpp sampler chain in llama.cpp's own order (`engine_protocol.Sampler`).
 
     Attributes:
-        chain: the chain; None when closed, or where the most likely token is all that is asked for.
-        greedy: whether it is.
+        chain: the chain; None when closed, or where `greedy` is true.
+        greedy: whether the most likely token is all that is asked for.
     """
 
     def __init__(self, api: Any, request: Generation, seed: int, n_vocab: int) -> None:
@@ -64,7 +65,7 @@ def _links(api: Any, request: Generation, seed: int, n_vocab: int) -> list[Any]:
         links.append(api.llama_sampler_init_logit_bias(n_vocab, len(biases), biases))
     penalties = request.repeat_penalty, request.frequency_penalty, request.presence_penalty
     if penalties != (1.0, 0.0, 0.0):
-        links.append(api.llama_sampler_init_penalties(n_vocab, _PENALTY_WINDOW, *penalties))
+        links.append(api.llama_sampler_init_penalties(n_vocab, _PENALTY_TOKENS, *penalties))
     if request.temperature == 0:
         return [*links, api.llama_sampler_init_greedy()] if links else []
     return [
@@ -78,7 +79,7 @@ def _links(api: Any, request: Generation, seed: int, n_vocab: int) -> list[Any]:
 
 
 class LlamaContext:
-    """A llama.cpp context with its batch buffers (`base.Context`)."""
+    """A llama.cpp context with its batch buffers (`Rectangle`, and `engine_protocol.EmbeddingContext`)."""
 
     def __init__(self, api: Any, model: Any, params: Any) -> None:
         self._api = api
@@ -94,6 +95,7 @@ class LlamaContext:
         self._n_embd = api.llama_model_n_embd_out(model)
         self._n_batch = int(params.n_batch)
         self._n_seq = int(params.n_seq_max)
+        self._views: dict[int, numpy.typing.NDArray[numpy.float32]] = {}
         self._make_batch()
         self._make_abort()
 
@@ -139,7 +141,7 @@ class LlamaContext:
         _thread.context = self
         code = self._api.llama_decode(self._ctx, self._batch)
         _thread.context = None
-        if code == _ABORTED:
+        if code == _CODE_ABORTED:
             raise EngineAborted("the step was stopped")
         if code:
             raise EngineFault(f"llama_decode failed with code {code}")
@@ -158,10 +160,17 @@ class LlamaContext:
         return token
 
     def logits(self, row: int) -> numpy.typing.NDArray[numpy.float32]:
-        import numpy
-
         values = self._api.llama_get_logits_ith(self._ctx, row)
-        return numpy.ctypeslib.as_array(values, shape=(self._n_vocab,))
+        address = ctypes.addressof(values.contents)
+        view = self._views.get(address)
+        if view is None:
+            # Rows lie at the same addresses in every step, and making a view takes longer than choosing a token.
+            if len(self._views) >= _MOST_VIEWS:
+                self._views.clear()
+            import numpy
+
+            view = self._views[address] = numpy.ctypeslib.as_array(values, shape=(self._n_vocab,))
+        return view
 
     def embeddings(self, rows: int) -> numpy.typing.NDArray[numpy.float32]:
         import numpy
@@ -222,19 +231,18 @@ def _for_streams(
 ) -> numpy.typing.NDArray[numpy.uint8]:
     """The state of one sequence, as a context of another number of sequences takes it.
 
-    llama.cpp writes the number of sequences after two words of its own, and then for each one how many cells
-    follow: none but for the one that was asked for. A state that does not look like that is refused, by us or by
-    llama.cpp.
+    After two words of its own, llama.cpp writes the number of sequences, and for each of them how many cells
+    follow. That is 0 but for the sequence that was asked for. A state that looks different is refused here.
     """
     import numpy
 
     if n_old == n_new:
         return state
-    counts = _STATE_HEAD + 4 * sequence
+    counts = _STATE_HEAD_BYTES + 4 * sequence
     tail = 4 * (n_old - 1 - sequence)
     body = state[counts : state.nbytes - tail]
-    around = state[_STATE_HEAD:counts].any() or state[state.nbytes - tail :].any()
-    if state[8:_STATE_HEAD].view("u4")[0] != n_old or around:
-        raise EngineFault("llama.cpp's state of a sequence is none that poolinfer knows")
+    around = state[_STATE_HEAD_BYTES:counts].any() or state[state.nbytes - tail :].any()
+    if state[8:_STATE_HEAD_BYTES].view("u4")[0] != n_old or around:
+        raise EngineFault("llama.cpp's state of a sequence has a form that poolinfer does not know")
     count = numpy.array([n_new], "u4").view("u1")
     return numpy.concatenate([state[:8], count, body, numpy.zeros(4 * (n_new - 1), "u1")])

@@ -18,7 +18,7 @@ from .llama_context import LlamaContext, LlamaSampler
 
 
 class LlamaEngine:
-    """A loaded GGUF model (`base.Engine`).
+    """A loaded GGUF model (`engine_protocol.Engine`).
 
     Args:
         api: the bindings.

@@ -17,15 +17,15 @@ _TOKENS_PER_WIDTH = 4
 def groups(sequences: Sequence[tuple[int, int]], width: int) -> list[range]:
     """Split sequences into groups that are cheapest to compute one after the other.
 
-    llama.cpp reads the weights once for sequences whose numbers follow one another, but attends to as many tokens
-    for each of them as the longest one has: eight short streams beside a long one take twice as long as apart.
+    llama.cpp reads the weights once for sequences whose numbers follow one another. But for each of them it attends
+    to as many tokens as the longest one has. So eight short streams beside a long one take twice as long as apart.
 
     Args:
         sequences: number and length (tokens) of each, in the order of their numbers.
         width: dimensions of the model.
 
-    Returns ranges of indices, all of them in order: the least sum of `group's size x its longest` and of one
-    reading of the weights for each group, by dynamic programming over where the last group begins.
+    Returns ranges of indices, in order. The cost of a group is `its size x its longest`, and one reading of the
+    weights. The least sum is found by dynamic programming over where the last group begins.
     """
     n, read = len(sequences), _TOKENS_PER_WIDTH * width
     longest = max((length for _, length in sequences), default=0)
@@ -53,8 +53,9 @@ def groups(sequences: Sequence[tuple[int, int]], width: int) -> list[range]:
 def passes(shares: Sequence[StepShare], width: int) -> list[list[tuple[int, int]]]:
     """The decodes of a step, as (index of a share, rows of it): the streams first, then prompts, shortest first.
 
-    llama.cpp reads the weights anew for prompts of different lengths anyway, so each has its token when its own
-    pass is over. A prompt gives the streams' pass a row, which keeps their numbers together.
+    llama.cpp reads the weights again for each prompt of another length anyway. Computed one after the other, each
+    prompt has its token when its own pass is over. A prompt between two streams gives their pass one row, so that
+    the numbers in it follow one another.
 
     Args:
         shares: what sequences have in the step, in the order of their numbers.

@@ -1,9 +1,9 @@
 """What could crash this process is tried in a disposable child first: a model file, and the AMX kernels.
 
-A file that our own parser finds sound may still make llama.cpp abort, while it loads the file, at the first text
-or at the first row that is computed. And GCC 12 miscompiles the tile configuration of ggml's AMX kernels (the
-stores are dropped): a build from source on such a compiler runs fine until it meets a processor with AMX, where
-the first multiplication with quantised weights is a fatal fault.
+A file that our own parser finds sound may still make llama.cpp abort: while it loads the file, at the first text,
+or at the first row that is computed. And GCC 12 miscompiles the tile configuration of ggml's AMX kernels: it drops
+the stores. Built by such a compiler, llama.cpp runs fine until it meets a processor with AMX. There, the first
+multiplication with quantised weights is a fatal fault.
 
 The child says how far it came, step by step, through a pipe: its exit status would be lost where the host reaps
 all children. This is the host's side; the child runs `trial_child`.
@@ -32,10 +32,11 @@ _log = SafeLog()
 #: The steps that a child announces.
 FILE, FILE_SOUND, AMX, AMX_WORKS = "file", "file sound", "amx", "amx works"
 # How long a child may take, and how slow the disk may be from which it reads the weights.
-_SECONDS, _BYTES_PER_SECOND = 60.0, 10e6
+_TRIAL_SECONDS, _DISK_BYTES_PER_SECOND = 60.0, 10e6
 _LOOK_SECONDS = 0.02
 _REAP_SECONDS = 10.0
-_TAIL, _TAIL_LINES, _FLOOD = 8192, 3, 2**20
+# How much of the output of a child is kept, and how much ends it.
+_TAIL_BYTES, _TAIL_LINES, _FLOOD_BYTES = 8192, 3, 2**20
 
 
 class Trial:
@@ -48,7 +49,9 @@ class Trial:
 
     def __init__(self, spec: ModelSpec | None = None, *, amx: bool = False) -> None:
         self._path = spec.path if spec is not None else ""
-        self._seconds = _SECONDS + (spec.identity[2] / _BYTES_PER_SECOND if spec is not None else 0)
+        self._seconds = _TRIAL_SECONDS + (
+            spec.identity[2] / _DISK_BYTES_PER_SECOND if spec is not None else 0
+        )
         self._arguments = [str(os.getpid()), _encode(spec), "amx" if amx else ""]
         self._child: subprocess.Popen[bytes] | None = None
         self._steps: list[str] = []
@@ -88,7 +91,7 @@ class Trial:
             self._words = "; ".join(_printable(line) for line in [how, *lines] if line)
 
     def judge_file(self) -> None:
-        """Refuse the file if the child did not survive it. A file that it never came to is let pass.
+        """Refuse the file if the child did not survive it. If the child never came to the file, the file passes.
 
         Raises:
             ModelError: llama.cpp cannot load the file, or crashes or hangs on it.
@@ -155,9 +158,9 @@ def _listen(
         except subprocess.TimeoutExpired as so_far:
             heard = (so_far.stdout or b"", so_far.stderr or b"")
         # A process that the host forked meanwhile may hold the pipes of an ended child open.
-        if ended or time.monotonic() > deadline or max(map(len, heard)) > _FLOOD:
+        if ended or time.monotonic() > deadline or max(map(len, heard)) > _FLOOD_BYTES:
             break
-    steps, words = (data[-_TAIL:].decode(errors="replace") for data in heard)
+    steps, words = (data[-_TAIL_BYTES:].decode(errors="replace") for data in heard)
     return steps, words
 
 

@@ -1,6 +1,6 @@
-"""What a disposable child does before a process that must not die does it: `Trial` starts it, and listens.
+"""A disposable child that tries what could crash a process that must not die. `Trial` starts it, and listens.
 
-Its main is `python -m poolinfer._engine.llama.trial_child PARENT SPEC AMX`.
+It is run as `python -m poolinfer._engine.llama.trial_child PARENT SPEC AMX`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .bindings import Bindings
 from .llama_engine import LlamaEngine
 from .trial import AMX, AMX_WORKS, FILE, FILE_SOUND, decode_spec
 
-_MEMORY = 2 * 2**30
+_MEMORY_BYTES = 2 * 2**30
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 # Two rows take other kernels than one, and more than two would take none that two do not.
 _TRIAL_ROWS, _TRIAL_BATCH, _TRIAL_CTX = 2, 32, 256
@@ -57,7 +57,7 @@ def _settle_in(parent: int) -> None:
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         # A tokenizer that does not suit its vocabulary may ask for more memory for ever.
-        resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+        resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             libc = ctypes.CDLL(None)
@@ -76,7 +76,7 @@ def _say(step: str) -> None:
 
 
 def try_file(api: Any, spec: ModelSpec) -> bool:
-    """Do with a model what calls will do: tokens, a prompt, a step, an embedding. A bad file may crash us.
+    """Do with a model what calls will do: tokens, a prompt, a step, an embedding. A bad file may end this process.
 
     False when llama.cpp says that it cannot load the file; its log has the reason.
     """
