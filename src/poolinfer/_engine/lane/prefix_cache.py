@@ -19,8 +19,8 @@ _COMPARED_BYTES = 256
 _LEAST_PREFIX = 16
 # A resident that may never be asked for again moves only if that is so many times cheaper than computing it.
 _MOVE_WORTH = 16
-# Tokens of an empty thought, which templates put before an answer and leave out in the next turn.
-_EMPTY_THOUGHT = 4
+# Tokens of an empty reasoning block: templates put one before an answer, and leave it out in the next turn.
+_EMPTY_REASONING = 4
 
 
 def pack(tokens: Iterable[int]) -> bytes:
@@ -51,7 +51,7 @@ class KVSequence:
     """One sequence of a context.
 
     Attributes:
-        number: its number in the context.
+        number: the sequence's number in the context.
         ids: packed tokens: a running call's prompt, or all tokens that a resident holds.
         key: the `cache_key` of the call that computed them.
         n_prompt: how many of the tokens are of a prompt.
@@ -246,7 +246,7 @@ class PrefixCache:
 
     def _continues(self, one: KVSequence, ready: int) -> bool:
         """Whether a prompt begins with that of a resident, apart from what a template puts before an answer."""
-        return ready >= max(self._least, one.n_prompt - _EMPTY_THOUGHT)
+        return ready >= max(self._least, one.n_prompt - _EMPTY_REASONING)
 
 
 def _age(one: KVSequence) -> tuple[int, int]:

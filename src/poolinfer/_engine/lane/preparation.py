@@ -36,7 +36,7 @@ def prepare(
 
     Raises:
         InvalidRequest: the job does not fit this model (no chat template, embedding only, token ids, no tokens).
-        ContextOverflow: its prompt and output do not fit `n_ctx` tokens.
+        ContextOverflow: the job's prompt and output do not fit `n_ctx` tokens.
         CallCancelled: `cancelled` said True at the beginning, while a chat template was rendered, or between two
             texts to embed.
     """

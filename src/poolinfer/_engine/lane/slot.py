@@ -55,10 +55,10 @@ class Slot(Task):
     """A call that generates text: rows of its prompt first, then one row in each step.
 
     Attributes:
-        ids: its tokens, packed, as they were when it last began to wait for a sequence.
+        ids: the slot's tokens, packed, as they were when it last began to wait for a sequence.
         key: the call's `cache_key`.
-        sequence: its KV sequence in the lane's context, or None while it waits for one.
-        wait: the prefix that it waits for before it gets a sequence, or None.
+        sequence: the slot's KV sequence in the lane's context; None while the slot waits for one.
+        wait: the prefix that the slot waits for before it gets a sequence, or None.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 llama.cpp takes the memory of a context when it is made, as a rectangle: so many sequences, all of the same length.
 A lane begins with a small rectangle, and moves to a larger one when its calls need that. If the calls need more
-together than is allowed, some of them wait. A lane does not move back to a smaller rectangle by itself: what was
+together than is allowed, some of them wait. A lane does not move back to a smaller rectangle by itself. What was
 needed once will be needed again, and filling memory with zeros takes a second for each gigabyte or two.
 """
 
