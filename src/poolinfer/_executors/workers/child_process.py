@@ -26,7 +26,7 @@ class ProcessHandle(Protocol):
         ...
 
     def exit(self) -> Exit | None:
-        """How the process has ended, and reaps it; None while it runs."""
+        """The way in which the process ended, or None while it runs. Reaps it."""
         ...
 
     def send_signal(self, number: int) -> None:
@@ -70,7 +70,7 @@ class ExecProcess:
         return self._popen.pid
 
     def exit(self) -> Exit | None:
-        """How the process has ended, and reaps it; None while it runs."""
+        """The way in which the process ended, or None while it runs. Reaps it."""
         if self._exit is None:
             self._exit = self._look()
         return self._exit

@@ -14,8 +14,8 @@ class Exit:
     """How a process ended; nothing is known when somebody else reaped it.
 
     Attributes:
-        code: exit status of the process; None if a signal killed it, or nothing is known.
-        signal: number of the signal that killed the process; None if it exited, or nothing is known.
+        code: the exit status; None if a signal killed the process, or nothing is known.
+        signal: the number of the signal that killed the process; None if it exited, or nothing is known.
     """
 
     code: int | None = None

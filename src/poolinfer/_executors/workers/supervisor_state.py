@@ -13,7 +13,7 @@ class SupervisorState:
 
     Attributes:
         name: what the supervisor is doing.
-        changed: a condition that is notified after each change; its lock is held during the change.
+        changed: a condition whose lock is held while the state changes, and which is notified then.
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ class Worker:
 
     Args:
         number: how many workers were started before it, plus one.
-        child: the worker's process, and the host's ends of its socket and pipes.
+        child: the process, and the host's ends of the socket and pipes.
         clock: the supervisor's clock.
         patience: how long to wait for what.
 
@@ -124,8 +124,8 @@ class Worker:
         if self.state == "dying":
             return
         if self.exited:
-            # The process has ended and its last messages were read, but its socket is still open: another process
-            # holds the other end. The host must have forked that process just when the worker was made.
+            # All that it sent has been read, and yet the stream has no end. A child that the host forked just when
+            # the worker was made holds the worker's end of the socket.
             self._lose()
             return
         self.exited = self.process.exit() is not None
@@ -173,7 +173,7 @@ class Worker:
         self.connection.cut()
 
     def _overdue(self) -> str:
-        """What the worker has not done in time, in words; ``""`` if it is not overdue."""
+        """Say what the worker has not done in time, or ``""``."""
         now, patience = self._clock.now, self._patience
         if self.state == "booting" and now >= self.progressed_at + patience.boot:
             return f"it was not up within {patience.boot} s"

@@ -58,8 +58,8 @@ class ForkedProcess:
 
     Attributes:
         number: the number by which host and zygote call it.
-        ends: both ends of the worker's socket and pipes.
-        pid: the worker's process id; 0 until the zygote has sent it.
+        ends: the socket and the pipes, both ends of each.
+        pid: the process id; 0 until the zygote has said it.
         status: how it ended; None while that is not known.
         asked_at: when the zygote was asked for its status; None when no question is open.
     """
@@ -73,7 +73,7 @@ class ForkedProcess:
         self._zygote = zygote
 
     def exit(self) -> Exit | None:
-        """How the worker has ended; None while it runs."""
+        """The way in which the worker ended, or None while it runs."""
         if self.status is None:
             self._zygote.ask(self)
         return self.status
@@ -116,7 +116,7 @@ class Zygote:
 
     @property
     def reaped(self) -> bool:
-        """Whether the zygote has ended, and was reaped."""
+        """Whether the zygote has ended."""
         return self._child.process.exit() is not None
 
     def fork(self, number: int) -> Child:
