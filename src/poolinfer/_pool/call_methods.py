@@ -34,13 +34,13 @@ def _says_what_is_missing(request: type[Request], name: str) -> Callable[[_Funct
 
     def wrap(function: _FunctionT) -> _FunctionT:
         @wraps(function)
-        def call(self: Calls, *args: Any, **options: Any) -> Any:
+        def call(self: CallMethods, *args: Any, **options: Any) -> Any:
             if not args and name not in options:
                 request(**options)
             return function(self, *args, **options)
 
         @wraps(function)
-        async def call_async(self: Calls, *args: Any, **options: Any) -> Any:
+        async def call_async(self: CallMethods, *args: Any, **options: Any) -> Any:
             return await call(self, *args, **options)
 
         return cast("_FunctionT", call_async if iscoroutinefunction(function) else call)
@@ -48,7 +48,7 @@ def _says_what_is_missing(request: type[Request], name: str) -> Callable[[_Funct
     return wrap
 
 
-class Calls(ABC):
+class CallMethods(ABC):
     """Chat, raw and embed calls, sync and async, over one primitive: `submit`."""
 
     @overload

@@ -70,7 +70,7 @@ class KVSequence:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class AwaitedPrefix:
     """A prompt should wait until a running sequence holds the prefix that both share.
 
     Attributes:
@@ -161,18 +161,18 @@ class PrefixCache:
     def source(self, ids: bytes, key: str | None) -> tuple[int, int]:
         """The sequence that a prompt would share with now, or -1, and how many of its tokens."""
         found = self.find(ids, key)
-        if isinstance(found, Wait):
+        if isinstance(found, AwaitedPrefix):
             return found.source
         return (found.source, found.kept) if found.kept else (-1, 0)
 
-    def find(self, ids: bytes, key: str | None) -> SequenceChoice | Wait:
+    def find(self, ids: bytes, key: str | None) -> SequenceChoice | AwaitedPrefix:
         """Where a prompt should go, or what it should wait for. At least one sequence must belong to no call."""
         shared = [self._shared(ids, key, sequence) for sequence in self._all]
         ready = [min(n, sequence.computed) for n, sequence in zip(shared, self._all, strict=True)]
         source = max(self._all, key=lambda one: (ready[one.number], one.used))
         ahead = max(self._all, key=lambda one: shared[one.number])
         if shared[ahead.number] - ready[source.number] >= self._least:
-            return Wait(ahead, shared[ahead.number])
+            return AwaitedPrefix(ahead, shared[ahead.number])
         return self._choose(source, ready)
 
     def take(self, choice: SequenceChoice, ids: bytes, key: str | None) -> KVSequence:

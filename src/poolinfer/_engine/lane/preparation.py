@@ -10,7 +10,7 @@ from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, InvalidRequest
 from ..._data.events import Emit, Job
 from ..._data.requests import Chat, Embed, Raw
 from ..engine_protocol import Engine
-from ..prompt.prompter import Prepared, Prompter
+from ..prompt.prompter import PreparedPrompt, Prompter
 from ..prompt.text_size import check_size, check_stretches, shortened
 from .embedder import EmbedTask
 from .slot import Slot, Task
@@ -57,7 +57,7 @@ def prepare(
     return Slot(job.id, emit, request, prepared, engine, n_ctx)
 
 
-def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], bool]) -> Prepared:
+def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], bool]) -> PreparedPrompt:
     if isinstance(request, Raw):
         return prompter.raw(request.prompt, request.parse_special)
     tools = request.tools if request.tool_choice != "none" else ()

@@ -39,7 +39,7 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class CapacityBounds:
     """What a capacity may become.
 
     Attributes:
@@ -74,9 +74,9 @@ class Bounds:
             n_ctx = self._round_tokens(length)
         return self._within(max(n_seq, now.n_seq), n_ctx)
 
-    def halved(self, tried: Capacity) -> Bounds:
+    def halved(self, tried: Capacity) -> CapacityBounds:
         """The bounds after there was no memory for a capacity: half of its tokens."""
-        return Bounds(self.n_seq, self.n_ctx, tried.tokens // 2)
+        return CapacityBounds(self.n_seq, self.n_ctx, tried.tokens // 2)
 
     def _within(self, n_seq: int, n_ctx: int) -> Capacity:
         return Capacity(max(1, min(n_seq, self.tokens // padded(n_ctx))), n_ctx)

@@ -10,7 +10,7 @@ from ..._data.events import Failed
 
 
 @dataclass(frozen=True, slots=True)
-class Exit:
+class ExitStatus:
     """How a process ended; nothing is known when somebody else reaped it.
 
     Attributes:
@@ -33,7 +33,7 @@ class Death:
         expected: whether it was asked to end.
     """
 
-    status: Exit
+    status: ExitStatus
     tail: str
     why: str = ""
     expected: bool = False

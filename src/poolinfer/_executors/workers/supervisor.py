@@ -19,7 +19,7 @@ from ..._system.machine import rss
 from ..._system.threads import OwnThread
 from ..._wire.codec import WireError
 from ..._wire.frames import Boot, BootFailed, Burst, Logged, Pong, frame, read_from_worker
-from .death import Exit
+from .death import ExitStatus
 from .link import LinkOwner
 from .patience import Patience, PatientClock
 from .poller import Poller
@@ -256,7 +256,7 @@ class Supervisor:
         if self.settled:
             self._state.move("running", "starting")
 
-    def _bury(self, worker: Worker, status: Exit) -> None:
+    def _bury(self, worker: Worker, status: ExitStatus) -> None:
         death = worker.end(status, closing=self._state.is_in("closing"))
         del self._workers[worker.number]
         if not worker.was_up:

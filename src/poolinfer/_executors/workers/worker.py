@@ -10,7 +10,7 @@ from ..._data.events import Failed
 from ..._wire.frames import Ping, Stop, frame
 from .child_process import Child, ProcessHandle
 from .connection import Connection
-from .death import Death, Exit
+from .death import Death, ExitStatus
 from .patience import Patience, PatientClock
 from .poller import Poller
 
@@ -135,7 +135,7 @@ class Worker:
         elif self.pid and self.state in ("booting", "up"):
             self.connection.send(frame(Ping()))
 
-    def escalate(self) -> Exit | None:
+    def escalate(self) -> ExitStatus | None:
         """Send the signals that are due; returns the exit status once the worker has ended or was given up."""
         now = self._clock.now
         if now >= self.term_at:
@@ -149,9 +149,9 @@ class Worker:
         if self.state != "dying":
             return None
         status = self.process.exit()
-        return Exit() if status is None and overdue else status
+        return ExitStatus() if status is None and overdue else status
 
-    def end(self, status: Exit, closing: bool) -> Death:
+    def end(self, status: ExitStatus, closing: bool) -> Death:
         """Close the host's ends.
 
         Args:

@@ -37,7 +37,7 @@ from ..._wire.frames import (
 )
 from .child_process import Child
 from .connection import Connection
-from .death import Exit
+from .death import ExitStatus
 from .patience import PatientClock
 from .poller import Poller
 from .restarts import RestartLimit, Restarts
@@ -68,11 +68,11 @@ class ForkedProcess:
         self.number = number
         self.ends = ends
         self.pid = 0
-        self.status: Exit | None = None
+        self.status: ExitStatus | None = None
         self.asked_at: float | None = None
         self._zygote = zygote
 
-    def exit(self) -> Exit | None:
+    def exit(self) -> ExitStatus | None:
         """The way in which the worker ended, or None while it runs."""
         if self.status is None:
             self._zygote.ask(self)
@@ -156,7 +156,7 @@ class Zygote:
     def signal(self, worker: ForkedProcess, number: int) -> None:
         """Send a signal to a worker. A worker that was not forked yet is not forked any more."""
         if self._waiting.pop(worker.number, None) is not None:
-            worker.status = Exit(signal=number)
+            worker.status = ExitStatus(signal=number)
             worker.ends.close_theirs()
             if not self._waiting and not self.up:
                 self.end()
@@ -179,14 +179,14 @@ class Zygote:
         self._child.close()
         self._on_lost(self)
 
-    def _fate(self, worker: ForkedProcess) -> Exit | None:
+    def _fate(self, worker: ForkedProcess) -> ExitStatus | None:
         """How a worker has ended whose zygote is gone; None while it runs.
 
         A worker that was never forked has ended as its zygote has.
         """
         if not worker.pid:
             return self._child.process.exit()
-        return None if _runs(worker.pid) else Exit()
+        return None if _runs(worker.pid) else ExitStatus()
 
     def _report_for(self, worker: ForkedProcess) -> None:
         """Write what the zygote printed, and why it failed, to the ends of a worker that will never be forked.
@@ -236,7 +236,7 @@ class Zygote:
             return
         worker.asked_at = None
         if not message.running:
-            worker.status = Exit(message.code, message.signal)
+            worker.status = ExitStatus(message.code, message.signal)
             del self._workers[worker.number]
 
 
