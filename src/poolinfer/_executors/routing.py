@@ -26,7 +26,7 @@ class RoutedLane(Protocol):
         ...
 
     @property
-    def trail(self) -> Trail:
+    def trail(self) -> SeenPrefixes:
         """Hashes of what it was given."""
         ...
 
@@ -34,7 +34,7 @@ class RoutedLane(Protocol):
 LaneT = TypeVar("LaneT", bound=RoutedLane)
 
 
-class Trail:
+class SeenPrefixes:
     """Hashes of what a lane was given, the latest few thousand."""
 
     def __init__(self) -> None:

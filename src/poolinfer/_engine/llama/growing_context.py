@@ -9,7 +9,7 @@ from ..._data.errors import ModelError
 from ..._data.specs import LaneSpec
 from ..._system.logs import SafeLog
 from ..engine_protocol import Batch, Decoder, EngineFault, Need, Sampler, StepShare
-from .capacity import Bounds, Capacity, padded
+from .capacity import Capacity, CapacityBounds, padded
 from .passes import passes
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class GrowingContext:
 
     def __init__(self, make: Callable[[int, int], Rectangle], lane: LaneSpec, width: int) -> None:
         most = Capacity(lane.slots, lane.n_ctx).tokens
-        self._bounds = Bounds(lane.slots, lane.n_ctx, max(padded(lane.n_ctx), lane.kv_tokens or most))
+        self._bounds = CapacityBounds(lane.slots, lane.n_ctx, max(padded(lane.n_ctx), lane.kv_tokens or most))
         self._make = make
         self._width = width
         self._stopping = False
