@@ -18,11 +18,15 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import HealthCheck, settings
 
 from poolinfer import Model, demo_model
 from poolinfer.testing import Held
 
 ROOT = Path(__file__).parent.parent
+# Tests run beside one another, so how long one example takes says nothing.
+settings.register_profile("beside others", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("beside others")
 _OTHERS = ("AnyIO worker thread", "Trio thread", "tqdm_monitor")
 
 

@@ -29,9 +29,9 @@ from poolinfer._data.requests import Chat, Raw
     ids=label,
 )
 def test_F43_huge_prompts(prompt: Any, field: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     assert refusal(Chat(prompt)).field == field
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_F43_boundary() -> None:
@@ -57,9 +57,9 @@ MANY: dict[str, tuple[list[Any], str]] = {
 @pytest.mark.parametrize("kind", MANY)
 def test_F43_many_small_things_are_refused_before_they_are_walked_over(kind: str) -> None:
     turns, field = MANY[kind]
-    began = time.perf_counter()
+    began = time.thread_time()
     error = refusal(Chat([*turns, USER]))
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
     assert error.field.startswith(field)
     assert "65,536 items" in error.message
 
@@ -74,9 +74,9 @@ def test_F43_keys_that_mean_nothing_are_counted() -> None:
         (Chat("x", tools=[{**TOOL, **nothing}]), "tools[0]"),
         (Chat("x", tools=[tool(**nothing)]), "tools[0].function"),
     ):
-        began = time.perf_counter()
+        began = time.thread_time()
         _, whole = normalize_at_once(request)
-        assert time.perf_counter() - began < 0.5
+        assert time.thread_time() - began < 0.5
         assert not whole
         error = refusal(request)
         assert error.field == field

@@ -76,9 +76,9 @@ ENDLESS["a"] = ENDLESS
     ids=label,
 )
 def test_F55_tools(tools: Any, field: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     assert refusal(Chat("x", tools=tools)).field == field
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize(

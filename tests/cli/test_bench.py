@@ -10,13 +10,13 @@ import pytest
 import poolinfer
 from poolinfer.__main__ import main
 from poolinfer._cli import bench
-from poolinfer._cli.bench import ChatBurst, Layout, Measured
+from poolinfer._cli.bench import ChatBurst, Layout, LayoutFigures
 
 SMALL = ["--calls", "4", "--words", "4", "--max-tokens", "8", "--n-ctx", "128"]
 
 
-def _measured(rate: float, slots: int) -> Measured:
-    return Measured(Layout(1, slots, 1), rate, 0.0, 0.0, 0.0)
+def _measured(rate: float, slots: int) -> LayoutFigures:
+    return LayoutFigures(Layout(1, slots, 1), rate, 0.0, 0.0, 0.0)
 
 
 def test_it_prints_a_line_for_each_layout_and_a_pool_that_works(

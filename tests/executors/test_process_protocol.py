@@ -10,7 +10,7 @@ from poolinfer._checks.normalize import normalize
 from poolinfer._data.events import Done, Failed, Job, Started
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.workers.death import Exit
+from poolinfer._executors.workers.death import ExitStatus
 from poolinfer._wire.frames import Boot, Burst, Ping, Submit, Up
 from poolinfer.testing import wait_until
 from poolinfer.testing._executor_under_test import ExecutorUnderTest, check_order
@@ -87,7 +87,7 @@ def test_a_call_that_runs_again_starts_once(stage):
     _, witness = stage.bench.submit(Raw("one"))
     stage.worker.say(Burst(((1, Started(3)),)))
     wait_until(lambda: witness.events)
-    stage.worker.die(Exit(1))
+    stage.worker.die(ExitStatus(1))
     wait_until(lambda: len(stage.workers) == 2)
     assert stage.hear() == Submit(Job(1, normalize(Raw("one"))))
     stage.worker.say(Burst(((1, Started(3)), (1, Chunk("text")), (1, DONE))))

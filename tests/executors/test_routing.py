@@ -8,7 +8,7 @@ from poolinfer import Chat, Embed, Prompt, Raw
 from poolinfer._checks.normalize import normalize
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.routing import Trail, choose, path
+from poolinfer._executors.routing import SeenPrefixes, choose, path
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer.testing import FakeEngine
 from poolinfer.testing._crash import crash_program
@@ -20,7 +20,7 @@ SYSTEM = "You are a helpful assistant of few words. " * 20
 class Lane:
     def __init__(self, load: int = 0, *seen: str) -> None:
         self.load = load
-        self.trail = Trail()
+        self.trail = SeenPrefixes()
         for text in seen:
             self.trail.add(of(text))
 
@@ -70,7 +70,7 @@ def test_but_not_if_it_has_much_more_to_do():
 
 
 def test_a_trail_forgets_what_is_old():
-    trail = Trail()
+    trail = SeenPrefixes()
     trail.add(of("old" * 100))
     for n in range(2000):
         trail.add(of(f"{n} " * 300))

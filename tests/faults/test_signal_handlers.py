@@ -12,7 +12,7 @@ from settled import settled
 from poolinfer import CallCancelled, Pool, Raw
 from poolinfer._data.events import Job
 from poolinfer._data.results import Chunk
-from poolinfer._pool.ticket import Cursor, TextBuffer, Ticket
+from poolinfer._pool.ticket import ReadPosition, TextBuffer, Ticket
 from poolinfer.testing import FakeExecutor, wait_until
 
 
@@ -166,7 +166,7 @@ def test_f34_looking_at_a_call_and_its_pool_from_a_signal_handler_at_every_line(
 def test_f34_a_reader_that_reads_while_it_reads_loses_and_doubles_nothing(monkeypatch, when):
     """A signal handler that takes the next piece from the iterator that its thread takes one from."""
     ticket = Ticket(Job(1, Raw("a")), 0.0, float("inf"))
-    cursor, found, left, since = Cursor(), [], when, TextBuffer.since
+    cursor, found, left, since = ReadPosition(), [], when, TextBuffer.since
 
     def interrupt():
         nonlocal left

@@ -149,12 +149,12 @@ def test_F57_mutated(
     for at, value in edits:
         data[at] = value
     path = write(bytes(data[:cut]) + tail)
-    began = time.perf_counter()
+    began = time.thread_time()
     try:
         read_model_file(path)
     except ModelError as error:
         error.message.encode()
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -281,9 +281,9 @@ def test_a_large_vocabulary_is_quick(write: Callable[[bytes], Path]) -> None:
     path = write(gguf([*PAIRS, strings("tokenizer.ggml.tokens", tokens)]))
     times = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.thread_time()
         read_model_file(path)
-        times.append(time.perf_counter() - began)
+        times.append(time.thread_time() - began)
     assert min(times) < 0.5  # 0.05 on an idle core
 
 

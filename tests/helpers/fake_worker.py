@@ -9,7 +9,7 @@ from io import FileIO
 
 from poolinfer._executors.workers.channel import Channel, Output
 from poolinfer._executors.workers.child_process import Child
-from poolinfer._executors.workers.death import Exit
+from poolinfer._executors.workers.death import ExitStatus
 from poolinfer._executors.workers.patience import Patience
 from poolinfer._executors.workers.restarts import RestartLimit
 from poolinfer._wire.frames import FrameReader, frame, read_to_worker
@@ -39,17 +39,17 @@ class FakeWorker:
         self.child = Child(self, Channel(ours), Output(FileIO(reading)), FileIO(held, "wb"))
         self.signals: list[int] = []
         self.mortal = True
-        self.status: Exit | None = None
+        self.status: ExitStatus | None = None
         self._frames = FrameReader()
         self._heard: list[object] = []
 
-    def exit(self) -> Exit | None:
+    def exit(self) -> ExitStatus | None:
         return self.status
 
     def send_signal(self, number: int) -> None:
         self.signals.append(number)
         if number == signal.SIGKILL or self.mortal:
-            self.die(Exit(signal=number))
+            self.die(ExitStatus(signal=number))
 
     def say(self, *messages: object) -> None:
         self.socket.sendall(b"".join(frame(message) for message in messages))
@@ -65,7 +65,7 @@ class FakeWorker:
     def print(self, text: str) -> None:
         os.write(self._writing, text.encode())
 
-    def die(self, status: Exit, *, silently: bool = False) -> None:
+    def die(self, status: ExitStatus, *, silently: bool = False) -> None:
         if self.status is None:
             self.status = status
             if not silently:

@@ -12,7 +12,7 @@ from poolinfer._data.events import Event, Job
 from poolinfer._data.requests import Request
 from poolinfer._executors.seating import Seating
 from poolinfer._executors.sizing import Sizing
-from poolinfer._executors.workers.death import Death, Exit
+from poolinfer._executors.workers.death import Death, ExitStatus
 from poolinfer._executors.workers.link import Link, LinkOwner
 from poolinfer._wire.codec import WireError
 from poolinfer._wire.frames import (
@@ -26,9 +26,9 @@ from poolinfer._wire.frames import (
     read_to_worker,
 )
 
-LEFT = Death(Exit(), "", expected=True)
-CRASHED = Death(Exit(signal=11), "")
-KILLED = Death(Exit(signal=9), "")
+LEFT = Death(ExitStatus(), "", expected=True)
+CRASHED = Death(ExitStatus(signal=11), "")
+KILLED = Death(ExitStatus(signal=9), "")
 
 
 class MemoryLink:
@@ -91,7 +91,7 @@ class MemoryLink:
 
     def kill(self, number: int, why: str) -> None:
         self.killed[number] = why
-        self.go(number, Death(Exit(signal=15), "", why))
+        self.go(number, Death(ExitStatus(signal=15), "", why))
 
     def work_off(self) -> None:
         """Do what the link's thread was called to do."""
@@ -121,7 +121,7 @@ class MemoryLink:
         try:
             return self.owner.on_message(number, read)
         except WireError as error:
-            self.go(number, Death(Exit(signal=9), "", f"protocol: {error}"))
+            self.go(number, Death(ExitStatus(signal=9), "", f"protocol: {error}"))
             return None
         finally:
             self.work_off()

@@ -50,7 +50,7 @@ class CostedEngine(FakeEngine):
 
     def kept(self, context: C) -> C:
         decode = context.decode
-        copy_rows = context.n_ctx // 128 if isinstance(context, FakeRectangle) else 0
+        copied_cells = context.n_ctx if isinstance(context, FakeRectangle) else 0
         embeds = isinstance(context, FakeRectangle) and context.embeds
 
         def costed(batch: Batch) -> None:
@@ -62,7 +62,7 @@ class CostedEngine(FakeEngine):
             prompt = sum(n for n in rows.values() if n > 1)
             base = self.base if 1 in rows.values() else 0.0
             copies, self._copied = len(context.copies) - self._copied, len(context.copies)
-            self.now += base + self.per_row * (prompt + copies * copy_rows)
+            self.now += base + self.per_row * (prompt + copies * copied_cells // 128)
             if len(self.steps_rows) == self.abort_at:
                 if len(batch) > 1:
                     decode(_half(batch))

@@ -8,7 +8,7 @@ from fake_worker import QUICK, FakeWorker
 
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.workers.child_process import Child
-from poolinfer._executors.workers.death import Death, Exit
+from poolinfer._executors.workers.death import Death, ExitStatus
 from poolinfer._executors.workers.patience import Patience
 from poolinfer._executors.workers.supervisor import Supervisor
 from poolinfer._wire.frames import Boot, Up
@@ -43,7 +43,7 @@ class Stage:
 
     def _obey(self) -> None:
         for worker in self.workers:
-            worker.die(Exit(0))
+            worker.die(ExitStatus(0))
 
     def spawn(self, poller) -> Child:
         self.refuse()

@@ -13,7 +13,7 @@ import pytest
 
 from poolinfer import InvalidRequest, Model, ModelError, ModelInfo, Pool, demo_model
 from poolinfer._gguf.model_file import read_model_file
-from poolinfer._pool.call_methods import Calls
+from poolinfer._pool.call_methods import CallMethods
 from poolinfer.testing import FakeExecutor
 
 
@@ -22,7 +22,7 @@ def test_the_model_of_a_pool_makes_no_calls(tiny):
     pool = Pool(tiny)
     assert isinstance(pool.model, ModelInfo)
     assert pool.model is tiny.info
-    calls = {name for name in vars(Calls) if not name.startswith("_")}
+    calls = {name for name in vars(CallMethods) if not name.startswith("_")}
     assert "chat" in calls
     assert not calls & set(dir(pool.model))
 

@@ -189,6 +189,25 @@ def test_a_name_for_something_without_a_signature_says_so() -> None:
         Pool(demo_model(), executor="fake")
 
 
+@pytest.mark.parametrize(
+    ("least", "most"), [(0, 0), (2, 1), (-1, 1), (1, "2"), (1.0, 1), (1, True), (None, 1)]
+)
+def test_a_description_has_some_lanes(least: Any, most: Any) -> None:
+    class Odd(Fake):
+        @property
+        def least(self) -> int:
+            return least  # type: ignore[no-any-return]
+
+        @property
+        def most(self) -> int:
+            return most  # type: ignore[no-any-return]
+
+    with pytest.raises(
+        InvalidRequest, match=r"^executor: odd has from .* to .* lanes; its least and most must be"
+    ):
+        Pool(executor=Odd(answer=""))
+
+
 def test_an_option_that_one_executor_has_is_none_of_the_pool() -> None:
     """A new one is a field of a description. These are here for names, as they have always been."""
     old = {"workers", "min_workers", "max_workers", "idle_timeout", "share"}

@@ -210,7 +210,7 @@ def test_requests_explain_a_field_that_they_share_in_the_same_words() -> None:
     "cls", [poolinfer.Pool, poolinfer.Model, poolinfer.Call], ids=lambda cls: cls.__name__
 )
 def test_no_docstring_points_to_what_the_api_page_does_not_show(cls: Any) -> None:
-    """``See `Calls.submit` `` does not help readers of a page that does not show `Calls`."""
+    """``See `CallMethods.submit` `` does not help readers of a page that does not show `CallMethods`."""
     for name, member in inspect.getmembers(cls):
         for target in re.findall(r"`([A-Z]\w+)(?:\.\w+)?`", inspect.getdoc(member) or ""):
             if not name.startswith("_"):

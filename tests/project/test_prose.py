@@ -46,3 +46,12 @@ def test_what_is_hard_to_read_is_found(tmp_path, name, text, lines):
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     assert [line for line, _, _ in prose.complaints(path)] == lines
+
+
+def test_nothing_is_hard_to_read():
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {why}: {sentence}"
+        for path in prose.files(ROOT)
+        for line, why, sentence in prose.complaints(path)
+    ]
+    assert not found, "\n".join(found)

@@ -22,7 +22,7 @@ FILES = [
 ]
 
 _ROW = re.compile(r"^\| ([a-z][\w ]*) \| (.+) \| (.*)\|$", re.MULTILINE)
-_BAN = re.compile(r"`(\w+(?:\.py)?)`(?: in `([\w/]+)`)?")
+_BAN = re.compile(r"`(\w+(?:\.py)?)`(?: in `([\w./]+)`)?")
 _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 

@@ -96,7 +96,7 @@ class ByteBudget:
         """The value as a plain str.
 
         Raises:
-            InvalidRequest: it is no text, or UTF-8 cannot hold it, or too few bytes are left.
+            InvalidRequest: the value is no text, UTF-8 cannot encode it, or too few bytes are left.
             TooLargeAtOnce: checking it would take too long.
         """
         if not isinstance(value, str):

@@ -14,7 +14,7 @@ _FEW, _BITS = 8, 1024
 _HEAD = slice(_MAX_SHOWN + 4)
 
 
-class _Short(reprlib.Repr):
+class _ShortRepr(reprlib.Repr):
     """Shows plain data in part, and all else by its type: the repr of a caller's class may take any time."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class _Short(reprlib.Repr):
         return _a(kind)
 
 
-_repr = _Short()
+_repr = _ShortRepr()
 
 
 def _a(kind: type) -> str:

@@ -71,7 +71,7 @@ class ChatBurst:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class LayoutFigures:
     """What a layout reached, in seconds as the readers of the streams saw them.
 
     Attributes:
@@ -132,7 +132,7 @@ def layouts(most_threads: int) -> Iterator[Layout]:
                 yield Layout(workers, slots // workers, max(1, most_threads // workers))
 
 
-def measure(model: ModelInfo, layout: Layout, burst: ChatBurst) -> Measured:
+def measure(model: ModelInfo, layout: Layout, burst: ChatBurst) -> LayoutFigures:
     """Run the burst on a pool of that layout, with a reading thread for each chat.
 
     Loading, and a first call for each worker, are not measured.
@@ -155,10 +155,10 @@ def measure(model: ModelInfo, layout: Layout, burst: ChatBurst) -> Measured:
     gaps = [later - earlier for times, _ in read for earlier, later in pairwise(times)]
     tokens = sum(count for _, count in read)
     ttft, itl = quantiles(firsts), quantiles(gaps)
-    return Measured(layout, tokens / seconds, ttft.p50 or 0.0, ttft.p95 or 0.0, itl.p99 or 0.0)
+    return LayoutFigures(layout, tokens / seconds, ttft.p50 or 0.0, ttft.p95 or 0.0, itl.p99 or 0.0)
 
 
-def best(found: list[Measured]) -> Measured:
+def best(found: list[LayoutFigures]) -> LayoutFigures:
     """The fastest layout, or the first one that is hardly slower: layouts are tried from small to large."""
     most = max(item.tokens_per_second for item in found)
     return next(item for item in found if item.tokens_per_second * _CLEARLY >= most)

@@ -37,7 +37,7 @@ STREAMED = Chat("Count from 1 to 20.", temperature=0, max_tokens=96)
 
 
 @dataclass(frozen=True)
-class _Ended:
+class _EndedCall:
     """A request that has ended, who asked it, and its result or error."""
 
     caller: str
@@ -62,7 +62,7 @@ def run_demo(
     return 1 if failed else 0
 
 
-def _run_all(pool: Pool) -> list[_Ended]:
+def _run_all(pool: Pool) -> list[_EndedCall]:
     half = len(REQUESTS) // 2
     with ThreadPoolExecutor(half) as threads:
         asked = [threads.submit(_ask, pool, request) for request in REQUESTS[:half]]
@@ -70,38 +70,38 @@ def _run_all(pool: Pool) -> list[_Ended]:
         return [*(future.result() for future in asked), *awaited]
 
 
-def _ask(pool: Pool, request: Request) -> _Ended:
+def _ask(pool: Pool, request: Request) -> _EndedCall:
     try:
-        return _Ended("thread", request, pool.submit(request).result())
+        return _EndedCall("thread", request, pool.submit(request).result())
     except PoolinferError as error:
-        return _Ended("thread", request, error)
+        return _EndedCall("thread", request, error)
 
 
-async def _ask_all(pool: Pool, requests: Sequence[Request]) -> list[_Ended]:
+async def _ask_all(pool: Pool, requests: Sequence[Request]) -> list[_EndedCall]:
     return await asyncio.gather(*(_await(pool, request) for request in requests))
 
 
-async def _await(pool: Pool, request: Request) -> _Ended:
+async def _await(pool: Pool, request: Request) -> _EndedCall:
     try:
-        return _Ended("async", request, await pool.submit(request))
+        return _EndedCall("async", request, await pool.submit(request))
     except PoolinferError as error:
-        return _Ended("async", request, error)
+        return _EndedCall("async", request, error)
 
 
-def _stream(pool: Pool) -> _Ended:
+def _stream(pool: Pool) -> _EndedCall:
     print(_label("stream", STREAMED), end="", flush=True)
     try:
         call = pool.stream(STREAMED)
         for chunk in call:
             print(chunk.text, end="", flush=True)
         print()
-        return _Ended("stream", STREAMED, call.result())
+        return _EndedCall("stream", STREAMED, call.result())
     except PoolinferError as error:
         print(f"{type(error).__name__}: {error}")
-        return _Ended("stream", STREAMED, error)
+        return _EndedCall("stream", STREAMED, error)
 
 
-def _show(item: _Ended) -> None:
+def _show(item: _EndedCall) -> None:
     print(_label(item.caller, item.request) + _describe(item.outcome))
 
 

@@ -36,7 +36,7 @@ class Turn(NamedTuple):
         return found if self.call_id is None else {**found, "tool_call_id": self.call_id}
 
 
-class _Step(Generic[_P]):
+class _TurnMethod(Generic[_P]):
     """A method that adds a turn: called on the class it starts a prompt, called on a prompt it extends that one."""
 
     def __init__(self, turn: Callable[_P, Turn]) -> None:
@@ -88,13 +88,13 @@ class Prompt:
     turns: tuple[Turn, ...] = ()
 
     #: Add a system turn: ``Prompt.system("Be brief.")``. What is no str is refused with `InvalidRequest`.
-    system: ClassVar[_Step[[str]]] = _Step(_system)
+    system: ClassVar[_TurnMethod[[str]]] = _TurnMethod(_system)
     #: Add a user turn.
-    user: ClassVar[_Step[[str]]] = _Step(_user)
+    user: ClassVar[_TurnMethod[[str]]] = _TurnMethod(_user)
     #: Add an assistant turn: a text, or a `Response` with its tool calls and reasoning.
-    assistant: ClassVar[_Step[[str | Response]]] = _Step(_assistant)
+    assistant: ClassVar[_TurnMethod[[str | Response]]] = _TurnMethod(_assistant)
     #: Add the answer to a tool call: ``prompt.assistant(reply).tool("21 degrees", reply.tool_calls[0].id)``.
-    tool: ClassVar[_Step[[str, str]]] = _Step(_tool)
+    tool: ClassVar[_TurnMethod[[str, str]]] = _TurnMethod(_tool)
 
     @property
     def messages(self) -> list[dict[str, object]]:

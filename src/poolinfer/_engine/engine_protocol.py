@@ -232,7 +232,7 @@ class Engine(Tokenizer, Protocol):
 
     @property
     def info(self) -> EngineInfo:
-        """What it knows of its model."""
+        """What the engine knows of its model."""
         ...
 
     def piece(self, token: int) -> bytes:

@@ -43,7 +43,7 @@ class Tokenizer(Protocol):
 
     @property
     def info(self) -> TokenizerInfo:
-        """What it knows of its model."""
+        """What the tokenizer knows of its model."""
         ...
 
     @property

@@ -15,11 +15,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from functools import partial
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from .._data.requests import Embed, Raw, Request
+from .._data.requests import Chat, Embed, Raw, Request
 from .._system.threads import OwnThread
 
 _T = TypeVar("_T")
@@ -122,13 +123,21 @@ def is_large(request: Request) -> bool:
     """Whether a request takes long to prepare."""
     if isinstance(request, Raw):
         return len(request.prompt) > _LARGE
-    data = request.input if isinstance(request, Embed) else (request.prompt, request.tools)
     left = _LARGE
-    for size in _sizes(data):
+    for size in _sizes(_contents(request)):
         left -= size
         if left < 0:
             return True
     return False
+
+
+def _contents(request: Request) -> object:
+    """The fields of a request that may be large; all fields of a request type that has no line here."""
+    if isinstance(request, Chat):
+        return request.prompt, request.tools
+    if isinstance(request, Embed):
+        return request.input
+    return [getattr(request, item.name) for item in fields(request)]
 
 
 def _sizes(data: object) -> Iterator[int]:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from .._data.requests import Chat, Embed, Raw, Request
+from .._data.requests import Chat, Raw, Request
 
 _BLOCK = 256
 _MOST_BLOCKS = 64
@@ -26,7 +26,7 @@ class RoutedLane(Protocol):
         ...
 
     @property
-    def trail(self) -> Trail:
+    def trail(self) -> SeenPrefixes:
         """Hashes of what it was given."""
         ...
 
@@ -34,7 +34,7 @@ class RoutedLane(Protocol):
 LaneT = TypeVar("LaneT", bound=RoutedLane)
 
 
-class Trail:
+class SeenPrefixes:
     """Hashes of what a lane was given, the latest few thousand."""
 
     def __init__(self) -> None:
@@ -59,9 +59,9 @@ class Trail:
 def path(request: Request) -> tuple[int, ...]:
     """Hashes of how a request begins: of its first 256 characters, of its first 512, and so on.
 
-    Two requests that share the first n hashes begin with the same n blocks.
+    Two requests that share the first n hashes begin with the same n blocks. A request without a prompt has none.
     """
-    if isinstance(request, Embed):
+    if not isinstance(request, Chat | Raw):
         return ()
     text, wanted = "", _BLOCK * _MOST_BLOCKS
     for part in _texts(request):

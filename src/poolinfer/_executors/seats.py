@@ -8,7 +8,7 @@ from .._data.events import Emit, Event, Job, Started
 from .._data.results import Chunk
 from .._data.stats import ExecutorStats, summed
 from .._system.logs import SafeLog
-from .routing import Trail, choose
+from .routing import SeenPrefixes, choose
 
 _log = SafeLog()
 #: Seconds that a job waits for a worker of its own before one worker takes no other jobs until it is empty.
@@ -98,7 +98,7 @@ class Seat:
         self.jobs: dict[int, Assignment] = {}
         self.served = 0
         self.stats = ExecutorStats()
-        self.trail = Trail()
+        self.trail = SeenPrefixes()
         self.retiring = self.recycled = False
 
     @property

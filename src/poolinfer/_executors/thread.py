@@ -33,7 +33,7 @@ from .._engine.prompt.prompter import Prompter
 from .._system.forks import check_process
 from .._system.threads import OwnThread
 from .preparers import Preparers, is_large
-from .routing import Trail, choose, path
+from .routing import SeenPrefixes, choose, path
 
 #: Loads an engine; the argument says whether loading has been given up.
 Load: TypeAlias = Callable[[Callable[[], bool]], Engine]
@@ -57,7 +57,7 @@ class LaneSeat:
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.load = 0
-        self.trail = Trail()
+        self.trail = SeenPrefixes()
 
 
 class LaneAssignment:

@@ -20,11 +20,11 @@ def parse_header(fd: int, size: int) -> tuple[dict[str, object], dict[str, tuple
 
     Args:
         fd: the open file.
-        size: its size in bytes.
+        size: the file's size in bytes.
 
     Raises:
-        Unsound: it is no GGUF file, or breaks the format, or claims more than it holds.
-        OSError: it cannot be read.
+        Unsound: the file is no GGUF file, breaks the format, or claims to hold more than it does.
+        OSError: the file cannot be read.
     """
     reader = HeaderReader(fd, size)
     n_tensors, n_pairs = _counts(reader)

@@ -25,7 +25,7 @@ class HeaderReader:
 
     Args:
         fd: the open file.
-        size: its size in bytes.
+        size: the file's size in bytes.
 
     Attributes:
         size: the file's size in bytes.

@@ -44,13 +44,13 @@ class ModelFile:
     """A checked GGUF file.
 
     Attributes:
-        path: its absolute path.
+        path: the file's absolute path.
         device: the device that the file is on.
         inode: the file's number on that device.
-        size: its size in bytes.
-        mtime_ns: when it was last changed, in nanoseconds.
-        metadata: its key-value pairs; long arrays and texts are `ArrayInfo`.
-        n_tensors: how many tensors it holds.
+        size: the file's size in bytes.
+        mtime_ns: when the file was last changed, in nanoseconds.
+        metadata: the file's key-value pairs; long arrays and texts are `ArrayInfo`.
+        n_tensors: number of tensors in the file.
         n_positions: positions that the model has learned; None where positions are computed, which have no bound.
     """
 
@@ -155,7 +155,7 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
     """Check a GGUF file and read its metadata; never blocks, and runs no native code on it.
 
     Raises:
-        ModelError: it cannot be opened, is no regular file, or is not a sound GGUF model.
+        ModelError: the file cannot be opened, is no regular file, or is not a sound GGUF model.
     """
     try:
         name = _path(path)

@@ -22,14 +22,14 @@ _PAUSE = 0.02
 
 
 @dataclass(slots=True, eq=False)
-class Item:
+class BulkItem:
     """One call of many.
 
     Attributes:
-        index: where it stands among all items, from 0.
-        given: what the caller gave for it: a prompt, a request, or a batch of texts.
-        call: its call, once that was accepted.
-        error: why it has no call, if it was refused.
+        index: the item's number among all items, from 0.
+        given: what the caller gave: a prompt, a request, or a batch of texts.
+        call: the item's call; None until it was accepted.
+        error: why the item has no call; None if it was not refused.
     """
 
     index: int
@@ -51,7 +51,7 @@ class Item:
 
 
 #: Makes what is given out for an item that has ended; what it raises ends the whole bulk.
-Give: TypeAlias = Callable[[Item], Any]
+ToResult: TypeAlias = Callable[[BulkItem], Any]
 
 
 class Bulk:
@@ -86,15 +86,15 @@ class Bulk:
         self._instead = instead
         self._make_bar = bar
         self._bar: Any = None
-        self._open: dict[int, Item] = {}
+        self._open: dict[int, BulkItem] = {}
         self._ended = EndedCalls()
 
-    def run(self, give: Give) -> Iterator[Any]:
-        """Give out what `give` makes of each item. When that raises, the open calls are cancelled."""
+    def run(self, to_result: ToResult) -> Iterator[Any]:
+        """Yield what `to_result` makes of each item. When that raises, the open calls are cancelled."""
         try:
             for step in self._steps():
-                if isinstance(step, Item):
-                    yield self._given(give, step)
+                if isinstance(step, BulkItem):
+                    yield self._result(to_result, step)
                     continue
                 warn_in_event_loop(self._instead)
                 if step is None:
@@ -104,12 +104,12 @@ class Bulk:
         finally:
             self._end()
 
-    async def arun(self, give: Give) -> AsyncGenerator[Any]:
+    async def arun(self, to_result: ToResult) -> AsyncGenerator[Any]:
         """`run` for async code (asyncio and trio)."""
         try:
             for step in self._steps():
-                if isinstance(step, Item):
-                    yield self._given(give, step)
+                if isinstance(step, BulkItem):
+                    yield self._result(to_result, step)
                 elif step is None:
                     await self._ended.wait_async()
                 else:
@@ -117,14 +117,14 @@ class Bulk:
         finally:
             self._end()
 
-    def _steps(self) -> Generator[Item | float | None]:
+    def _steps(self) -> Generator[BulkItem | float | None]:
         """What to do next: give out an item, pause for so many seconds, or (None) wait until a call has ended."""
         if self._make_bar is not None:
             self._bar = self._make_bar()
         for index, given in enumerate(self._source):
             while len(self._open) >= self._window():
                 yield from self._next()
-            item = Item(index, given)
+            item = BulkItem(index, given)
             while not self._accept(item):
                 if self._open:
                     yield from self._next()
@@ -136,7 +136,7 @@ class Bulk:
         while self._open:
             yield from self._next()
 
-    def _accept(self, item: Item) -> bool:
+    def _accept(self, item: BulkItem) -> bool:
         """Submit an item, or note why it was refused; False if the queue is full, to be tried again."""
         try:
             item.call = self._submit(item.given)
@@ -153,13 +153,13 @@ class Bulk:
             self._ended.note(item.index)
         return True
 
-    def _next(self) -> Generator[Item | None]:
+    def _next(self) -> Generator[BulkItem | None]:
         """Steps up to the next item: wait until it has ended, then give it out."""
         while (item := self._take()) is None:
             yield None
         yield item
 
-    def _take(self) -> Item | None:
+    def _take(self) -> BulkItem | None:
         """Take the next item out of the open ones, or None if it has not ended yet."""
         number = self._ended.take()
         if self._ordered:
@@ -171,8 +171,8 @@ class Bulk:
                 return None
         return None if number is None else self._open.pop(number)
 
-    def _given(self, give: Give, item: Item) -> Any:
-        found = give(item)
+    def _result(self, to_result: ToResult, item: BulkItem) -> Any:
+        found = to_result(item)
         if self._bar is not None:
             self._bar.update()
         return found

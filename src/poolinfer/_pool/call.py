@@ -15,7 +15,7 @@ from .._data.errors import CallCancelled, PoolinferError, fresh
 from .._data.option_names import scalar
 from .._data.results import Chunk
 from .lifecycle import PoolLifecycle
-from .ticket import Cursor, Ticket
+from .ticket import ReadPosition, Ticket
 from .wakers import loop_waker, thread_waker, warn_in_event_loop
 
 _DROPPED = "the call was dropped by its owner"
@@ -223,7 +223,7 @@ class _Chunks:
     def __init__(self, call: Call[object]) -> None:
         self._call = call
         self._ticket = call._ticket
-        self._cursor = Cursor()
+        self._cursor = ReadPosition()
         self._over = False
 
     def __iter__(self) -> Self:

@@ -22,7 +22,7 @@ from .._data.results import Embedding, Response
 from .._data.stats import PoolStats
 from .bulk import Bulk
 from .call import Call
-from .mapping import Mapped, as_request, give, mapped
+from .mapping import Mapped, as_request, mapped, mapped_result
 from .text_batches import embed_calls
 
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]
@@ -34,13 +34,13 @@ def _says_what_is_missing(request: type[Request], name: str) -> Callable[[_Funct
 
     def wrap(function: _FunctionT) -> _FunctionT:
         @wraps(function)
-        def call(self: Calls, *args: Any, **options: Any) -> Any:
+        def call(self: CallMethods, *args: Any, **options: Any) -> Any:
             if not args and name not in options:
                 request(**options)
             return function(self, *args, **options)
 
         @wraps(function)
-        async def call_async(self: Calls, *args: Any, **options: Any) -> Any:
+        async def call_async(self: CallMethods, *args: Any, **options: Any) -> Any:
             return await call(self, *args, **options)
 
         return cast("_FunctionT", call_async if iscoroutinefunction(function) else call)
@@ -48,7 +48,7 @@ def _says_what_is_missing(request: type[Request], name: str) -> Callable[[_Funct
     return wrap
 
 
-class Calls(ABC):
+class CallMethods(ABC):
     """Chat, raw and embed calls, sync and async, over one primitive: `submit`."""
 
     @overload
@@ -135,7 +135,7 @@ class Calls(ABC):
         calls = embed_calls(self.submit, input, options)
         if isinstance(calls, Call):
             return calls._answer("`await aembed(..)`")  # type: ignore[no-any-return]
-        return [vector for vectors in calls.bulk.run(calls.give) for vector in vectors]
+        return [vector for vectors in calls.bulk.run(calls.vectors) for vector in vectors]
 
     @overload
     async def aembed(self, input: str, **options: Unpack[EmbedOptions]) -> Embedding: ...  # type: ignore[overload-overlap]
@@ -149,7 +149,7 @@ class Calls(ABC):
         calls = embed_calls(self.submit, input, options)
         if isinstance(calls, Call):
             return await calls  # type: ignore[no-any-return]
-        async with aclosing(calls.bulk.arun(calls.give)) as run:
+        async with aclosing(calls.bulk.arun(calls.vectors)) as run:
             return [vector async for vectors in run for vector in vectors]
 
     @_says_what_is_missing(Chat, "prompt")
@@ -238,7 +238,7 @@ class Calls(ABC):
                 ``prompt`` say which prompt it was.
         """
         bulk = self._mapped(prompts, options, window, progress, ordered)
-        return bulk.run(partial(give, return_exceptions, with_prompts))
+        return bulk.run(partial(mapped_result, return_exceptions, with_prompts))
 
     @overload
     def amap(
@@ -293,7 +293,7 @@ class Calls(ABC):
     ) -> AsyncIterator[Any]:
         """`map` for async code (asyncio and trio)."""
         bulk = self._mapped(prompts, options, window, progress, ordered)
-        return bulk.arun(partial(give, return_exceptions, with_prompts))
+        return bulk.arun(partial(mapped_result, return_exceptions, with_prompts))
 
     def _mapped(
         self,

@@ -193,8 +193,8 @@ class PoolLifecycle:
             return True
         if isinstance(threading.current_thread(), OwnThread):
             raise PoolError(
-                "close() was called from one of the pool's own threads, which it would wait for; call it from"
-                " another thread: a callback may start one, or tell the one that made the pool"
+                "close() was called from one of the pool's own threads, for which it would wait. Call it from"
+                " another thread: a callback may start one, or tell the thread that made the pool"
             )
         self._ask_to_close(grace)
         with self._changed:

@@ -12,7 +12,7 @@ from .._checks.refusals import refuse
 from .._data.errors import CallError, InvalidRequest, PoolinferError, UnknownOption
 from .._data.prompt_builder import Prompt
 from .._data.requests import Chat, ChatInput, ChatOptions, Request
-from .bulk import Bulk, Item
+from .bulk import Bulk, BulkItem
 from .call import Call
 
 #: What a map takes: prompts, and requests.
@@ -31,7 +31,7 @@ def mapped(
     progress: bool,
     ordered: bool,
 ) -> Bulk:
-    """The calls of a map, to be run with `give`.
+    """The calls of a map, to be run with `mapped_result`.
 
     Args:
         prompts: prompts and requests.
@@ -68,7 +68,7 @@ def _window(given: int | None, slots: int, max_queue: int) -> int:
     return max(1, min(given or 2 * max(8, slots), max_queue))
 
 
-def give(return_exceptions: bool, with_prompts: bool, item: Item) -> Any:
+def mapped_result(return_exceptions: bool, with_prompts: bool, item: BulkItem) -> Any:
     """What a map yields for an item that has ended: its result, or its error if that is wanted.
 
     Raises:

@@ -15,7 +15,7 @@ from .._data.requests import Pooling, Request
 from .._data.specs import ModelSpec
 from .._data.stats import PoolStats
 from .call import Call
-from .call_methods import Calls
+from .call_methods import CallMethods
 from .model_info import ModelInfo, load_model_info
 from .pool import Pool
 
@@ -29,7 +29,7 @@ def demo_model() -> str:
     return str(files("poolinfer") / "data" / "tiny.gguf")
 
 
-class Model(Calls):
+class Model(CallMethods):
     """A model file that was checked and whose metadata was read; its weights are loaded when first needed.
 
     Has the same calls as `Pool`. They run on a pool with default settings, which the model makes at the first call.
@@ -138,7 +138,7 @@ class Model(Calls):
         return self._own_pool().max_queue
 
     def _submit(self, request: Request) -> Call[Any]:
-        """See `Calls.submit`; also raises PoolClosed after `close`."""
+        """See `CallMethods.submit`; also raises PoolClosed after `close`."""
         return self._own_pool()._submit(request)
 
     def _slots(self) -> int:

@@ -12,7 +12,7 @@ from .._checks.model_fit import check_tokens
 from .._checks.plain_data import check_pooling, flag
 from .._checks.refusals import refuse
 from .._data.errors import InvalidRequest, ModelError
-from .._data.requests import Chat, Embed, Pooling, Request
+from .._data.requests import Chat, Generation, Pooling, Request
 from .._data.specs import ModelSpec
 from .._gguf.model_file import ModelFile, read_model_file
 from .._system.host_frames import level_of_host
@@ -69,7 +69,7 @@ class ModelInfo:
             InvalidRequest: text from an embedding model, a chat without a template, a token id that the
                 vocabulary does not have.
         """
-        if isinstance(request, Embed):
+        if not isinstance(request, Generation):
             return
         if not self.generates:
             raise InvalidRequest(

@@ -27,7 +27,7 @@ from .._executors.descriptions import Share
 from .._executors.executor_protocol import Description, Executor
 from .._executors.registry import ExecutorName
 from .call import Call
-from .call_methods import Calls
+from .call_methods import CallMethods
 from .lane_sizing import lane_spec
 from .lifecycle import MakeExecutor, PoolLifecycle
 from .model_info import ModelInfo, ModelSource, model_info_of
@@ -39,7 +39,7 @@ from .wakers import runs_event_loop, warn_in_event_loop
 _SLOTS = 16
 
 
-class Pool(Calls):
+class Pool(CallMethods):
     """Runs calls on a model: `workers` lanes, each decoding up to `slots` calls together.
 
     One class for sync and async code. A pool starts by itself at the first call, and loads the model in the
@@ -176,7 +176,7 @@ class Pool(Calls):
         self._lifecycle.start()
 
     def _submit(self, request: Request) -> Call[Any]:
-        """See `Calls.submit`."""
+        """See `CallMethods.submit`."""
         checked, whole = normalize_at_once(request)
         check = partial(finish_check, checked, whole, self._model)
         later = not whole and runs_event_loop()

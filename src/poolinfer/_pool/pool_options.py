@@ -41,11 +41,11 @@ def choose_executor(executor: object, options: Mapping[str, object]) -> Descript
     """
     given = {name: value for name, value in options.items() if value is not None}
     if isinstance(executor, str):
-        return _described(executor, given)
+        return _with_lanes(_described(executor, given))
     if isinstance(executor, Description):
         for name, value in given.items():
             refuse(name, value, _instead(type(executor), name, value))
-        return executor
+        return _with_lanes(executor)
     if isinstance(executor, type):
         refuse("executor", executor, f"give an object, {executor.__name__}(...), and not its class")
     if not all(hasattr(executor, name) for name in _PROTOCOL):
@@ -101,6 +101,18 @@ def _described(name: str, given: Mapping[str, object]) -> Description:
         raise InvalidRequest(
             f"executor: {show(name)} stands for an object of type {type(description).__name__}; register what makes"
             " a poolinfer.executor.Description",
+            field="executor",
+        )
+    return description
+
+
+def _with_lanes(description: Description) -> Description:
+    """The description, if it has lanes. It may be anyone's, and a pool divides cores by the number of lanes."""
+    least, most = description.least, description.most
+    if type(least) is not int or type(most) is not int or not 0 <= least <= most or most < 1:
+        raise InvalidRequest(
+            f"executor: {description.name} has from {show(least)} to {show(most)} lanes;"
+            " its least and most must be ints, with 0 <= least <= most and 1 <= most",
             field="executor",
         )
     return description

@@ -13,7 +13,7 @@ from .._checks.normalize import normalize_at_once
 from .._checks.refusals import refuse
 from .._data.errors import DeadlineExceeded, InvalidRequest, PoolinferError
 from .._data.requests import Embed, EmbedOptions
-from .bulk import Bulk, Item
+from .bulk import Bulk, BulkItem
 from .call import Call
 
 # A call of this size keeps a lane busy for a while; a larger one would only keep other calls from their turn.
@@ -92,7 +92,7 @@ class TextBatches:
         options: those of each call; `timeout` is for all of them together.
 
     Attributes:
-        bulk: all calls, to be run with `give`.
+        bulk: all calls, to be run with `vectors`.
 
     Raises:
         InvalidRequest: `timeout` is out of bounds.
@@ -120,7 +120,7 @@ class TextBatches:
             options["timeout"] = max(0.0, self._timeout - (time.monotonic() - self._began))
         return self._submit(Embed(batch.texts, **options))
 
-    def give(self, item: Item) -> Any:
+    def vectors(self, item: BulkItem) -> Any:
         """The vectors of a batch.
 
         Raises:

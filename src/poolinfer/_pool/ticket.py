@@ -56,7 +56,7 @@ class TextBuffer:
 
 
 @dataclass(slots=True)
-class Cursor:
+class ReadPosition:
     """How far one reader has read.
 
     Attributes:
@@ -142,7 +142,7 @@ class Ticket:
             self._readers, self._waiters = [], []
             return wakes
 
-    def read(self, cursor: Cursor) -> Chunk | None:
+    def read(self, cursor: ReadPosition) -> Chunk | None:
         """What came since a reader last read, or None; moves the reader's cursor."""
         with self._lock:
             while True:
@@ -172,7 +172,7 @@ class Ticket:
                 self._waiters.append(wake)
             return not self.ended
 
-    def wake_at_news(self, cursor: Cursor, wake: Wake) -> bool:
+    def wake_at_news(self, cursor: ReadPosition, wake: Wake) -> bool:
         """Have `wake` called once, when there is more to read or the call ends; returns False if that is so now."""
         with self._lock:
             is_news = self.ended or cursor.at != self._lengths()

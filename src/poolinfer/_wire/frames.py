@@ -38,7 +38,7 @@ class Boot:
         spec: the model.
         lane: how the worker's lane runs the model.
         knobs: keyword arguments for the factory.
-        levels: the log levels that the host wants to hear of (`poolinfer._system.logs.wanted`).
+        levels: the least log levels that the host wants (`poolinfer._system.logs.wanted`).
     """
 
     factory: str

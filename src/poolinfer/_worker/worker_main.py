@@ -86,7 +86,7 @@ class WorkerMain:
         if isinstance(message, Boot | Stop):
             self._todo.put(message)
         elif isinstance(message, Ping):
-            self._socket.say(Pong(ExecutorStats()) if self._inner is None else self._pong(self._inner))
+            self._socket.queue(Pong(ExecutorStats()) if self._inner is None else self._pong(self._inner))
             self._socket.flush()
         elif self._inner is None:
             raise EngineError("the host sent work before the engine was loaded")
@@ -106,8 +106,8 @@ class WorkerMain:
     def _emit(self, inner: ThreadExecutor, job_id: int, event: Event) -> None:
         if isinstance(event, Done | Failed) and time.monotonic() >= self._due:
             self._due = time.monotonic() + _PONG_SECONDS
-            self._socket.say(self._pong(inner))
-        self._socket.say((job_id, event))
+            self._socket.queue(self._pong(inner))
+        self._socket.queue((job_id, event))
 
     def _flush(self) -> None:
         if self._inner is None or not self._inner.busy:
@@ -132,10 +132,10 @@ class WorkerMain:
             )
             inner.start(lambda: None)
         except Exception as error:
-            self._socket.say(BootFailed(as_failure(error)))
+            self._socket.queue(BootFailed(as_failure(error)))
             return BOOT_FAILED
         self._inner = inner
-        self._socket.say(Up())
+        self._socket.queue(Up())
         self._socket.flush()
         whole = self._wait_for_stop(_pool_threads())
         inner.close(0.0)
@@ -232,7 +232,7 @@ def main(factories: re.Pattern[str] = ENGINES) -> NoReturn:
 
 def _listen(connected: WorkerSocket, worker: WorkerMain) -> None:
     try:
-        connected.hear(worker.take)
+        connected.receive(worker.take)
     except Exception:
         logging.getLogger("poolinfer").exception("the worker does not understand its host")
         os._exit(BROKEN)

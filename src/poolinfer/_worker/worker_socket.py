@@ -1,7 +1,7 @@
-"""The worker's end of its socket: what it tells its host, and what its host tells it.
+"""The worker's end of its socket: messages and events to its host, and messages from its host.
 
-All events of an engine step go out in one frame. What was logged goes first, so that the host reads why a call
-failed before it hears of the failure.
+All events of an engine step go out in one frame. Logged lines go first, so that the host logs why a call failed
+before it reads the failure.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HOST_GONE, BOOT_FAILED, BROKEN = 0, 3, 70
 
 
 class WorkerSocket:
-    """Sends what was said, in the order in which it was said, and reads what the host sends."""
+    """Sends messages and events in the order in which they were queued, and reads what the host sends."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._log: Forwarder | None = None
@@ -42,34 +42,34 @@ class WorkerSocket:
         self._frames = FrameReader()
         OwnThread(target=self._send_all, name="worker-sender").start()
 
-    def say(self, what: Outgoing) -> None:
-        """Have a message, or an event, sent by the next `flush`."""
-        self._outbox.append(what)
+    def queue(self, item: Outgoing) -> None:
+        """Queue a message or an event for the next `flush`."""
+        self._outbox.append(item)
 
     def listen_to_log(self, levels: tuple[int, int]) -> None:
         """Have what is logged from now on sent, too."""
         self._log = forward(levels, self._bell.release)
 
     def flush_soon(self) -> None:
-        """Send all that was said, on another thread."""
+        """Send all that is queued, on another thread."""
         if self._outbox:
             self._bell.release()
 
     def flush(self) -> None:
-        """Send all that was said."""
+        """Send all that is queued."""
         with self._sending:
-            said: list[Outgoing] = [*logged(self._log)]
+            outgoing: list[Outgoing] = [*logged(self._log)]
             with suppress(IndexError):
                 while True:
-                    said.append(self._outbox.popleft())
-            if not said:
+                    outgoing.append(self._outbox.popleft())
+            if not outgoing:
                 return
             try:
-                self._sock.sendall(pack(said))
+                self._sock.sendall(pack(outgoing))
             except OSError:
                 os._exit(HOST_GONE)
 
-    def hear(self, take: Callable[[ToWorker], None]) -> NoReturn:
+    def receive(self, take: Callable[[ToWorker], None]) -> NoReturn:
         """Take messages until the host is gone; then end the process, even inside a C call."""
         with suppress(OSError):
             while data := self._sock.recv(_READ):
@@ -93,10 +93,10 @@ def logged(log: Forwarder | None) -> list[Logged]:
     return [Logged(lines, lost)] if lines else []
 
 
-def pack(said: list[Outgoing]) -> bytes:
-    """The frames for what was said: messages first, and all events in one."""
-    events = [one for one in said if isinstance(one, tuple)]
-    messages: list[FromWorker] = [one for one in said if not isinstance(one, tuple)]
+def pack(outgoing: list[Outgoing]) -> bytes:
+    """The frames for messages and events: messages first, then all events in one frame."""
+    events = [one for one in outgoing if isinstance(one, tuple)]
+    messages: list[FromWorker] = [one for one in outgoing if not isinstance(one, tuple)]
     return b"".join(map(frame, messages)) + (_pack_events(events) if events else b"")
 
 

@@ -61,14 +61,14 @@ class ZygoteMain:
         self._sock = sock
         self._lifeline = lifeline
         self._frames = FrameReader()
-        self._heard: deque[ToZygote] = deque()
+        self._received: deque[ToZygote] = deque()
         self._fds: deque[int] = deque()
         self._pids: dict[int, int] = {}
         self._log: Forwarder | None = None
 
     def run(self) -> NoReturn:
         """Load, and serve until the host is gone."""
-        boot = self._hear()
+        boot = self._receive()
         if not isinstance(boot, Boot):
             raise TypeError(f"a zygote boots first, and got {boot}")
         # What is logged goes out with the next message, as no other thread could send it.
@@ -78,14 +78,14 @@ class ZygoteMain:
             check_forkable()
             _check_threads()
         except Exception as error:
-            self._say(BootFailed(as_failure(error)))
+            self._send(BootFailed(as_failure(error)))
             os._exit(BOOT_FAILED)
         # The collector writes to what it looks at. What is frozen stays shared with the workers.
         gc.collect()
         gc.freeze()
-        self._say(Up())
+        self._send(Up())
         while True:
-            self._obey(self._hear(), engine)
+            self._obey(self._receive(), engine)
 
     def _obey(self, message: ToZygote, engine: Engine) -> None:
         if isinstance(message, Fork):
@@ -93,7 +93,7 @@ class ZygoteMain:
         elif isinstance(message, Signal) and message.number in self._pids:
             os.kill(self._pids[message.number], message.signal)
         elif isinstance(message, Reap):
-            self._say(self._reap(message.number))
+            self._send(self._reap(message.number))
 
     def _fork(self, number: int, engine: Engine) -> None:
         if len(self._fds) < 3:
@@ -112,7 +112,7 @@ class ZygoteMain:
             os.close(theirs)
         if pid > 0:
             self._pids[number] = pid
-            self._say(Forked(number, pid))
+            self._send(Forked(number, pid))
 
     def _become_worker(self, fd: int, printing: int, lifeline: int, engine: Engine) -> NoReturn:
         try:
@@ -142,15 +142,15 @@ class ZygoteMain:
         code = os.waitstatus_to_exitcode(status)
         return Reaped(number, False, code) if code >= 0 else Reaped(number, False, signal=-code)
 
-    def _say(self, message: FromZygote) -> None:
+    def _send(self, message: FromZygote) -> None:
         messages: list[FromZygote] = [*logged(self._log), message]
         try:
             self._sock.sendall(b"".join(map(frame, messages)))
         except OSError:
             os._exit(HOST_GONE)
 
-    def _hear(self) -> ToZygote:
-        while not self._heard:
+    def _receive(self) -> ToZygote:
+        while not self._received:
             try:
                 data, fds, flags, _ = socket.recv_fds(self._sock, _READ, _FDS)
             except OSError:
@@ -161,8 +161,8 @@ class ZygoteMain:
             if flags & socket.MSG_CTRUNC:
                 while self._fds:
                     os.close(self._fds.popleft())
-            self._heard.extend(map(read_to_zygote, self._frames.feed(data)))
-        return self._heard.popleft()
+            self._received.extend(map(read_to_zygote, self._frames.feed(data)))
+        return self._received.popleft()
 
 
 def _check_threads() -> None:

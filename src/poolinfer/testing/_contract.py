@@ -32,7 +32,7 @@ from .._data.results import Chunk, Response
 from .._executors.executor_protocol import Executor
 from .._pool.pool import Pool
 from .._wire.codec import WireError, decode, encode
-from ._executor_under_test import ExecutorUnderTest, Witness, check_order
+from ._executor_under_test import ExecutorUnderTest, RecordedEvents, check_order
 from ._expect import check, wait_until
 from ._forked_child import check_in_child
 from ._held_resources import Held
@@ -176,7 +176,7 @@ class ExecutorContract:
         """From inside the emit of an ending, the next job is taken."""
         with self.bench() as bench:
             taken: list[bool] = []
-            then = Witness()
+            then = RecordedEvents()
             follower = bench.job(self.short)
             found = bench.fill(self.long, self.capacity)
             for _, witness in found:
@@ -260,7 +260,7 @@ class ExecutorContract:
             executor, job = bench.executor, bench.job(self.short)
             check_in_child(
                 lambda: executor.start(lambda: None),
-                lambda: executor.submit(job, Witness()),
+                lambda: executor.submit(job, RecordedEvents()),
                 lambda: executor.cancel(1),
                 executor.stats,
                 lambda: executor.close(0.0),
@@ -276,7 +276,7 @@ class ExecutorContract:
             requests.append(Embed(["one text", "another"]))
         with self.bench() as bench:
             for request in requests:
-                witness = Witness()
+                witness = RecordedEvents()
                 taken = bench.executor.submit(_transmitted(bench.job(request)), witness)
                 check(taken, "L9: refused while empty")
                 witness.wait(self.patience)

@@ -143,14 +143,14 @@ def _stop() -> None:
     time.sleep(0.2)
 
 
-def _say(data: bytes) -> None:
+def _write_raw(data: bytes) -> None:
     """Write to the socket of the worker behind its back."""
     with suppress(BlockingIOError):
         os.write(int(sys.argv[1]), data)
 
 
 def _half() -> NoReturn:
-    _say((1_000_000).to_bytes(4, "big") + b"[" + b" " * 100_000)
+    _write_raw((1_000_000).to_bytes(4, "big") + b"[" + b" " * 100_000)
     os._exit(1)
 
 
@@ -166,6 +166,6 @@ _WAYS: dict[str, Callable[[], object]] = {
     "DEAF": _deaf,
     "FLOOD": _flood,
     "LEAK": _leak,
-    "GARBAGE": lambda: _say(b"\xff" * 64),
+    "GARBAGE": lambda: _write_raw(b"\xff" * 64),
     "HALF": _half,
 }

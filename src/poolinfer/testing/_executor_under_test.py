@@ -13,7 +13,7 @@ from .._executors.executor_protocol import Executor
 from ._expect import check
 
 
-class Witness:
+class RecordedEvents:
     """Notes the events of one job.
 
     Attributes:
@@ -72,14 +72,14 @@ class ExecutorUnderTest:
         self._next_id += 1
         return Job(self._next_id, normalize(request))
 
-    def try_submit(self, request: Request) -> tuple[int, Witness] | None:
+    def try_submit(self, request: Request) -> tuple[int, RecordedEvents] | None:
         """Offer a job: its id and witness, or None when it was refused."""
-        job, witness = self.job(request), Witness()
+        job, witness = self.job(request), RecordedEvents()
         taken = self.executor.submit(job, witness)
         check(isinstance(taken, bool), "submit answers True or False")
         return (job.id, witness) if taken else None
 
-    def submit(self, request: Request) -> tuple[int, Witness]:
+    def submit(self, request: Request) -> tuple[int, RecordedEvents]:
         """Offer jobs until one is taken: its id and witness."""
         deadline = time.monotonic() + self._patience
         while (found := self.try_submit(request)) is None:
@@ -87,9 +87,9 @@ class ExecutorUnderTest:
             time.sleep(0.002)
         return found
 
-    def fill(self, request: Request, most: int) -> list[tuple[int, Witness]]:
+    def fill(self, request: Request, most: int) -> list[tuple[int, RecordedEvents]]:
         """Offer jobs until one is refused, or `most` were taken."""
-        found: list[tuple[int, Witness]] = []
+        found: list[tuple[int, RecordedEvents]] = []
         while len(found) < most and (one := self.try_submit(request)) is not None:
             found.append(one)
         return found

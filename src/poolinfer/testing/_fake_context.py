@@ -43,8 +43,8 @@ class FakeSampler:
     """Counts one call's tokens (`poolinfer._engine.engine_protocol.Sampler`).
 
     Attributes:
-        request: what it was made for.
-        seed: its seed.
+        request: the request of the call.
+        seed: the seed of the call.
         drawn: tokens sampled so far.
     """
 
@@ -55,7 +55,7 @@ class FakeSampler:
         self._on_close: Callable[[], None] | None = on_close
 
     def close(self) -> None:
-        """Free it; idempotent."""
+        """Free the sampler; idempotent."""
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close()
@@ -65,7 +65,7 @@ class FakeContext:
     """Steps by the script of a fake engine; how tokens are held is for the classes that inherit it.
 
     Attributes:
-        closed: whether it was.
+        closed: whether the context was closed.
         copies: sequences of which another one was made so far, as (source, target).
     """
 
@@ -146,7 +146,7 @@ class FakeContext:
             self._stop.clear()
 
     def close(self) -> None:
-        """Free it; idempotent."""
+        """Free the context; idempotent."""
         self.closed = True
 
 

@@ -173,7 +173,7 @@ class FakeEngine:
         return self._special[token - _FIRST].encode() if shown else b""
 
     def is_end(self, token: int) -> bool:
-        """Whether it is the last control token."""
+        """Whether a token is the last control token."""
         return token == self._end
 
     def sampler(self, request: Generation, seed: int) -> FakeSampler:

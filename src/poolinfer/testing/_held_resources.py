@@ -18,8 +18,8 @@ class Held:
 
     Attributes:
         threads: the process's Python threads.
-        descriptors: its open files, each as a number and a target.
-        children: the process ids of its children.
+        descriptors: the open files, each as a number and a target.
+        children: the process ids of the children.
     """
 
     threads: frozenset[threading.Thread]

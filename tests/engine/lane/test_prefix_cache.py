@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-from poolinfer._engine.lane.prefix_cache import KVSequence, PrefixCache, SequenceChoice, Wait, common, pack
+from poolinfer._engine.lane.prefix_cache import (
+    AwaitedPrefix,
+    KVSequence,
+    PrefixCache,
+    SequenceChoice,
+    common,
+    pack,
+)
 
 LEAST = 16  # of a context of up to 2 048 tokens
 
@@ -30,7 +37,7 @@ class Books:
         self.prompts: dict[int, list[int]] = {}
         self.copies: tuple[tuple[int, int], ...] = ()
 
-    def find(self, prompt: list[int], key: str | None = None) -> SequenceChoice | Wait:
+    def find(self, prompt: list[int], key: str | None = None) -> SequenceChoice | AwaitedPrefix:
         return self.cache.find(pack(prompt), key)
 
     def start(self, prompt: list[int], key: str | None = None) -> KVSequence:
@@ -235,7 +242,7 @@ def test_a_prompt_waits_for_one_that_is_being_computed() -> None:
     first = books.start(SYSTEM + words(1000, 100))
     books.compute(first, 50)
     wait = books.find(SYSTEM + words(2000, 100))
-    assert isinstance(wait, Wait)
+    assert isinstance(wait, AwaitedPrefix)
     assert not wait.over
     books.compute(first, 49)
     assert not wait.over
@@ -249,7 +256,7 @@ def test_a_prompt_does_not_wait_for_little() -> None:
     books.call(SYSTEM)
     first = books.start(SYSTEM + words(1000, 100))
     assert isinstance(books.find(SYSTEM + words(1000, LEAST - 1) + words(2000, 9)), SequenceChoice)
-    assert isinstance(books.find(SYSTEM + words(1000, LEAST) + words(2000, 9)), Wait)
+    assert isinstance(books.find(SYSTEM + words(1000, LEAST) + words(2000, 9)), AwaitedPrefix)
     assert first.computed == 100
 
 
@@ -259,7 +266,7 @@ def test_a_wait_ends_with_the_call_that_is_waited_for(how: str) -> None:
     first = books.start(SYSTEM)
     books.compute(first, 40)
     wait = books.find([*SYSTEM, 1])
-    assert isinstance(wait, Wait)
+    assert isinstance(wait, AwaitedPrefix)
     if how == "leave":
         books.leave(first)
     else:
@@ -290,9 +297,9 @@ def test_finding_takes_less_than_a_millisecond(shared: int) -> None:
     ids = pack(start + words(900_000, 4096 - shared))
     took = []
     for _ in range(20):
-        began = time.perf_counter()
+        began = time.thread_time()
         cache.find(ids, None)
-        took.append(time.perf_counter() - began)
+        took.append(time.thread_time() - began)
     assert min(took) < 0.005
 
 
@@ -318,7 +325,7 @@ class Lane(RuleBasedStateMachine):
     @rule(target=running, prompt=prompts, key=keys)
     def start(self, prompt: list[int], key: str | None) -> KVSequence | None:
         found = self.books.find(prompt, key)
-        if isinstance(found, Wait):
+        if isinstance(found, AwaitedPrefix):
             assert found.sequence in self.live
             assert not found.over
             assert found.sequence.computed < found.until <= len(self.books.prompts[found.sequence.number])

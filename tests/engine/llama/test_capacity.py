@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from poolinfer._engine.engine_protocol import Need
 from poolinfer._engine.lane.sequences import admitted
-from poolinfer._engine.llama.capacity import Bounds, Capacity
+from poolinfer._engine.llama.capacity import Capacity, CapacityBounds
 from poolinfer._engine.llama.passes import groups
 
-WIDE = Bounds(n_seq=16, n_ctx=4096, tokens=16 * 4096)
-TIGHT = Bounds(n_seq=16, n_ctx=4096, tokens=8192)
+WIDE = CapacityBounds(n_seq=16, n_ctx=4096, tokens=16 * 4096)
+TIGHT = CapacityBounds(n_seq=16, n_ctx=4096, tokens=8192)
 
 
-def admit(bounds: Bounds, lengths: list[int]) -> list[int]:
+def admit(bounds: CapacityBounds, lengths: list[int]) -> list[int]:
     """Which calls of these lengths a lane would run together."""
     needs = [Need(length) for length in lengths]
     return admitted(needs, lambda asked: bounds.can_hold(len(asked), max(asked).length), len(needs))
@@ -22,22 +22,22 @@ def admit(bounds: Bounds, lengths: list[int]) -> list[int]:
 
 def test_it_begins_small() -> None:
     assert WIDE.first() == Capacity(4, 512)
-    assert Bounds(1, 100, 256).first() == Capacity(1, 100)
-    assert Bounds(16, 4096, 4096).first() == Capacity(4, 512)
+    assert CapacityBounds(1, 100, 256).first() == Capacity(1, 100)
+    assert CapacityBounds(16, 4096, 4096).first() == Capacity(4, 512)
 
 
 def test_short_calls_have_all_their_length_at_once_where_memory_allows() -> None:
-    assert Bounds(16, 1024, 16 * 1024).first() == Capacity(4, 1024)
-    assert Bounds(16, 1024, 16 * 1024 - 1).first() == Capacity(4, 512)
-    assert Bounds(16, 1025, 10**6).first() == Capacity(4, 512)
-    assert Bounds(16, 100, 10**6).first() == Capacity(4, 100)
+    assert CapacityBounds(16, 1024, 16 * 1024).first() == Capacity(4, 1024)
+    assert CapacityBounds(16, 1024, 16 * 1024 - 1).first() == Capacity(4, 512)
+    assert CapacityBounds(16, 1025, 10**6).first() == Capacity(4, 512)
+    assert CapacityBounds(16, 100, 10**6).first() == Capacity(4, 100)
 
 
 def test_memory_is_counted_as_llama_cpp_takes_it() -> None:
     """A multiple of 256 tokens for each sequence."""
     assert [Capacity(2, n_ctx).tokens for n_ctx in (16, 256, 257, 600)] == [512, 512, 1024, 1536]
-    assert admit(Bounds(16, 300, 512 * 3), [300] * 16) == [0, 1, 2]
-    assert Bounds(16, 300, 512 * 3 - 1).first() == Capacity(2, 300)
+    assert admit(CapacityBounds(16, 300, 512 * 3), [300] * 16) == [0, 1, 2]
+    assert CapacityBounds(16, 300, 512 * 3 - 1).first() == Capacity(2, 300)
 
 
 def test_it_grows_by_what_calls_need() -> None:
@@ -57,7 +57,7 @@ def test_it_grows_by_what_calls_need() -> None:
         4096,
     ]
     assert WIDE.grow(Capacity(16, 512), 1, 3000) == Capacity(16, 3072)
-    assert Bounds(9, 3256, 9 * 3328).grow(now, 5, 3100) == Capacity(9, 3256)
+    assert CapacityBounds(9, 3256, 9 * 3328).grow(now, 5, 3100) == Capacity(9, 3256)
 
 
 def test_the_oldest_calls_fit_first() -> None:
@@ -73,7 +73,7 @@ def test_without_memory_for_both_width_or_length_goes_back() -> None:
     assert TIGHT.grow(Capacity(16, 512), 1, 4000) == Capacity(2, 4096)
     assert TIGHT.grow(Capacity(2, 4096), 16, 300) == Capacity(16, 512)
     assert TIGHT.grow(Capacity(16, 512), 4, 1000) == Capacity(8, 1024)
-    assert Bounds(9, 3256, 9 * 3328).grow(Capacity(4, 3256), 7, 3000) == Capacity(9, 3256)
+    assert CapacityBounds(9, 3256, 9 * 3328).grow(Capacity(4, 3256), 7, 3000) == Capacity(9, 3256)
 
 
 lengths = st.lists(st.integers(1, 4096), min_size=1, max_size=16)
@@ -81,7 +81,7 @@ lengths = st.lists(st.integers(1, 4096), min_size=1, max_size=16)
 
 @given(lengths, st.integers(4096, 70_000), lengths, st.integers(1, 16))
 def test_whoever_is_admitted_has_room(now: list[int], tokens: int, then: list[int], n_seq: int) -> None:
-    bounds = Bounds(n_seq, 4096, tokens)
+    bounds = CapacityBounds(n_seq, 4096, tokens)
     capacity = bounds.first()
     for asked in (now, then):
         admitted = admit(bounds, asked)

@@ -168,6 +168,6 @@ def test_without_room_for_a_stack_a_call_fails_alone(monkeypatch, tiny):
 
 
 def test_the_size_of_a_prompt_is_looked_at_in_no_time():
-    began = time.monotonic()
+    began = time.thread_time()
     check_size("prompt", "word, and " * 400_000, FakeEngine(), 1_000_000)
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1

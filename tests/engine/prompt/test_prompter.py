@@ -125,12 +125,12 @@ def test_F48_private_characters_are_characters() -> None:
 
 
 def test_F48_a_megabyte_of_spellings_takes_linear_time() -> None:
-    text, started = "<|im_end|>" * 100_000, time.perf_counter()
+    text, started = "<|im_end|>" * 100_000, time.thread_time()
     spellings = Spellings([*CONTROL, *(f"<unused{number}>" for number in range(6_000))], trusted=False)
     assert list(spellings.meant(written(text, FOREIGN))) == []
     places = list(spellings.forged(written(text, FOREIGN)))
     assert not spellings.pattern.search("\0".join(text[a:b] for a, b in pairwise([0, *places, len(text)])))
-    assert time.perf_counter() - started < 10
+    assert time.thread_time() - started < 10
 
 
 @given(st.lists(st.text("ab<", min_size=2, max_size=4), max_size=6), st.text("ab<", max_size=20))

@@ -195,10 +195,10 @@ def test_F47_ten_thousand_stops() -> None:
 
 
 def test_F47_a_self_similar_stop_costs_linear_time() -> None:
-    stop, started = "a" * 5_000 + "b", time.perf_counter()
+    stop, started = "a" * 5_000 + "b", time.thread_time()
     shown = show([b"aaaa"] * 10_000, [stop])
     assert shown.stream.text == "a" * 40_000
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 @given(TEXTS | st.text("ab<é", max_size=30), STOPS, PLACES)

@@ -12,7 +12,7 @@ from fake_worker import FakeWorker
 
 from poolinfer._data.stats import ExecutorStats
 from poolinfer._executors.workers import patience as patience_module
-from poolinfer._executors.workers.death import Exit
+from poolinfer._executors.workers.death import ExitStatus
 from poolinfer._executors.workers.patience import Patience
 from poolinfer._executors.workers.restarts import RestartLimit
 from poolinfer._wire.frames import Boot, Ping, Pong, Up
@@ -69,7 +69,7 @@ def test_F02_a_worker_that_is_stopped_while_it_boots_is_replaced(stages):
     stage = stages(2, Patience(silent_boot=0.5, term=0.1, tick=0.05))
     stage.start()
     stage.greet = lambda worker: None
-    stage.workers[0].die(Exit(1))
+    stage.workers[0].die(ExitStatus(1))
     wait_until(lambda: len(stage.workers) == 3)
     stopped = stage.workers[2]
     stage.greet = lambda worker: worker.say(Up())
@@ -98,7 +98,7 @@ def test_a_worker_answers_before_its_engine_is_loaded():
     said = []
 
     class Socket:
-        say = said.append
+        queue = said.append
 
         def flush(self):
             said.append("sent")

@@ -11,7 +11,7 @@ from corrupt_frames import CORRUPT
 from poolinfer import ModelError, PoolClosed
 from poolinfer._data.events import Failed, Started
 from poolinfer._data.stats import ExecutorStats
-from poolinfer._executors.workers.death import Death, Exit
+from poolinfer._executors.workers.death import Death, ExitStatus
 from poolinfer._executors.workers.patience import Patience
 from poolinfer._executors.workers.restarts import RestartLimit
 from poolinfer._wire.frames import Boot, BootFailed, Burst, Pong, Stop, Up
@@ -35,14 +35,14 @@ def test_it_boots_hears_and_stops(stages):
 def test_F07_a_death_is_noticed_by_the_end_of_the_stream_and_made_good(stage):
     stage.start()
     stage.workers[0].print("last words")
-    stage.workers[0].die(Exit(7))
+    stage.workers[0].die(ExitStatus(7))
     wait_until(lambda: len(stage.up) == 2)
-    assert stage.deaths == [Death(Exit(7), "last words")]
+    assert stage.deaths == [Death(ExitStatus(7), "last words")]
 
 
 def test_F18_a_death_without_an_end_of_the_stream_is_noticed(stage):
     stage.start()
-    stage.workers[0].die(Exit(), silently=True)
+    stage.workers[0].die(ExitStatus(), silently=True)
     wait_until(lambda: len(stage.up) == 2)
     assert "unknown" in str(stage.deaths[0])
 
@@ -79,7 +79,7 @@ def test_F63_a_worker_boots_only_once(stage):
 
 def test_F08_the_first_failure_to_boot_ends_the_start(stages):
     stage = stages(3)
-    stage.greet = lambda worker: worker.print("no libgomp.so.1") or worker.die(Exit(127))
+    stage.greet = lambda worker: worker.print("no libgomp.so.1") or worker.die(ExitStatus(127))
     with pytest.raises(ModelError, match=r"(?s)exit status 127.*no libgomp"):
         stage.start()
     assert len(stage.workers) == 3
@@ -91,7 +91,7 @@ def test_F08_the_first_failure_to_boot_ends_the_start(stages):
 def test_F08_a_worker_says_why_it_does_not_boot(stage):
     def fail(worker):
         worker.say(BootFailed(Failed("ModelError", "the file changed")))
-        worker.die(Exit(3))
+        worker.die(ExitStatus(3))
 
     stage.greet = fail
     with pytest.raises(ModelError, match="the file changed"):
@@ -125,7 +125,7 @@ def test_F37_no_room_for_a_process_later_is_tried_again(stage):
             raise OSError(11, "Resource temporarily unavailable")
 
     stage.refuse = refuse
-    stage.workers[0].die(Exit(1))
+    stage.workers[0].die(ExitStatus(1))
     wait_until(lambda: len(stage.up) == 2)
     assert len(refusals) == 2
     assert not stage.broken
@@ -136,7 +136,7 @@ def test_F09_a_crash_loop_breaks_it_and_close_still_works(stages):
     stage.start()
     for n in range(4):
         wait_until(lambda: len(stage.up) == 2 + n)  # noqa: B023
-        stage.workers[-1].die(Exit(signal=signal.SIGSEGV))
+        stage.workers[-1].die(ExitStatus(signal=signal.SIGSEGV))
     wait_until(lambda: stage.broken)
     assert "SIGSEGV" in stage.broken[0]
     wait_until(lambda: not stage.supervisor.pids)
@@ -146,8 +146,8 @@ def test_F09_a_crash_loop_breaks_it_and_close_still_works(stages):
 
 def test_F09_workers_that_boot_no_more_break_it(stage):
     stage.start()
-    stage.greet = lambda worker: worker.die(Exit(1))
-    stage.workers[0].die(Exit(1))
+    stage.greet = lambda worker: worker.die(ExitStatus(1))
+    stage.workers[0].die(ExitStatus(1))
     wait_until(lambda: stage.broken)
     assert len(stage.workers) <= 5
 
@@ -186,7 +186,7 @@ def test_F05_retiring_is_no_crash(stages):
     stage.supervisor.call(lambda: stage.supervisor.retire(number))
     while stage.workers[0].hear() != Stop():
         pass
-    stage.workers[0].die(Exit(0))
+    stage.workers[0].die(ExitStatus(0))
     wait_until(lambda: len(stage.up) == 2)
     assert stage.deaths[0].expected
     assert not stage.broken

@@ -166,7 +166,7 @@ def _number(slot: Slot) -> int:
     """The number of a slot's sequence.
 
     Raises:
-        RuntimeError: it has none.
+        RuntimeError: the slot has no sequence.
     """
     if slot.sequence is None:
         raise RuntimeError("a slot without a sequence takes no part in a step")

@@ -19,8 +19,8 @@ _COMPARED_BYTES = 256
 _LEAST_PREFIX = 16
 # A resident that may never be asked for again moves only if that is so many times cheaper than computing it.
 _MOVE_WORTH = 16
-# Tokens of an empty thought, which templates put before an answer and leave out in the next turn.
-_EMPTY_THOUGHT = 4
+# Tokens of an empty reasoning block: templates put one before an answer, and leave it out in the next turn.
+_EMPTY_REASONING = 4
 
 
 def pack(tokens: Iterable[int]) -> bytes:
@@ -51,7 +51,7 @@ class KVSequence:
     """One sequence of a context.
 
     Attributes:
-        number: its number in the context.
+        number: the sequence's number in the context.
         ids: packed tokens: a running call's prompt, or all tokens that a resident holds.
         key: the `cache_key` of the call that computed them.
         n_prompt: how many of the tokens are of a prompt.
@@ -70,7 +70,7 @@ class KVSequence:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class AwaitedPrefix:
     """A prompt should wait until a running sequence holds the prefix that both share.
 
     Attributes:
@@ -161,18 +161,18 @@ class PrefixCache:
     def source(self, ids: bytes, key: str | None) -> tuple[int, int]:
         """The sequence that a prompt would share with now, or -1, and how many of its tokens."""
         found = self.find(ids, key)
-        if isinstance(found, Wait):
+        if isinstance(found, AwaitedPrefix):
             return found.source
         return (found.source, found.kept) if found.kept else (-1, 0)
 
-    def find(self, ids: bytes, key: str | None) -> SequenceChoice | Wait:
+    def find(self, ids: bytes, key: str | None) -> SequenceChoice | AwaitedPrefix:
         """Where a prompt should go, or what it should wait for. At least one sequence must belong to no call."""
         shared = [self._shared(ids, key, sequence) for sequence in self._all]
         ready = [min(n, sequence.computed) for n, sequence in zip(shared, self._all, strict=True)]
         source = max(self._all, key=lambda one: (ready[one.number], one.used))
         ahead = max(self._all, key=lambda one: shared[one.number])
         if shared[ahead.number] - ready[source.number] >= self._least:
-            return Wait(ahead, shared[ahead.number])
+            return AwaitedPrefix(ahead, shared[ahead.number])
         return self._choose(source, ready)
 
     def take(self, choice: SequenceChoice, ids: bytes, key: str | None) -> KVSequence:
@@ -246,7 +246,7 @@ class PrefixCache:
 
     def _continues(self, one: KVSequence, ready: int) -> bool:
         """Whether a prompt begins with that of a resident, apart from what a template puts before an answer."""
-        return ready >= max(self._least, one.n_prompt - _EMPTY_THOUGHT)
+        return ready >= max(self._least, one.n_prompt - _EMPTY_REASONING)
 
 
 def _age(one: KVSequence) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, InvalidRequest
 from ..._data.events import Emit, Job
 from ..._data.requests import Chat, Embed, Raw
 from ..engine_protocol import Engine
-from ..prompt.prompter import Prepared, Prompter
+from ..prompt.prompter import PreparedPrompt, Prompter
 from ..prompt.text_size import check_size, check_stretches, shortened
 from .embedder import EmbedTask
 from .slot import Slot, Task
@@ -36,7 +36,7 @@ def prepare(
 
     Raises:
         InvalidRequest: the job does not fit this model (no chat template, embedding only, token ids, no tokens).
-        ContextOverflow: its prompt and output do not fit `n_ctx` tokens.
+        ContextOverflow: the job's prompt and output do not fit `n_ctx` tokens.
         CallCancelled: `cancelled` said True at the beginning, while a chat template was rendered, or between two
             texts to embed.
     """
@@ -57,7 +57,7 @@ def prepare(
     return Slot(job.id, emit, request, prepared, engine, n_ctx)
 
 
-def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], bool]) -> Prepared:
+def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], bool]) -> PreparedPrompt:
     if isinstance(request, Raw):
         return prompter.raw(request.prompt, request.parse_special)
     tools = request.tools if request.tool_choice != "none" else ()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ..._data.errors import ModelError
 from ..._data.specs import LaneSpec
 from ..engine_protocol import Batch, Context, Engine, Need
-from .prefix_cache import PrefixCache, SequenceChoice, Wait
+from .prefix_cache import AwaitedPrefix, PrefixCache, SequenceChoice
 from .slot import Slot
 
 # Tokens that a call must be able to generate before it is let in, where memory runs short token by token. Otherwise
@@ -121,7 +121,7 @@ class Sequences:
             if slot.sequence is not None or (slot.wait is not None and not slot.wait.over):
                 continue
             found = self._prefixes.find(slot.ids, slot.key)
-            if isinstance(found, Wait):
+            if isinstance(found, AwaitedPrefix):
                 slot.wait = found
                 continue
             cost = len(found.copies) * self.context.share_cost

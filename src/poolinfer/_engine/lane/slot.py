@@ -10,9 +10,9 @@ from ..._data.events import Done, Emit, Event, Failed, Started
 from ..._data.requests import Chat, Generation
 from ..._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
 from ..engine_protocol import Context, Engine
-from ..prompt.prompter import Prepared
+from ..prompt.prompter import PreparedPrompt
 from ..text.text_stream import TextStream
-from .prefix_cache import KVSequence, Wait, pack
+from .prefix_cache import AwaitedPrefix, KVSequence, pack
 
 _new_seed = SystemRandom().getrandbits
 
@@ -55,19 +55,25 @@ class Slot(Task):
     """A call that generates text: rows of its prompt first, then one row in each step.
 
     Attributes:
-        ids: its tokens, packed, as they were when it last began to wait for a sequence.
+        ids: the slot's tokens, packed, as they were when it last began to wait for a sequence.
         key: the call's `cache_key`.
-        sequence: its KV sequence in the lane's context, or None while it waits for one.
-        wait: the prefix that it waits for before it gets a sequence, or None.
+        sequence: the slot's KV sequence in the lane's context; None while the slot waits for one.
+        wait: the prefix that the slot waits for before it gets a sequence, or None.
     """
 
     def __init__(
-        self, job_id: int, emit: Emit, request: Generation, prepared: Prepared, engine: Engine, n_ctx: int
+        self,
+        job_id: int,
+        emit: Emit,
+        request: Generation,
+        prepared: PreparedPrompt,
+        engine: Engine,
+        n_ctx: int,
     ) -> None:
         super().__init__(job_id, emit)
         self.key = request.cache_key
         self.sequence: KVSequence | None = None
-        self.wait: Wait | None = None
+        self.wait: AwaitedPrefix | None = None
         self._engine = engine
         self._tokens = list(prepared.tokens)
         self.ids = pack(self._tokens)

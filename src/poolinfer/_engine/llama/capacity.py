@@ -2,7 +2,7 @@
 
 llama.cpp takes the memory of a context when it is made, as a rectangle: so many sequences, all of the same length.
 A lane begins with a small rectangle, and moves to a larger one when its calls need that. If the calls need more
-together than is allowed, some of them wait. A lane does not move back to a smaller rectangle by itself: what was
+together than is allowed, some of them wait. A lane does not move back to a smaller rectangle by itself. What was
 needed once will be needed again, and filling memory with zeros takes a second for each gigabyte or two.
 """
 
@@ -39,7 +39,7 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class CapacityBounds:
     """What a capacity may become.
 
     Attributes:
@@ -74,9 +74,9 @@ class Bounds:
             n_ctx = self._round_tokens(length)
         return self._within(max(n_seq, now.n_seq), n_ctx)
 
-    def halved(self, tried: Capacity) -> Bounds:
+    def halved(self, tried: Capacity) -> CapacityBounds:
         """The bounds after there was no memory for a capacity: half of its tokens."""
-        return Bounds(self.n_seq, self.n_ctx, tried.tokens // 2)
+        return CapacityBounds(self.n_seq, self.n_ctx, tried.tokens // 2)
 
     def _within(self, n_seq: int, n_ctx: int) -> Capacity:
         return Capacity(max(1, min(n_seq, self.tokens // padded(n_ctx))), n_ctx)

@@ -9,7 +9,7 @@ from ..._data.errors import ModelError
 from ..._data.specs import LaneSpec
 from ..._system.logs import SafeLog
 from ..engine_protocol import Batch, Decoder, EngineFault, Need, Sampler, StepShare
-from .capacity import Bounds, Capacity, padded
+from .capacity import Capacity, CapacityBounds, padded
 from .passes import passes
 
 if TYPE_CHECKING:
@@ -66,14 +66,10 @@ class GrowingContext:
     """
 
     separate = True
-    # The rectangle's own methods: a detour would cost time for each token.
-    decode: Callable[[Batch], None]
-    sample: Callable[[int, Sampler], int]
-    logits: Callable[[int], numpy.typing.NDArray[numpy.float32]]
 
     def __init__(self, make: Callable[[int, int], Rectangle], lane: LaneSpec, width: int) -> None:
         most = Capacity(lane.slots, lane.n_ctx).tokens
-        self._bounds = Bounds(lane.slots, lane.n_ctx, max(padded(lane.n_ctx), lane.kv_tokens or most))
+        self._bounds = CapacityBounds(lane.slots, lane.n_ctx, max(padded(lane.n_ctx), lane.kv_tokens or most))
         self._make = make
         self._width = width
         self._stopping = False
@@ -127,7 +123,7 @@ class GrowingContext:
         """Which sequences go into another rectangle, and their numbers there: the same where possible."""
         if self._rectangle is None:
             return {}
-        held = [need.sequence for need in needs if need.sequence >= 0]
+        held = sorted(need.sequence for need in needs if need.sequence >= 0)
         held += [resident.sequence for resident in residents if resident.length <= wanted.n_ctx]
         del held[wanted.n_seq :]
         stay = {number for number in held if number < wanted.n_seq}
@@ -155,7 +151,10 @@ class GrowingContext:
         self._rectangle, self._capacity = rectangle, capacity
         # `abort` may have come on another thread before the rectangle could be seen there.
         rectangle.abort(self._stopping)
-        self.decode, self.sample, self.logits = rectangle.decode, rectangle.sample, rectangle.logits
+        # The rectangle's own methods, since a detour would cost time for each token.
+        self.decode: Callable[[Batch], None] = rectangle.decode
+        self.sample: Callable[[int, Sampler], int] = rectangle.sample
+        self.logits: Callable[[int], numpy.typing.NDArray[numpy.float32]] = rectangle.logits
 
     def share(self, source: int, target: int, length: int) -> None:
         # Of a KV stream, only the whole can be copied to another one.

@@ -168,7 +168,7 @@ def bindings() -> Any:
     """llama-cpp-python's low-level API.
 
     Raises:
-        ModelError: it cannot be imported.
+        ModelError: llama-cpp-python cannot be imported.
         ForkedPool: see the module's first lines.
     """
     return _current().bindings.api

@@ -19,7 +19,7 @@ _MOST_BEGUN = 64
 _MOST_CHARS = 8192
 
 
-class Lines:
+class LineJoiner:
     """Puts together the lines that llama.cpp logs in parts; the parts of two threads are kept apart.
 
     It takes no lock: llama.cpp logs from any thread, also from one that holds locks of its own.
@@ -56,7 +56,7 @@ class LlamaLog:
 
     def __init__(self, api: Any) -> None:
         self._set = api.llama_log_set
-        self._lines = Lines()
+        self._lines = LineJoiner()
         self._forward = api.llama_log_callback(self._take)
         # A function of one line, which ignores the arguments. A callback in Python would need the interpreter
         # lock for each of several hundred lines, even to drop them.

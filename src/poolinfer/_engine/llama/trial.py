@@ -1,7 +1,7 @@
 """What could crash this process is tried in a disposable child first: a model file, and the AMX kernels.
 
-A file that our own parser finds sound may still make llama.cpp abort: while it loads the file, at the first text,
-or at the first row that is computed. And GCC 12 miscompiles the tile configuration of ggml's AMX kernels: it drops
+A file that poolinfer's parser finds sound may still make llama.cpp abort: while loading, at the first text, or at
+the first row that is computed. And GCC 12 miscompiles the tile configuration of ggml's AMX kernels: it drops
 the stores. Built by such a compiler, llama.cpp runs fine until it meets a processor with AMX. There, the first
 multiplication with quantised weights is a fatal fault.
 

@@ -15,7 +15,7 @@ from .template_input import REASONING_NAMES, TemplateInput
 if TYPE_CHECKING:
     import jinja2
 
-    from .sandbox.runtime import Runtime
+    from .sandbox.runtime import TemplateRuntime
 
 #: Most characters of the source of a template.
 MAX_SOURCE = 128 * 1024
@@ -121,7 +121,7 @@ def _compile(source: str) -> _Compiled:
 
 def _render(template: jinja2.Template, variables: dict[str, Any], fuel: Fuel) -> str:
     """The text that a template makes with these variables, paid for out of the fuel."""
-    context = cast("Runtime", template.new_context(variables))
+    context = cast("TemplateRuntime", template.new_context(variables))
     context.pay = fuel.pay
     parts: list[str] = []
     for part in template.root_render_func(context):

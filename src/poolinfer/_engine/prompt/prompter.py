@@ -23,7 +23,7 @@ from .token_spellings import Spellings
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedPrompt:
     """A prompt ready to compute.
 
     Attributes:
@@ -57,7 +57,7 @@ class Prompter:
         tools: Sequence[Mapping[str, Any]],
         *,
         stop: Callable[[], bool] | None = None,
-    ) -> Prepared:
+    ) -> PreparedPrompt:
         """Tokens of a chat, in which control tokens come from the template only.
 
         `stop` is asked every few milliseconds whether the call was given up.
@@ -77,16 +77,16 @@ class Prompter:
         tokens = self._assemble(rendered, stop or _never)
         if tokens[: len(self._bos)] != self._bos:
             tokens = self._bos + tokens
-        return Prepared(tokens, _opens_reasoning(rendered))
+        return PreparedPrompt(tokens, _opens_reasoning(rendered))
 
-    def raw(self, text: str, parse_special: bool) -> Prepared:
+    def raw(self, text: str, parse_special: bool) -> PreparedPrompt:
         """Tokens of a text as it is, with what the model wants around it.
 
         Raises:
-            InvalidRequest: it is too long.
+            InvalidRequest: the text is too long.
         """
         self._check_size(text)
-        return Prepared(self._tokenizer.tokenize(text, add_special=True, parse_special=parse_special))
+        return PreparedPrompt(self._tokenizer.tokenize(text, add_special=True, parse_special=parse_special))
 
     def _check_size(self, text: str) -> None:
         if self._n_ctx is not None:

@@ -46,7 +46,7 @@ class TemplateInput:
         """The messages for a template.
 
         Raises:
-            InvalidRequest: they are nested too deeply.
+            InvalidRequest: the messages are nested too deeply.
         """
         return [self._message(message) for message in messages]
 
@@ -54,7 +54,7 @@ class TemplateInput:
         """The tools for a template; anybody may have written them.
 
         Raises:
-            InvalidRequest: they are nested too deeply.
+            InvalidRequest: the tools are nested too deeply.
         """
         found: list[Any] = self._copy(tools, FOREIGN)
         return found

@@ -14,23 +14,23 @@ from io import FileIO
 from typing import Protocol
 
 from .channel import Channel, Output
-from .death import Exit
+from .death import ExitStatus
 
 
 class ProcessHandle(Protocol):
-    """A child process."""
+    """A child process that can be watched and killed."""
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         ...
 
-    def exit(self) -> Exit | None:
+    def exit(self) -> ExitStatus | None:
         """The way in which the process ended, or None while it runs. Reaps it."""
         ...
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         ...
 
 
@@ -62,37 +62,37 @@ class ExecProcess:
 
     def __init__(self, popen: subprocess.Popen[bytes]) -> None:
         self._popen = popen
-        self._exit: Exit | None = None
+        self._exit: ExitStatus | None = None
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._popen.pid
 
-    def exit(self) -> Exit | None:
+    def exit(self) -> ExitStatus | None:
         """The way in which the process ended, or None while it runs. Reaps it."""
         if self._exit is None:
             self._exit = self._look()
         return self._exit
 
-    def _look(self) -> Exit | None:
+    def _look(self) -> ExitStatus | None:
         if not hasattr(os, "waitid"):
             code = self._popen.poll()
-            return None if code is None else Exit(code) if code >= 0 else Exit(signal=-code)
-        # Looked at without reaping: Popen takes a status that somebody else reaped for success.
+            return None if code is None else ExitStatus(code) if code >= 0 else ExitStatus(signal=-code)
+        # The status is read without reaping: if somebody else has reaped it, Popen would report success.
         try:
             found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             self._popen.poll()
-            return Exit()
+            return ExitStatus()
         if found is None:
             return None
         self._popen.poll()
         exited = found.si_code == os.CLD_EXITED
-        return Exit(found.si_status) if exited else Exit(signal=found.si_status)
+        return ExitStatus(found.si_status) if exited else ExitStatus(signal=found.si_status)
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless it has ended: its process id may belong to another process then."""
+        """Send a signal, unless the process has ended: its id may belong to another process then."""
         if self.exit() is None:
             with suppress(OSError):
                 self._popen.send_signal(number)

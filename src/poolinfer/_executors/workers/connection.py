@@ -15,19 +15,19 @@ class Connection:
 
     Args:
         child: the child process.
-        poller: what watches the child, and calls `hear` and `end`.
-        hear: takes a message; may raise WireError.
-        end: called once, with the reason why nothing more is heard: ``""`` when the child has closed its end, or
-            else what is wrong with the bytes that it sent.
+        poller: what watches the child, and calls `on_message` and `on_end`.
+        on_message: called with each message; may raise WireError.
+        on_end: called once, with the reason why no more messages come: ``""`` if the child has closed its end, or
+            else what is wrong with the child's bytes.
     """
 
     def __init__(
-        self, child: Child, poller: Poller, hear: Callable[[bytes], None], end: Callable[[str], None]
+        self, child: Child, poller: Poller, on_message: Callable[[bytes], None], on_end: Callable[[str], None]
     ) -> None:
         self._child = child
         self._poller = poller
-        self._hear = hear
-        self._end = end
+        self._on_message = on_message
+        self._on_end = on_end
         self._cut = False
         poller.watch(child, self._on_socket, self._on_output)
 
@@ -37,7 +37,7 @@ class Connection:
             self._poller.call(self._want_write)
 
     def cut(self) -> None:
-        """Hear no more, except what was printed before; idempotent."""
+        """Stop reading messages; what was printed before is still read. Idempotent."""
         self._cut = True
         self._poller.forget(self._child.channel, self._child.output)
         self._child.output.drain()
@@ -59,7 +59,7 @@ class Connection:
     def _read(self) -> None:
         try:
             for data in self._child.channel.receive():
-                self._hear(data)
+                self._on_message(data)
                 if self._cut:
                     return
         except EOFError:
@@ -70,4 +70,4 @@ class Connection:
     def _finish(self, why: str) -> None:
         if not self._cut:
             self.cut()
-            self._end(why)
+            self._on_end(why)

@@ -10,7 +10,7 @@ from ..._data.events import Failed
 
 
 @dataclass(frozen=True, slots=True)
-class Exit:
+class ExitStatus:
     """How a process ended; nothing is known when somebody else reaped it.
 
     Attributes:
@@ -33,14 +33,14 @@ class Death:
         expected: whether it was asked to end.
     """
 
-    status: Exit
+    status: ExitStatus
     tail: str
     why: str = ""
     expected: bool = False
 
     @property
     def from_outside(self) -> bool:
-        """Whether somebody else killed it: an operator, a system that stops, or the out-of-memory killer."""
+        """Whether somebody but the host killed the worker: an operator, a shutdown, the out-of-memory killer."""
         return not self.why and self.status.signal in (signal.SIGKILL, signal.SIGTERM)
 
     def __str__(self) -> str:

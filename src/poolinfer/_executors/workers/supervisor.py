@@ -19,7 +19,7 @@ from ..._system.machine import rss
 from ..._system.threads import OwnThread
 from ..._wire.codec import WireError
 from ..._wire.frames import Boot, BootFailed, Burst, Logged, Pong, frame, read_from_worker
-from .death import Exit
+from .death import ExitStatus
 from .link import LinkOwner
 from .patience import Patience, PatientClock
 from .poller import Poller
@@ -221,11 +221,11 @@ class Supervisor:
             return
         self._spawned += 1
         worker = Worker(self._spawned, child, self._clock, self._patience)
-        worker.connect(self._poller, lambda data: self._hear(worker, data))
+        worker.connect(self._poller, lambda data: self._on_message(worker, data))
         self._workers[worker.number] = worker
         worker.connection.send(boot)
 
-    def _hear(self, worker: Worker, data: bytes) -> None:
+    def _on_message(self, worker: Worker, data: bytes) -> None:
         message = read_from_worker(data)
         worker.answered_at = self.now
         if isinstance(message, Logged):
@@ -256,7 +256,7 @@ class Supervisor:
         if self.settled:
             self._state.move("running", "starting")
 
-    def _bury(self, worker: Worker, status: Exit) -> None:
+    def _bury(self, worker: Worker, status: ExitStatus) -> None:
         death = worker.end(status, closing=self._state.is_in("closing"))
         del self._workers[worker.number]
         if not worker.was_up:

@@ -25,7 +25,7 @@ class SupervisorState:
         return self.name in names
 
     def move(self, to: StateName, *allowed: StateName) -> bool:
-        """Change the state, if it is one of those allowed; whether it was."""
+        """Change the state if it is one of those allowed; returns whether it was."""
         with self.changed:
             moved = self.name in allowed
             if moved:

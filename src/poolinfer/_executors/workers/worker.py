@@ -10,7 +10,7 @@ from ..._data.events import Failed
 from ..._wire.frames import Ping, Stop, frame
 from .child_process import Child, ProcessHandle
 from .connection import Connection
-from .death import Death, Exit
+from .death import Death, ExitStatus
 from .patience import Patience, PatientClock
 from .poller import Poller
 
@@ -65,37 +65,42 @@ class Worker:
 
     @property
     def process(self) -> ProcessHandle:
-        """Its process."""
+        """The worker's process."""
         return self.child.process
 
     @property
     def pid(self) -> int:
-        """Its process id; 0 while it waits to be forked."""
+        """The worker's process id; 0 while it waits to be forked."""
         return self.child.process.pid
 
     @property
     def due_at(self) -> float:
-        """When the next signal is due, or the end of the wait for its exit status."""
+        """When the next signal to the worker is due, or the wait for its exit status ends."""
         return min(self.term_at, self.kill_at, self.give_up_at)
 
-    def connect(self, poller: Poller, hear: Callable[[bytes], None]) -> None:
-        """Have its messages heard; called once, before anything is sent."""
-        self.connection = Connection(self.child, poller, hear, self.cut_off)
+    def connect(self, poller: Poller, on_message: Callable[[bytes], None]) -> None:
+        """Register the worker's socket and output with the poller; called once, before anything is sent.
+
+        Args:
+            poller: the supervisor's poller.
+            on_message: called with each message of the worker.
+        """
+        self.connection = Connection(self.child, poller, on_message, self.cut_off)
 
     def greet(self) -> None:
-        """Note that it has booted."""
+        """Note that the worker has booted."""
         self.state, self.was_up = "up", True
         self.progressed_at = self._clock.now
 
     def retire(self) -> None:
-        """Ask it to end, if it is up."""
+        """Ask the worker to end, if it is up."""
         if self.state == "up":
             self.state, self.expected = "stopping", True
             self.term_at = self._clock.now + self._patience.stop
             self.connection.send(frame(Stop()))
 
     def kill(self, why: str) -> None:
-        """End it because it does not do what it should: SIGTERM, and SIGKILL after a while."""
+        """End the worker because it is stuck or overdue: send SIGTERM, and SIGKILL after a while."""
         if not self.why and self.state != "dying":
             self.why, self.killed = why, True
             self.terminate()
@@ -107,15 +112,15 @@ class Worker:
         self.process.send_signal(signal.SIGTERM)
 
     def cut_off(self, why: str) -> None:
-        """Its socket has ended, or was closed because of what it sent (`why`)."""
+        """Note that the worker's socket has ended, or was closed because of what the worker sent (`why`)."""
         if why:
-            # Nothing more that it says counts, so it need not be asked politely.
+            # Nothing that the worker says from now on counts, so it is killed without SIGTERM.
             self.why = self.why or why
             self.process.send_signal(signal.SIGKILL)
         self._lose()
 
     def check(self) -> None:
-        """Kill it if it is overdue, or else ask how it is. Called at each tick."""
+        """Kill the worker if it is overdue, or else send a ping. Called at each tick."""
         if self.state == "dying":
             return
         if self.exited:
@@ -130,8 +135,8 @@ class Worker:
         elif self.pid and self.state in ("booting", "up"):
             self.connection.send(frame(Ping()))
 
-    def escalate(self) -> Exit | None:
-        """Send the signals that are due. Its exit status, once it has ended or is not waited for any longer."""
+    def escalate(self) -> ExitStatus | None:
+        """Send the signals that are due; returns the exit status once the worker has ended or was given up."""
         now = self._clock.now
         if now >= self.term_at:
             self.terminate()
@@ -144,9 +149,9 @@ class Worker:
         if self.state != "dying":
             return None
         status = self.process.exit()
-        return Exit() if status is None and overdue else status
+        return ExitStatus() if status is None and overdue else status
 
-    def end(self, status: Exit, closing: bool) -> Death:
+    def end(self, status: ExitStatus, closing: bool) -> Death:
         """Close the host's ends.
 
         Args:
@@ -162,7 +167,7 @@ class Worker:
         return death
 
     def _lose(self) -> None:
-        """Hear no more of it. A crash may take a moment to become an exit status; then it is killed."""
+        """Stop reading from the worker. It is killed if its exit status takes longer than a moment."""
         self.state = "dying"
         self.kill_at = min(self.kill_at, self._clock.now + self._patience.linger)
         self.connection.cut()
@@ -173,7 +178,7 @@ class Worker:
         if self.state == "booting" and now >= self.progressed_at + patience.boot:
             return f"it was not up within {patience.boot} s"
         if not self.pid:
-            # It waits to be forked, and cannot answer yet.
+            # The worker waits to be forked, and cannot answer yet.
             self.answered_at = now
         silent = patience.silent_boot if self.state == "booting" else patience.silent
         if self.state in ("booting", "up") and now >= self.answered_at + silent:

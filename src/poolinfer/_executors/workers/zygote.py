@@ -37,7 +37,7 @@ from ..._wire.frames import (
 )
 from .child_process import Child
 from .connection import Connection
-from .death import Exit
+from .death import ExitStatus
 from .patience import PatientClock
 from .poller import Poller
 from .restarts import RestartLimit, Restarts
@@ -68,18 +68,18 @@ class ForkedProcess:
         self.number = number
         self.ends = ends
         self.pid = 0
-        self.status: Exit | None = None
+        self.status: ExitStatus | None = None
         self.asked_at: float | None = None
         self._zygote = zygote
 
-    def exit(self) -> Exit | None:
+    def exit(self) -> ExitStatus | None:
         """The way in which the worker ended, or None while it runs."""
         if self.status is None:
             self._zygote.ask(self)
         return self.status
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the worker has ended."""
         if self.status is None:
             self._zygote.signal(self, number)
 
@@ -88,13 +88,13 @@ class Zygote:
     """One zygote process, and the workers that it forked. All methods are called on the supervisor's thread.
 
     Args:
-        main: the module that its interpreter runs.
-        boot: the first message to it.
-        poller: the supervisor's.
-        on_lost: called once, when the zygote is gone or was given up.
+        main: the module that the zygote's interpreter runs.
+        boot: the first message to the zygote.
+        poller: the supervisor's poller.
+        on_lost: called once, when the zygote has ended or was given up.
 
     Attributes:
-        up: whether it has loaded the weights.
+        up: whether the zygote has loaded the weights.
     """
 
     def __init__(self, main: str, boot: Boot, poller: Poller, on_lost: Callable[[Zygote], None]) -> None:
@@ -106,7 +106,7 @@ class Zygote:
         self._waiting: dict[int, ForkedProcess] = {}
         self._workers: dict[int, ForkedProcess] = {}
         self._child = launch(main, **_SINGLE_THREADED)
-        self._connection = Connection(self._child, poller, self._hear, self._on_end)
+        self._connection = Connection(self._child, poller, self._on_message, self._on_end)
         self._connection.send(frame(replace(boot, levels=wanted())))
 
     @property
@@ -154,9 +154,9 @@ class Zygote:
         return silent > _STUCK_SECONDS or (silent > _STOPPED_SECONDS and _state(self.pid) == "T")
 
     def signal(self, worker: ForkedProcess, number: int) -> None:
-        """Send a signal to a worker. One that is not forked yet will never be."""
+        """Send a signal to a worker. A worker that was not forked yet is not forked any more."""
         if self._waiting.pop(worker.number, None) is not None:
-            worker.status = Exit(signal=number)
+            worker.status = ExitStatus(signal=number)
             worker.ends.close_theirs()
             if not self._waiting and not self.up:
                 self.end()
@@ -179,19 +179,19 @@ class Zygote:
         self._child.close()
         self._on_lost(self)
 
-    def _fate(self, worker: ForkedProcess) -> Exit | None:
+    def _fate(self, worker: ForkedProcess) -> ExitStatus | None:
         """How a worker has ended whose zygote is gone; None while it runs.
 
         A worker that was never forked has ended as its zygote has.
         """
         if not worker.pid:
             return self._child.process.exit()
-        return None if _runs(worker.pid) else Exit()
+        return None if _runs(worker.pid) else ExitStatus()
 
     def _report_for(self, worker: ForkedProcess) -> None:
         """Write what the zygote printed, and why it failed, to the ends of a worker that will never be forked.
 
-        So the supervisor hears it as if the worker had said it.
+        So the supervisor reads it as if the worker had written it.
         """
         with suppress(OSError):
             worker.ends.printing.write(self._child.output.text.encode())
@@ -211,7 +211,7 @@ class Zygote:
             _log.warning("the zygote is ended: %s", why)
         self.end()
 
-    def _hear(self, data: bytes) -> None:
+    def _on_message(self, data: bytes) -> None:
         message = read_from_zygote(data)
         if isinstance(message, Logged):
             repeat(message.lines, message.lost, f"zygote {self.pid}")
@@ -225,18 +225,18 @@ class Zygote:
         elif isinstance(message, BootFailed):
             self._failure = message.failure
         elif message.number in self._workers:
-            self._hear_of(self._workers[message.number], message)
+            self._on_worker_message(self._workers[message.number], message)
 
-    def _hear_of(self, worker: ForkedProcess, message: Forked | Reaped) -> None:
+    def _on_worker_message(self, worker: ForkedProcess, message: Forked | Reaped) -> None:
         if isinstance(message, Forked):
-            # When the zygote is gone, the host signals this process: it must be no process group, and not init.
+            # When the zygote is gone, the host sends signals to this id: it must be no process group, and not init.
             if message.pid <= 1:
                 raise WireError(f"{message.pid} is not the id of a worker")
             worker.pid = message.pid
             return
         worker.asked_at = None
         if not message.running:
-            worker.status = Exit(message.code, message.signal)
+            worker.status = ExitStatus(message.code, message.signal)
             del self._workers[worker.number]
 
 

@@ -39,7 +39,7 @@ class AuthoredText(str):
             yield AuthoredText(char, self.origin[index : index + 1])
 
 
-class Safe(AuthoredText):
+class SafeText(AuthoredText):
     """A text that the ``safe`` filter gave: what ``+`` joins to it is escaped for HTML.
 
     Jinja does so even in prompts, where nothing else is escaped, and models are used with such prompts.
@@ -49,7 +49,7 @@ class Safe(AuthoredText):
 
 
 _RUN = re.compile(rb"(.)\1*", re.S)
-_AUTHORED_TYPES = frozenset({AuthoredText, Safe})
+_AUTHORED_TYPES = frozenset({AuthoredText, SafeText})
 
 
 def written(text: str, by: int) -> str:

@@ -1,4 +1,4 @@
-"""From the nodes of a chat template to Python code, in which every operation on a value is a method of `Runtime`.
+"""From the nodes of a chat template to Python code, whose operations on values are methods of `TemplateRuntime`.
 
 Jinja's own generator writes the control flow and the scopes. What it would leave to Python (``a + b``, ``a.name``,
 ``a[b]``, calls, loops over values) is written here as a call of the runtime, which pays for it and keeps authors.
@@ -67,7 +67,7 @@ def _binary(name: str) -> Callable[[TemplateCodeGenerator, nodes.BinExpr, Frame]
 
 
 class TemplateCodeGenerator(CodeGenerator):
-    """Generates the Python code of a template, in which only `Runtime` touches values."""
+    """Generates the Python code of a template, in which only `TemplateRuntime` touches values."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,7 +77,7 @@ class TemplateCodeGenerator(CodeGenerator):
         self._test_costs: dict[int, int] = {}
 
     def operation(self, name: str, frame: Frame, *values: nodes.Expr | None) -> None:
-        """Generate a call of a method of `Runtime`."""
+        """Generate a call of a method of `TemplateRuntime`."""
         self.write(f"op_{name}(")
         for value in values:
             if value is None:

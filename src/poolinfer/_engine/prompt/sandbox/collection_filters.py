@@ -9,18 +9,18 @@ from jinja2.runtime import Undefined
 
 from . import text_methods
 from .function_tables import preset
-from .runtime import Function, Runtime
+from .runtime import TemplateFunction, TemplateRuntime
 
 #: Most names in a path to a nested item, and most paths that things are sorted by.
 MAX_PATH = 64
 
 
-def _default(_: Runtime, value: Any, default_value: Any = "", boolean: bool = False) -> Any:
+def _default(_: TemplateRuntime, value: Any, default_value: Any = "", boolean: bool = False) -> Any:
     """``default(default_value, boolean)``: the value, or the default where it is undefined (or false)."""
     return default_value if isinstance(value, Undefined) or (boolean and not value) else value
 
 
-def _getter(runtime: Runtime, attribute: Any, default: Any = None) -> Callable[[Any], Any]:
+def _getter(runtime: TemplateRuntime, attribute: Any, default: Any = None) -> Callable[[Any], Any]:
     """A function that takes a nested item, named by a dotted path, out of a value."""
     names = [] if attribute is None else _names(runtime, attribute, ".")
     path = [int(name) if isinstance(name, str) and name.isdecimal() else name for name in names]
@@ -35,7 +35,7 @@ def _getter(runtime: Runtime, attribute: Any, default: Any = None) -> Callable[[
     return get
 
 
-def _names(runtime: Runtime, attribute: Any, separator: str) -> list[Any]:
+def _names(runtime: TemplateRuntime, attribute: Any, separator: str) -> list[Any]:
     """The names that a path, or a list of paths, consists of; what is no text is the only name."""
     if not isinstance(attribute, str):
         return [attribute]
@@ -45,17 +45,17 @@ def _names(runtime: Runtime, attribute: Any, separator: str) -> list[Any]:
     return attribute.split(separator)
 
 
-def _list(runtime: Runtime, value: Any) -> list[Any]:
+def _list(runtime: TemplateRuntime, value: Any) -> list[Any]:
     """``list``: the items as a list."""
     return list(runtime.each(8, value))
 
 
-def _length(runtime: Runtime, value: Any) -> int:
+def _length(runtime: TemplateRuntime, value: Any) -> int:
     """``length``: how many items or characters the value has."""
     return len(value if isinstance(value, str) else runtime.each(0, value))
 
 
-def _items(runtime: Runtime, value: Any) -> list[tuple[Any, Any]]:
+def _items(runtime: TemplateRuntime, value: Any) -> list[tuple[Any, Any]]:
     """``items``: the pairs of key and value of a dict."""
     if isinstance(value, Undefined):
         return []
@@ -65,7 +65,7 @@ def _items(runtime: Runtime, value: Any) -> list[tuple[Any, Any]]:
     return list(value.items())
 
 
-def _join(runtime: Runtime, value: Any, d: Any = "", attribute: Any = None) -> str:
+def _join(runtime: TemplateRuntime, value: Any, d: Any = "", attribute: Any = None) -> str:
     """``join(d, attribute)``: the items, or one attribute of each, as one text with `d` between them."""
     items = runtime.each(8, value)
     if attribute is not None:
@@ -73,14 +73,14 @@ def _join(runtime: Runtime, value: Any, d: Any = "", attribute: Any = None) -> s
     return text_methods.joined(runtime.pay, runtime.text(d), (runtime.text(item) for item in items))
 
 
-def _first(runtime: Runtime, value: Any) -> Any:
+def _first(runtime: TemplateRuntime, value: Any) -> Any:
     """``first``: the first item."""
     for item in runtime.each(0, value):
         return item
     return runtime.environment.undefined("No first item, sequence was empty.")
 
 
-def _last(runtime: Runtime, value: Any) -> Any:
+def _last(runtime: TemplateRuntime, value: Any) -> Any:
     """``last``: the last item, or the last character of a text."""
     if isinstance(value, str):
         return runtime.item(value, -1)
@@ -89,21 +89,21 @@ def _last(runtime: Runtime, value: Any) -> Any:
     return runtime.environment.undefined("No last item, sequence was empty.")
 
 
-def _reverse(runtime: Runtime, value: Any) -> Any:
+def _reverse(runtime: TemplateRuntime, value: Any) -> Any:
     """``reverse``: the items, or the characters of a text, from the end to the beginning."""
     if isinstance(value, str):
         return runtime.slice(value, None, None, -1)
     return list(reversed(_list(runtime, value)))
 
 
-def _attr(runtime: Runtime, value: Any, name: str) -> Any:
+def _attr(runtime: TemplateRuntime, value: Any, name: str) -> Any:
     """``attr(name)``: an attribute or a method of the value, and never what a dict has under that name."""
-    if isinstance(value, dict) and not isinstance(runtime.attribute({}, name), Function):
+    if isinstance(value, dict) and not isinstance(runtime.attribute({}, name), TemplateFunction):
         return runtime.environment.undefined(obj=value, name=name)
     return runtime.attribute(value, name)
 
 
-def _sort_key(runtime: Runtime, attribute: Any, case_sensitive: bool) -> Callable[[Any], Any]:
+def _sort_key(runtime: TemplateRuntime, attribute: Any, case_sensitive: bool) -> Callable[[Any], Any]:
     """A function that gives what an item is sorted by: one attribute of it, or several with commas between them."""
     getters = [_getter(runtime, name) for name in _names(runtime, attribute, ",")]
 
@@ -120,14 +120,18 @@ def _sort_key(runtime: Runtime, attribute: Any, case_sensitive: bool) -> Callabl
 
 
 def _sort(
-    runtime: Runtime, value: Any, reverse: bool = False, case_sensitive: bool = False, attribute: Any = None
+    runtime: TemplateRuntime,
+    value: Any,
+    reverse: bool = False,
+    case_sensitive: bool = False,
+    attribute: Any = None,
 ) -> list[Any]:
     """``sort(reverse, case_sensitive, attribute)``: the items in order."""
     return sorted(_list(runtime, value), key=_sort_key(runtime, attribute, case_sensitive), reverse=reverse)
 
 
 def _dictsort(
-    runtime: Runtime, value: Any, case_sensitive: bool = False, by: str = "key", reverse: bool = False
+    runtime: TemplateRuntime, value: Any, case_sensitive: bool = False, by: str = "key", reverse: bool = False
 ) -> list[tuple[Any, Any]]:
     """``dictsort(case_sensitive, by, reverse)``: the pairs of a dict in the order of keys or of values."""
     key = _sort_key(runtime, {"key": 0, "value": 1}[by], case_sensitive)
@@ -135,7 +139,7 @@ def _dictsort(
 
 
 def _extreme(
-    runtime: Runtime,
+    runtime: TemplateRuntime,
     value: Any,
     case_sensitive: bool = False,
     attribute: Any = None,
@@ -149,7 +153,9 @@ def _extreme(
     return pick(items, key=_sort_key(runtime, attribute, case_sensitive))
 
 
-def _unique(runtime: Runtime, value: Any, case_sensitive: bool = False, attribute: Any = None) -> list[Any]:
+def _unique(
+    runtime: TemplateRuntime, value: Any, case_sensitive: bool = False, attribute: Any = None
+) -> list[Any]:
     """``unique(case_sensitive, attribute)``: the items without those that are equal to an earlier one."""
     get = _getter(runtime, attribute)
     seen: dict[Any, Any] = {}
@@ -159,7 +165,7 @@ def _unique(runtime: Runtime, value: Any, case_sensitive: bool = False, attribut
     return list(seen.values())
 
 
-def _map(runtime: Runtime, value: Any, *args: Any, **kwargs: Any) -> list[Any]:
+def _map(runtime: TemplateRuntime, value: Any, *args: Any, **kwargs: Any) -> list[Any]:
     """``map(...)``: one attribute of each item, or what a filter makes of each."""
     items = runtime.each(64, value or ())
     if not args:
@@ -169,17 +175,19 @@ def _map(runtime: Runtime, value: Any, *args: Any, **kwargs: Any) -> list[Any]:
     return [change(runtime, item, *rest, **kwargs) for item in items]
 
 
-def _select(runtime: Runtime, value: Any, *args: Any, wanted: bool, by_attribute: bool = False) -> list[Any]:
+def _select(
+    runtime: TemplateRuntime, value: Any, *args: Any, wanted: bool, by_attribute: bool = False
+) -> list[Any]:
     """``select``, ``reject``, ``selectattr`` and ``rejectattr``: the items for which a test answers as wanted."""
     get = _getter(runtime, args[0] if by_attribute else None)
     test, *rest = args[by_attribute:] or (None,)
-    check: Any = Runtime.truth if test is None else runtime.environment.tests[test]
+    check: Any = TemplateRuntime.truth if test is None else runtime.environment.tests[test]
     return [
         item for item in runtime.each(64, value or ()) if bool(check(runtime, get(item), *rest)) is wanted
     ]
 
 
-def _sum(runtime: Runtime, value: Any, attribute: Any = None, start: Any = 0) -> Any:
+def _sum(runtime: TemplateRuntime, value: Any, attribute: Any = None, start: Any = 0) -> Any:
     """``sum(attribute, start)``: the items, or one attribute of each, added up."""
     get = _getter(runtime, attribute)
     for item in runtime.each(1, value):

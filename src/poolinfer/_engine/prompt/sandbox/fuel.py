@@ -50,10 +50,10 @@ class Fuel:
         self._end = time.thread_time() + MAX_SECONDS
 
     def pay(self, units: int) -> None:
-        """Pay for what is going to be done.
+        """Pay for an operation before it is carried out.
 
         Raises:
-            InvalidRequest: it costs more than is left, or the rendering takes too long.
+            InvalidRequest: the operation costs more units than are left, or the rendering takes too long.
             CallCancelled: the call was given up.
         """
         self._tranche -= units

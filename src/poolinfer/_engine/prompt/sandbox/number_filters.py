@@ -6,18 +6,18 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .runtime import Runtime
+from .runtime import TemplateRuntime
 
 #: Longest text that is read as a number, and most places that one is rounded to.
 MAX_DIGITS = 1000
 
 
-def _abs(_: Runtime, value: Any) -> Any:
+def _abs(_: TemplateRuntime, value: Any) -> Any:
     """``abs``: the number without its sign."""
     return abs(value)
 
 
-def _int(_: Runtime, value: Any, default: int = 0, base: int = 10) -> Any:
+def _int(_: TemplateRuntime, value: Any, default: int = 0, base: int = 10) -> Any:
     """``int(default, base)``: the value as a whole number, or the default where it cannot be one."""
     if isinstance(value, str) and len(value) > MAX_DIGITS:
         return default
@@ -30,7 +30,7 @@ def _int(_: Runtime, value: Any, default: int = 0, base: int = 10) -> Any:
             return default
 
 
-def _float(_: Runtime, value: Any, default: float = 0.0) -> Any:
+def _float(_: TemplateRuntime, value: Any, default: float = 0.0) -> Any:
     """``float(default)``: the value as a number, or the default where it cannot be one."""
     if isinstance(value, str) and len(value) > MAX_DIGITS:
         return default
@@ -40,7 +40,7 @@ def _float(_: Runtime, value: Any, default: float = 0.0) -> Any:
         return default
 
 
-def _round(_: Runtime, value: Any, precision: int = 0, method: str = "common") -> Any:
+def _round(_: TemplateRuntime, value: Any, precision: int = 0, method: str = "common") -> Any:
     """``round(precision, method)``: the number rounded to so many places."""
     if abs(precision) > MAX_DIGITS:
         raise ValueError(f"rounding to {precision} places")

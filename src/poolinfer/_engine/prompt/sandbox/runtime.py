@@ -1,9 +1,9 @@
 """What the code of a chat template may do with values, and what each operation costs.
 
-The code that `code_generator` makes does nothing to a value but by a method of `Runtime`. Values are plain data
-(None, numbers, texts, lists, tuples, dicts, ranges) or one of a few kinds of objects: `Function`, macros, loops,
-namespaces, cyclers, joiners, and what is undefined. Only what stands here is known of them, so a template never
-touches an attribute of a Python object.
+The code that `code_generator` makes does nothing to a value but by a method of `TemplateRuntime`. Values are plain
+data (None, numbers, texts, lists, tuples, dicts, ranges) or one of a few kinds of objects: `TemplateFunction`,
+macros, loops, namespaces, cyclers, joiners, and what is undefined. Only what stands here is known of them, so a
+template never touches an attribute of a Python object.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jinja2.runtime import Context, LoopContext, Macro, Undefined
 from jinja2.utils import Cycler, Joiner, Namespace, missing
 
 from . import serializers, string_formatting
-from .authored_text import Safe, cut, join, origin
+from .authored_text import SafeText, cut, join, origin
 from .fuel import Pay
 from .text_methods import escaped, repeat
 from .value_methods import find_method
@@ -37,7 +37,7 @@ _LOOP_ATTRIBUTES = frozenset(
 )
 
 
-class Function:
+class TemplateFunction:
     """A function that a template can call.
 
     Attributes:
@@ -50,7 +50,7 @@ class Function:
         self.code = code
 
 
-class Runtime(Context):
+class TemplateRuntime(Context):
     """The variables of one rendering, and the operations that its code may do with values.
 
     Attributes:
@@ -80,9 +80,11 @@ class Runtime(Context):
         """``a + b``."""
         if isinstance(a, str) and isinstance(b, str):
             self.pay(len(a) + len(b))
-            if isinstance(a, Safe) or isinstance(b, Safe):
-                both = join([part if isinstance(part, Safe) else escaped(self.pay, part) for part in (a, b)])
-                return Safe(both, origin(both))
+            if isinstance(a, SafeText) or isinstance(b, SafeText):
+                both = join(
+                    [part if isinstance(part, SafeText) else escaped(self.pay, part) for part in (a, b)]
+                )
+                return SafeText(both, origin(both))
             return join((a, b))
         if isinstance(a, list | tuple):
             self.pay(8 * (len(a) + len(b)))
@@ -233,7 +235,7 @@ class Runtime(Context):
         self.pay(1)
         code = find_method(value, name)
         if code is not None:
-            return Function(lambda runtime, *args, **kwargs: code(runtime, value, *args, **kwargs))
+            return TemplateFunction(lambda runtime, *args, **kwargs: code(runtime, value, *args, **kwargs))
         if isinstance(value, dict):
             found = value.get(name, missing)
             return self._undefined(value, name) if found is missing else found
@@ -278,7 +280,7 @@ class Runtime(Context):
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """``function(...)``."""
         self.pay(8 * len(args) + 64 * len(kwargs))
-        if isinstance(function, Function):
+        if isinstance(function, TemplateFunction):
             return function.code(self, *args, **kwargs)
         if isinstance(function, Joiner):
             return function()

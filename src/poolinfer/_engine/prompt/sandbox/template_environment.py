@@ -11,7 +11,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .code_generator import TemplateCodeGenerator
 from .filters import FILTERS
-from .runtime import Runtime
+from .runtime import TemplateRuntime
 from .template_globals import GLOBALS
 from .template_tests import TESTS
 
@@ -45,7 +45,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
     """Jinja with the syntax and the functions that Hugging Face's libraries give to chat templates."""
 
     code_generator_class = TemplateCodeGenerator
-    context_class = Runtime
+    context_class = TemplateRuntime
 
     def __init__(self) -> None:
         super().__init__(

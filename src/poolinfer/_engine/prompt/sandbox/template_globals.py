@@ -10,7 +10,7 @@ from jinja2.exceptions import TemplateError
 from jinja2.utils import Cycler, Joiner, Namespace
 
 from .authored_text import derived
-from .runtime import Function, Runtime
+from .runtime import TemplateFunction, TemplateRuntime
 
 #: Longest range of numbers that a template may make.
 MAX_RANGE = 100_000
@@ -18,7 +18,7 @@ MAX_RANGE = 100_000
 MAX_DATE_FORMAT = 1000
 
 
-def _range(_: Runtime, *bounds: int) -> range:
+def _range(_: TemplateRuntime, *bounds: int) -> range:
     """``range(...)``: as in Python, but of a bounded length."""
     found = range(*bounds)
     if len(found) > MAX_RANGE:
@@ -26,7 +26,7 @@ def _range(_: Runtime, *bounds: int) -> range:
     return found
 
 
-def _dict(runtime: Runtime, *pairs: Any, **named: Any) -> dict[Any, Any]:
+def _dict(runtime: TemplateRuntime, *pairs: Any, **named: Any) -> dict[Any, Any]:
     """``dict(...)``: a copy of a dict, with named values beside its own."""
     if not all(isinstance(part, Mapping) for part in pairs):
         raise TypeError("dict() takes a dict and named values")
@@ -34,27 +34,27 @@ def _dict(runtime: Runtime, *pairs: Any, **named: Any) -> dict[Any, Any]:
     return dict(*pairs, **named)
 
 
-def _namespace(runtime: Runtime, *pairs: Any, **named: Any) -> Namespace:
+def _namespace(runtime: TemplateRuntime, *pairs: Any, **named: Any) -> Namespace:
     """``namespace(...)``: an object whose attributes a template may set inside of loops."""
     return Namespace(_dict(runtime, *pairs, **named))
 
 
-def _cycler(_: Runtime, *items: Any) -> Cycler:
+def _cycler(_: TemplateRuntime, *items: Any) -> Cycler:
     """``cycler(...)``: an object that gives its items in turn."""
     return Cycler(*items)
 
 
-def _joiner(_: Runtime, sep: Any = ", ") -> Joiner:
+def _joiner(_: TemplateRuntime, sep: Any = ", ") -> Joiner:
     """``joiner(...)``: a function that gives nothing at its first call, and a separator at each one after it."""
     return Joiner(sep)
 
 
-def _raise_exception(_: Runtime, message: Any) -> None:
+def _raise_exception(_: TemplateRuntime, message: Any) -> None:
     """``raise_exception(...)``: how a template refuses messages."""
     raise TemplateError(message if isinstance(message, str) else "the template raised an exception")
 
 
-def _strftime_now(runtime: Runtime, form: str) -> str:
+def _strftime_now(runtime: TemplateRuntime, form: str) -> str:
     """``strftime_now(...)``: the local date and time in a format, written by whoever wrote the format."""
     if len(form) > MAX_DATE_FORMAT:
         raise ValueError("the format of the date is too long")
@@ -65,11 +65,11 @@ def _strftime_now(runtime: Runtime, form: str) -> str:
 
 #: The variables that every template has.
 GLOBALS: dict[str, Any] = {
-    "range": Function(_range),
-    "dict": Function(_dict),
-    "namespace": Function(_namespace),
-    "cycler": Function(_cycler),
-    "joiner": Function(_joiner),
-    "raise_exception": Function(_raise_exception),
-    "strftime_now": Function(_strftime_now),
+    "range": TemplateFunction(_range),
+    "dict": TemplateFunction(_dict),
+    "namespace": TemplateFunction(_namespace),
+    "cycler": TemplateFunction(_cycler),
+    "joiner": TemplateFunction(_joiner),
+    "raise_exception": TemplateFunction(_raise_exception),
+    "strftime_now": TemplateFunction(_strftime_now),
 }

@@ -10,7 +10,7 @@ from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import Joiner
 
 from .function_tables import with_runtime
-from .runtime import Function, Runtime
+from .runtime import TemplateFunction, TemplateRuntime
 from .text_methods import METHODS
 
 # Jinja's own tests that look at a value's type or identity, and at nothing in it.
@@ -36,17 +36,17 @@ def _remainder(value: Any, divisor: Any) -> Any:
 TESTS: dict[str, Callable[..., Any]] = with_runtime(
     {
         **{name: _without_runtime(JINJA_TESTS[name]) for name in _TYPE_TESTS},
-        **dict.fromkeys(("eq", "equalto", "=="), Runtime.eq),
-        **dict.fromkeys(("ne", "!="), Runtime.ne),
-        **dict.fromkeys(("lt", "lessthan", "<"), Runtime.lt),
-        **dict.fromkeys(("le", "<="), Runtime.lteq),
-        **dict.fromkeys(("gt", "greaterthan", ">"), Runtime.gt),
-        **dict.fromkeys(("ge", ">="), Runtime.gteq),
-        "in": Runtime.isin,
+        **dict.fromkeys(("eq", "equalto", "=="), TemplateRuntime.eq),
+        **dict.fromkeys(("ne", "!="), TemplateRuntime.ne),
+        **dict.fromkeys(("lt", "lessthan", "<"), TemplateRuntime.lt),
+        **dict.fromkeys(("le", "<="), TemplateRuntime.lteq),
+        **dict.fromkeys(("gt", "greaterthan", ">"), TemplateRuntime.gt),
+        **dict.fromkeys(("ge", ">="), TemplateRuntime.gteq),
+        "in": TemplateRuntime.isin,
         "odd": lambda _, value: _remainder(value, 2) == 1,
         "even": lambda _, value: _remainder(value, 2) == 0,
         "divisibleby": lambda _, value, num: _remainder(value, num) == 0,
-        "callable": lambda _, value: isinstance(value, Function | Macro | Joiner),
+        "callable": lambda _, value: isinstance(value, TemplateFunction | Macro | Joiner),
         "lower": lambda runtime, value: METHODS["islower"](runtime.pay, runtime.text(value)),
         "upper": lambda runtime, value: METHODS["isupper"](runtime.pay, runtime.text(value)),
     }

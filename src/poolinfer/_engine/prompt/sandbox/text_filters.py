@@ -7,31 +7,31 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import serializers, text_methods
-from .authored_text import Safe, cut, join, origin
+from .authored_text import SafeText, cut, join, origin
 from .function_tables import preset
-from .runtime import Runtime
+from .runtime import TemplateRuntime
 
 _WORD = re.compile(r"\w+")
 _WORD_START = re.compile(r"([-\s({\[<]+)")
 
 
-def _replace(runtime: Runtime, value: Any, old: Any, new: Any, count: int | None = None) -> str:
+def _replace(runtime: TemplateRuntime, value: Any, old: Any, new: Any, count: int | None = None) -> str:
     """``replace(old, new, count)``: the text with `old` replaced, everywhere or at the first `count` places."""
     text, old, new = runtime.text(value), runtime.text(old), runtime.text(new)
     return text_methods.replace(runtime.pay, text, old, new, -1 if count is None else count)
 
 
-def _trim(runtime: Runtime, value: Any, chars: str | None = None) -> str:
+def _trim(runtime: TemplateRuntime, value: Any, chars: str | None = None) -> str:
     """``trim(chars)``: the text without whitespace, or without the characters given, at its ends."""
     return text_methods.strip(runtime.pay, runtime.text(value), chars)
 
 
-def _cased(runtime: Runtime, value: Any, change: Callable[[str], str]) -> str:
+def _cased(runtime: TemplateRuntime, value: Any, change: Callable[[str], str]) -> str:
     """``lower``, ``upper``, ``capitalize``: the text in another case."""
     return text_methods.cased(runtime.pay, runtime.text(value), change)
 
 
-def _title(runtime: Runtime, value: Any) -> str:
+def _title(runtime: TemplateRuntime, value: Any) -> str:
     """``title``: the text with a capital at the beginning of each word."""
     text = runtime.text(value)
     # Each word becomes a text of its own.
@@ -44,20 +44,20 @@ def _title_case(text: str) -> str:
     return "".join(word[0].upper() + word[1:].lower() for word in _WORD_START.split(text) if word)
 
 
-def _escape(runtime: Runtime, value: Any) -> str:
+def _escape(runtime: TemplateRuntime, value: Any) -> str:
     """``escape``: the text with the characters escaped that mean something in HTML."""
     return text_methods.escaped(runtime.pay, runtime.text(value))
 
 
-def _safe(runtime: Runtime, value: Any) -> str:
+def _safe(runtime: TemplateRuntime, value: Any) -> str:
     """``safe``: the text, marked so that ``+`` escapes what it joins to it."""
     text = runtime.text(value)
     runtime.pay(2 * len(text))
-    return Safe(text, origin(text))
+    return SafeText(text, origin(text))
 
 
 def _indent(
-    runtime: Runtime, value: Any, width: int | str = 4, first: bool = False, blank: bool = False
+    runtime: TemplateRuntime, value: Any, width: int | str = 4, first: bool = False, blank: bool = False
 ) -> str:
     """``indent(width, first, blank)``: the lines of the text indented, but for the first one and empty ones."""
     indention = width if isinstance(width, str) else " " * serializers.narrow_indent(width)
@@ -70,7 +70,7 @@ def _indent(
 
 
 def _truncate(
-    runtime: Runtime,
+    runtime: TemplateRuntime,
     value: Any,
     length: int = 255,
     killwords: bool = False,
@@ -88,7 +88,7 @@ def _truncate(
     return join((kept if killwords else text_methods.rsplit(runtime.pay, kept, " ", 1)[0], end))
 
 
-def _wordcount(runtime: Runtime, value: Any) -> int:
+def _wordcount(runtime: TemplateRuntime, value: Any) -> int:
     """``wordcount``: how many words the text has."""
     text = runtime.text(value)
     runtime.pay(len(text))
@@ -96,7 +96,7 @@ def _wordcount(runtime: Runtime, value: Any) -> int:
 
 
 def _tojson(
-    runtime: Runtime,
+    runtime: TemplateRuntime,
     value: Any,
     ensure_ascii: bool = False,
     indent: int | str | None = None,
@@ -123,7 +123,7 @@ TEXT_FILTERS: Mapping[str, Callable[..., Any]] = {
     "lower": preset(_cased, change=str.lower),
     "replace": _replace,
     "safe": _safe,
-    "string": Runtime.text,
+    "string": TemplateRuntime.text,
     "title": _title,
     "tojson": _tojson,
     "trim": _trim,
