@@ -34,7 +34,10 @@ def _kill_zygote(executor: ProcessExecutor) -> None:
 
 
 def test_F13_workers_go_on_when_their_zygote_is_killed():
-    with crash_pool(prefork=True, workers=2, slots=1, knobs={"step_delay": 0.01}) as (pool, executor):
+    with crash_pool(prefork=True, workers=2, slots=1, factory_options={"step_delay": 0.01}) as (
+        pool,
+        executor,
+    ):
         calls = [pool.submit(Raw("x" * 100)) for _ in range(2)]
         readers = [iter(call) for call in calls]
         assert all(next(reader).text for reader in readers)
@@ -77,9 +80,9 @@ def test_F13_orphans_that_hang_are_killed_too():
 
 
 def test_F13_without_a_zygote_to_be_had_the_pool_breaks(tmp_path):
-    knobs = {"fail_load": "SEGV", "once": str(tmp_path / "once")}
+    factory_options = {"fail_load": "SEGV", "once": str(tmp_path / "once")}
     patience = Patience(tick=0.1, restarts=RestartLimit(most=2, first=0.01))
-    with crash_pool(prefork=True, knobs=knobs, patience=patience) as (pool, executor):
+    with crash_pool(prefork=True, factory_options=factory_options, patience=patience) as (pool, executor):
         _kill_zygote(executor)
         assert pool.raw("hello").text == "hello"
         os.kill(executor.pids[0], signal.SIGKILL)
@@ -127,7 +130,7 @@ def test_F13_a_zygote_that_does_not_answer_is_replaced(monkeypatch):
     ("kind", "words"), [("SEGV", "SIGSEGV"), ("EXIT1", "exit status 1"), ("ERROR", "not to load")]
 )
 def test_F08_a_zygote_that_cannot_load_ends_the_start(kind, words):
-    executor = make_executor(prefork=True, workers=3, knobs={"fail_load": kind})
+    executor = make_executor(prefork=True, workers=3, factory_options={"fail_load": kind})
     with pytest.raises(ModelError, match=words) as caught, Pool(executor=executor):
         pass
     if kind != "ERROR":
@@ -136,14 +139,14 @@ def test_F08_a_zygote_that_cannot_load_ends_the_start(kind, words):
 
 
 def test_a_zygote_with_threads_forks_nobody():
-    executor = make_executor(prefork=True, knobs={"threads": 1})
+    executor = make_executor(prefork=True, factory_options={"threads": 1})
     with pytest.raises(ModelError, match="2 threads"), Pool(executor=executor):
         pass
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_zygote_killed_while_it_loads_ends_the_start(signal_number):
-    executor = make_executor(prefork=True, knobs={"load_delay": 300.0})
+    executor = make_executor(prefork=True, factory_options={"load_delay": 300.0})
     pool = Pool(executor=executor)
     call = pool.submit(Raw("hello"))
     wait_until(lambda: executor.zygote is not None, timeout=WAIT)
@@ -202,7 +205,7 @@ def test_systems_that_have_no_such_executor(monkeypatch, executor, platform, wor
 @pytest.mark.parametrize("prefork", [False, True], ids=["process", "prefork"])
 def test_workers_come_with_the_load_and_go_without(prefork):
     sizing = Sizing(least=1, most=3, idle_timeout=0.3)
-    options = {"sizing": sizing, "patience": Patience(tick=0.05), "knobs": {"step_delay": 0.02}}
+    options = {"sizing": sizing, "patience": Patience(tick=0.05), "factory_options": {"step_delay": 0.02}}
     with crash_pool(prefork=prefork, slots=1, **options) as (pool, executor):
         assert pool.stats().workers == 1
         load = [pool.submit(Raw("x" * 4000)) for _ in range(4)]

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("both_kinds")
 
 
 def test_F11_a_poison_call_kills_two_workers_and_no_more():
-    with crash_pool(slots=4, knobs={"step_delay": 0.05}) as (pool, executor):
+    with crash_pool(slots=4, factory_options={"step_delay": 0.05}) as (pool, executor):
         poison = pool.submit(Raw("!SEGV@0"))
         innocent = [pool.submit(Raw(f"innocent {n}")) for n in range(3)]
         with pytest.raises(WorkerLost) as lost:
@@ -44,9 +44,9 @@ def test_F09_bad_requests_do_not_break_the_pool():
         assert not executor.stats().broken
 
 
-@pytest.mark.parametrize(("at", "retries"), [(3, 1), (0, 0)], ids=["seen", "not run again"])
+@pytest.mark.parametrize(("at", "retries"), [(9, 1), (0, 0)], ids=["seen", "not run again"])
 def test_F09_bad_requests_that_do_not_run_again_do_not_break_the_pool_either(at, retries):
-    with crash_pool(workers=2, retries=retries, knobs={"step_delay": 0.01}) as (pool, executor):
+    with crash_pool(workers=2, retries=retries, factory_options={"step_delay": 0.01}) as (pool, executor):
         for n in range(5):
             with pytest.raises(WorkerLost):
                 pool.raw(f"number {n} !SEGV@{at}", timeout=WAIT)
@@ -56,7 +56,7 @@ def test_F09_bad_requests_that_do_not_run_again_do_not_break_the_pool_either(at,
 
 
 def test_F11_a_call_that_kills_in_mid_stream_is_refused_after_two_workers():
-    with crash_pool(knobs={"step_delay": 0.03}) as (pool, executor):
+    with crash_pool(factory_options={"step_delay": 0.03}) as (pool, executor):
         for text in ("the first !SEGV@9", "the second !SEGV@9"):
             suspects = []
             for _ in range(3):
@@ -81,7 +81,7 @@ def test_F11_a_call_that_hangs_until_its_deadline_is_refused_after_two_workers()
 
 
 def test_F11_an_equal_call_that_ends_well_is_suspected_no_more():
-    with crash_pool(slots=2, knobs={"step_delay": 0.05}) as (pool, executor):
+    with crash_pool(slots=2, factory_options={"step_delay": 0.05}) as (pool, executor):
         for _ in range(3):
             call = pool.submit(Raw("hello"))
             reader = iter(call)
@@ -94,7 +94,7 @@ def test_F11_an_equal_call_that_ends_well_is_suspected_no_more():
 
 
 def test_F11_a_kill_from_outside_makes_no_call_a_suspect():
-    with crash_pool(slots=2, knobs={"step_delay": 0.05}) as (pool, executor):
+    with crash_pool(slots=2, factory_options={"step_delay": 0.05}) as (pool, executor):
         for n in range(2):
             call = pool.submit(Raw("a popular prompt"))
             reader = iter(call)
@@ -108,7 +108,7 @@ def test_F11_a_kill_from_outside_makes_no_call_a_suspect():
 
 
 def test_P4_a_call_of_which_nothing_was_seen_runs_again():
-    with crash_pool(workers=2, slots=2, knobs={"step_delay": 0.2}) as (pool, executor):
+    with crash_pool(workers=2, slots=2, factory_options={"step_delay": 0.2}) as (pool, executor):
         calls = [pool.submit(Raw(f"call {n}", max_tokens=2)) for n in range(8)]
         wait_until(lambda: executor.stats().busy == 4)
         os.kill(executor.pids[0], signal.SIGKILL)
@@ -117,7 +117,7 @@ def test_P4_a_call_of_which_nothing_was_seen_runs_again():
 
 
 def test_a_cancelled_call_does_not_run_again():
-    with crash_pool(knobs={"step_delay": 0.3}) as (pool, executor):
+    with crash_pool(factory_options={"step_delay": 0.3}) as (pool, executor):
         call = pool.submit(Raw("hello"))
         wait_until(lambda: executor.stats().busy == 1)
         os.kill(executor.pids[0], signal.SIGSTOP)

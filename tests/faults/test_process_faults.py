@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("both_kinds")
 
 
 def test_F01_a_kill_in_mid_stream_costs_one_call():
-    with crash_pool(workers=2, slots=1, knobs={"step_delay": 0.02}) as (pool, executor):
+    with crash_pool(workers=2, slots=1, factory_options={"step_delay": 0.02}) as (pool, executor):
         before = set(executor.pids)
         doomed = pool.submit(Raw("doomed!KILL@8 " * 3))
         other = pool.submit(Raw("x" * 60))
@@ -154,7 +154,7 @@ def test_F07_the_death_of_an_idle_worker_costs_no_call():
     ("kind", "words"), [("ERROR", "told not to load"), ("SEGV", "told to crash"), ("EXIT0", "exit status 0")]
 )
 def test_F08_a_worker_that_cannot_boot_ends_the_start(kind, words):
-    with pytest.raises(ModelError, match=words), crash_pool(workers=2, knobs={"fail_load": kind}):
+    with pytest.raises(ModelError, match=words), crash_pool(workers=2, factory_options={"fail_load": kind}):
         pass
 
 
@@ -207,9 +207,9 @@ def test_F09_a_crash_loop_breaks_the_pool():
 
 
 def test_F09_workers_that_no_longer_boot_break_the_pool(tmp_path, prefork):
-    knobs = {"fail_load": "ERROR", "once": str(tmp_path / "once")}
+    factory_options = {"fail_load": "ERROR", "once": str(tmp_path / "once")}
     policy = Patience(restarts=RestartLimit(most=2, first=0.01))
-    with crash_pool(knobs=knobs, patience=policy) as (pool, executor):
+    with crash_pool(factory_options=factory_options, patience=policy) as (pool, executor):
         if prefork:
             os.kill(executor.zygote, signal.SIGKILL)
             wait_until(lambda: executor.zygote is None)
@@ -246,7 +246,7 @@ def test_F62_a_flood_of_output_changes_nothing():
 
 
 def test_F63_garbage_from_a_worker_costs_the_worker():
-    with crash_pool(retries=0, knobs={"step_delay": 0.02}) as (pool, executor):
+    with crash_pool(retries=0, factory_options={"step_delay": 0.02}) as (pool, executor):
         with pytest.raises(WorkerLost, match="protocol"):
             pool.raw("hello !GARBAGE@3")
         wait_up(executor)
@@ -285,7 +285,7 @@ def test_a_request_too_long_to_send_fails_by_itself(monkeypatch):
 
 
 def test_close_during_restarts_is_bounded():
-    executor = make_executor(workers=2, knobs={"load_delay": 0.5})
+    executor = make_executor(workers=2, factory_options={"load_delay": 0.5})
     pool = Pool(executor=executor)
     pool.start()
     for pid in executor.pids:

@@ -48,12 +48,12 @@ def _kill(host: subprocess.Popen[str]) -> None:
 
 
 LOADING = """
-executor = make(knobs={"load_delay": 300.0})
+executor = make(factory_options={"load_delay": 300.0})
 print(1 if PREFORK else 2, 0, flush=True)
 Pool(executor=executor).start()
 """
 DECODING = """
-executor = make(knobs={"step_delay": 0.01, "tokens": 3000})
+executor = make(factory_options={"step_delay": 0.01, "tokens": 3000})
 pool = Pool(executor=executor)
 pool.start()
 calls = [pool.submit(Raw("hello")) for _ in range(4)]
@@ -251,7 +251,7 @@ def test_F23_a_host_that_forgets_to_close_ends_all_the_same(run_script):
     done = run_script(
         MAKE
         + """
-pool = Pool(executor=make(knobs={"step_delay": 0.01, "tokens": 3000}))
+pool = Pool(executor=make(factory_options={"step_delay": 0.01, "tokens": 3000}))
 pool.start()
 call = pool.submit(Raw("hello"))
 print("end of main")
@@ -283,7 +283,7 @@ def test_F25_an_interrupt_before_a_worker_can_ignore_it():
 
 
 def test_F20_close_while_workers_load(prefork):
-    executor = make_executor(workers=2, knobs={"load_delay": 300.0}, prefork=prefork)
+    executor = make_executor(workers=2, factory_options={"load_delay": 300.0}, prefork=prefork)
     pool = Pool(executor=executor)
     call = pool.submit(Raw("hello"))
     wait_until(lambda: executor.zygote if prefork else len(executor.pids) == 2)

@@ -17,14 +17,18 @@ PREFORK = False
 
 
 def make_executor(
-    *, workers: int | None = None, slots: int = 4, knobs: dict[str, Any] | None = None, **options: Any
+    *,
+    workers: int | None = None,
+    slots: int = 4,
+    factory_options: dict[str, Any] | None = None,
+    **options: Any,
 ) -> ProcessExecutor:
     lane = LaneSpec(slots=slots, n_ctx=4096)
     return ProcessExecutor(
         ModelSpec("", (0, 0, 0, 0)),
         lane,
         workers=workers,
-        **{"prefork": PREFORK, "program": crash_program(**(knobs or {})), **options},
+        **{"prefork": PREFORK, "program": crash_program(**(factory_options or {})), **options},
     )
 
 

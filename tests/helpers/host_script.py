@@ -16,8 +16,8 @@ from poolinfer.testing._crash import crash_program
 SOON_AGAIN = Patience(tick=0.05, restarts=RestartLimit(most=1000, first=0.05, longest=0.1))
 PREFORK = "--prefork" in sys.argv
 
-def make(*, knobs=None, **options):
+def make(*, factory_options=None, **options):
     return ProcessExecutor(ModelSpec("", (0, 0, 0, 0)), LaneSpec(n_ctx=4096), workers=2,
-                           prefork=PREFORK, program=crash_program(**(knobs or {})), **options)
+                           prefork=PREFORK, program=crash_program(**(factory_options or {})), **options)
 
 """

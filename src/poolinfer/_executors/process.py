@@ -53,7 +53,7 @@ class ProcessExecutor(Seating):
         spawner: Spawner | None = None,
     ) -> None:
         sizing = sizing if workers is None else replace(sizing, least=workers, most=workers)
-        boot = Boot(program.factory, replace(spec, repack=share == "repack"), lane, program.knobs)
+        boot = Boot(program.factory, replace(spec, repack=share == "repack"), lane, program.factory_options)
         if spawner is None:
             main = program.zygote_main
             spawner = ZygoteSpawner(main, boot) if prefork else ExecSpawner(program.worker_main)

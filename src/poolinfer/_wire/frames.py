@@ -37,14 +37,14 @@ class Boot:
         factory: what loads the engine, as ``"module:function"`` inside poolinfer.
         spec: the model.
         lane: how the worker's lane runs the model.
-        knobs: keyword arguments for the factory.
+        factory_options: keyword arguments for the factory.
         levels: the least log levels that the host wants (`poolinfer._system.logs.wanted`).
     """
 
     factory: str
     spec: ModelSpec
     lane: LaneSpec
-    knobs: Mapping[str, object] = field(default_factory=dict)
+    factory_options: Mapping[str, object] = field(default_factory=dict)
     levels: tuple[int, int] = (logging.WARNING, logging.NOTSET)
 
 

@@ -172,7 +172,7 @@ def load_engine(boot: Boot, cancelled: Callable[[], bool], factories: re.Pattern
         raise ModelError(f"{boot.factory} is not an engine of poolinfer")
     module, _, name = boot.factory.partition(":")
     load: Any = getattr(importlib.import_module(module), name)
-    engine: Engine = load(boot.spec, boot.lane, cancelled, **dict(boot.knobs))
+    engine: Engine = load(boot.spec, boot.lane, cancelled, **dict(boot.factory_options))
     return engine
 
 

@@ -32,17 +32,17 @@ _STALL_SECONDS = 1.5
 _kept: list[bytearray] = []
 
 
-def crash_program(**knobs: object) -> WorkerProgram:
+def crash_program(**factory_options: object) -> WorkerProgram:
     """What worker processes run to have this engine.
 
     Args:
-        knobs: keyword arguments for `load`.
+        factory_options: keyword arguments for `load`.
     """
     return WorkerProgram(
         worker_main="poolinfer.testing._crash_worker",
         zygote_main="poolinfer.testing._crash_zygote",
         factory="poolinfer.testing._crash:load",
-        knobs=knobs,
+        factory_options=factory_options,
     )
 
 

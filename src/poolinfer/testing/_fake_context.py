@@ -1,4 +1,4 @@
-"""The contexts and samplers of `FakeEngine`: lists of tokens, and the knobs that make steps wait or fail."""
+"""The contexts and samplers of `FakeEngine`: lists of tokens, and the settings that make steps wait or fail."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class FakeContext:
         raise NotImplementedError
 
     def decode(self, batch: Batch) -> None:
-        """Hold the rows, after what the knobs say."""
+        """Hold the rows, after the waiting or failing that the settings ask for."""
         if not len(batch):
             raise EngineFault("there is nothing to decode")
         number = self._script.note_step(len(batch))

@@ -31,13 +31,13 @@ class WorkerProgram:
         zygote_main: the module that an interpreter runs as a zygote.
         factory: what loads the engine there, as ``"module:function"``. Both mains refuse what is no engine of
             poolinfer.
-        knobs: keyword arguments for the factory.
+        factory_options: keyword arguments for the factory.
     """
 
     worker_main: str = "poolinfer._worker.worker_main"
     zygote_main: str = "poolinfer._worker.zygote_main"
     factory: str = "poolinfer._engine.llama.library:load"
-    knobs: Mapping[str, object] = field(default_factory=dict)
+    factory_options: Mapping[str, object] = field(default_factory=dict)
 
 
 class Spawner(Protocol):
