@@ -47,7 +47,7 @@ def hygiene(tiny: Model) -> Iterator[None]:
     faulthandler.dump_traceback_later(55, exit=False)
     before = Held.now()
     yield
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 10
     while more := before.more(tolerate=_is_of_others):
         gc.collect()
         if time.monotonic() > deadline:

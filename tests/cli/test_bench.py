@@ -19,6 +19,7 @@ def _measured(rate: float, slots: int) -> LayoutFigures:
     return LayoutFigures(Layout(1, slots, 1), rate, 0.0, 0.0, 0.0)
 
 
+@pytest.mark.alone
 def test_it_prints_a_line_for_each_layout_and_a_pool_that_works(
     tiny: poolinfer.Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -155,10 +155,10 @@ def test_truncate_keeps_what_ends_every_text():
 
     engine = Around()
     seen = []
-    context = engine.context
+    embedding_context = engine.embedding_context
 
-    def watched(**options):
-        made = context(**options)
+    def watched(**sizes):
+        made = embedding_context(**sizes)
         decode = made.decode
 
         def note(batch):
@@ -168,7 +168,7 @@ def test_truncate_keeps_what_ends_every_text():
         made.decode = note
         return made
 
-    engine.context = watched
+    engine.embedding_context = watched
     with Pool(executor=engine.executor(n_ctx=32)) as pool:
         assert pool.embed("y" * 100, truncate=True).prompt_tokens == 32
         assert pool.embed("y" * 30).prompt_tokens == 32

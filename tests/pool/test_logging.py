@@ -12,7 +12,7 @@ import pytest
 
 from poolinfer import CallCancelled, Chat, DeadlineExceeded, Model, Pool, Raw
 from poolinfer._engine.llama import library
-from poolinfer._engine.llama.llama_log import Lines
+from poolinfer._engine.llama.llama_log import LineJoiner
 from poolinfer._pool import dispatcher
 from poolinfer._system.logs import Forwarder, log_again
 from poolinfer._wire.codec import WireError
@@ -198,12 +198,12 @@ def test_lines_of_llama_cpp_that_nobody_wants_call_no_python(run_script: Any) ->
 def test_lines_are_put_together_of_their_parts(
     parts: list[tuple[int, str]], expected: list[tuple[int, str]]
 ) -> None:
-    whole = Lines()
+    whole = LineJoiner()
     assert [line for part in parts for line in whole.take(*part)] == expected
 
 
 def test_parts_of_two_threads_are_kept_apart() -> None:
-    whole, found = Lines(), []
+    whole, found = LineJoiner(), []
     assert not whole.take(3, "mine, ")
     other = threading.Thread(target=lambda: found.extend(whole.take(4, "theirs\n")))
     other.start()

@@ -218,10 +218,11 @@ def test_answers_survive_preemption(executor: ExecutorName) -> None:
         Chat(f"What is the capital of {country}?", max_tokens=600, temperature=0, logit_bias=endless)
         for country in ("Peru", "Chile", "France", "Japan", "Kenya", "Norway", "Spain", "Egypt")
     ]
-    with Pool(model, executor=executor, n_ctx=1024, slots=1) as pool:
+    # One thread for each lane: two would wait for each other at every operation, beside other tests.
+    with Pool(model, executor=executor, n_ctx=1024, slots=1, threads=1) as pool:
         alone = [reply.text for reply in pool.map(requests)]
     memory = 3 * 1024 * model.kv_bytes_per_token
-    with Pool(model, executor=executor, n_ctx=1024, slots=8, kv_memory=memory) as pool:
+    with Pool(model, executor=executor, n_ctx=1024, slots=8, threads=1, kv_memory=memory) as pool:
         calls = [pool.submit(request) for request in requests]
         replies = [call.result() for call in calls]
         preempted = pool.stats().preempted
