@@ -14,7 +14,7 @@ from poolinfer import CallCancelled, Chat, DeadlineExceeded, Model, Pool, Raw
 from poolinfer._engine.llama import library
 from poolinfer._engine.llama.llama_log import LineJoiner
 from poolinfer._pool import dispatcher
-from poolinfer._system.logs import Forwarder, repeat
+from poolinfer._system.logs import Forwarder, log_again
 from poolinfer._wire.codec import WireError
 from poolinfer._wire.frames import FrameReader, Logged, frame, read_from_worker
 from poolinfer.testing import FakeExecutor, wait_until
@@ -295,7 +295,9 @@ def test_a_worker_can_log_only_where_poolinfer_logs(log: pytest.LogCaptureFixtur
     """A worker is not trusted to name a logger."""
     log.set_level(INFO, logger="poolinfer.llama")
     forged = [("root", ERROR, "1"), ("django", ERROR, "2"), ("poolinfer", 31, "3"), ("poolinfer", True, "4")]
-    repeat([*forged, ("poolinfer", ERROR, "%s\n\x1b[2J"), ("poolinfer.llama", INFO, "real")], 7, "worker 1")
+    log_again(
+        [*forged, ("poolinfer", ERROR, "%s\n\x1b[2J"), ("poolinfer.llama", INFO, "real")], 7, "worker 1"
+    )
     assert [(one.name, one.levelno, one.getMessage()) for one in log.records] == [
         ("poolinfer", ERROR, "worker 1: %s??[2J"),
         ("poolinfer.llama", INFO, "worker 1: real"),

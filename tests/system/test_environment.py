@@ -12,7 +12,7 @@ import pytest
 
 from poolinfer import Model, ModelError, Pool, demo_model
 from poolinfer._executors import descriptions
-from poolinfer._system.environment import scrub
+from poolinfer._system.environment import child_environment
 
 SRC = Path(__file__).parents[2] / "src"
 PERU = "What is the capital of Peru?", "The capital of Peru is Lima."
@@ -179,7 +179,7 @@ with Pool(demo_model(), executor="prefork", slots=1) as pool:
 
 
 def test_the_environment_of_a_worker_has_no_secrets():
-    kept = scrub(
+    kept = child_environment(
         {"PATH": "/bin", "AWS_SECRET": "x", "LC_ALL": "C", "OMP_NUM_THREADS": "2", "LD_PRELOAD": "x"}
     )
     assert kept.pop("PYTHONPATH")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from .._data.specs import LaneSpec, ModelSpec
-from .._system.logs import wanted
+from .._system.logs import wanted_levels
 from .._wire.frames import Boot
 from .seating import Seating
 from .sizing import Sizing
@@ -58,7 +58,7 @@ class ProcessExecutor(Seating):
             main = program.zygote_main
             spawner = ZygoteSpawner(main, boot) if prefork else ExecSpawner(program.worker_main)
         self._spawner = spawner
-        self._supervisor = Supervisor(spawner, lambda: replace(boot, levels=wanted()), patience)
+        self._supervisor = Supervisor(spawner, lambda: replace(boot, levels=wanted_levels()), patience)
         super().__init__(
             self._supervisor,
             slots=lane.slots,

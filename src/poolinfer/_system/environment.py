@@ -49,7 +49,7 @@ def patched_by() -> str | None:
     return next((library for library in ("gevent", "eventlet") if library in roots), None)
 
 
-def scrub(environment: Mapping[str, str]) -> dict[str, str]:
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment variables for a child process: those of the host that a worker may need, and three more."""
     kept = {
         name: value

@@ -90,7 +90,7 @@ class SafeLog:
             self._logger.log(level, message, *arguments, exc_info=with_error, stacklevel=3)
 
 
-def wanted() -> tuple[int, int]:
+def wanted_levels() -> tuple[int, int]:
     """The least levels at which this process wants the lines of a worker's two loggers, `POOLS` and `LLAMA`."""
     return max(logging.DEBUG, logging.getLogger(POOLS).getEffectiveLevel()), llama_level()
 
@@ -99,7 +99,7 @@ class Forwarder(logging.Handler):
     """Keeps the last lines of a worker's log until they are sent; it never waits.
 
     Args:
-        levels: the levels that the host wants (see `wanted`).
+        levels: the levels that the host wants (see `wanted_levels`).
         ring: called after each line, so that the line is sent.
     """
 
@@ -132,13 +132,13 @@ class Forwarder(logging.Handler):
             self.release()
 
 
-def forward(levels: tuple[int, int], ring: Callable[[], object]) -> Forwarder:
+def forward_logs(levels: tuple[int, int], ring: Callable[[], object]) -> Forwarder:
     """In a process of poolinfer's own, keep what is logged for the host.
 
     An earlier `Forwarder` is replaced: a forked worker has the one of its zygote.
 
     Args:
-        levels: the levels that the host wants (see `wanted`).
+        levels: the levels that the host wants (see `wanted_levels`).
         ring: called after each line, so that the line is sent.
     """
     logger = logging.getLogger(POOLS)
@@ -153,7 +153,7 @@ def forward(levels: tuple[int, int], ring: Callable[[], object]) -> Forwarder:
     return forwarder
 
 
-def repeat(lines: Iterable[Line], lost: int, who: str) -> None:
+def log_again(lines: Iterable[Line], lost: int, who: str) -> None:
     """Log in the host what a worker has logged. A worker is not trusted: names, levels and texts are checked.
 
     Args:

@@ -38,7 +38,7 @@ class Boot:
         spec: the model.
         lane: how the worker's lane runs the model.
         factory_options: keyword arguments for the factory.
-        levels: the least log levels that the host wants (`poolinfer._system.logs.wanted`).
+        levels: the least log levels that the host wants (`poolinfer._system.logs.wanted_levels`).
     """
 
     factory: str

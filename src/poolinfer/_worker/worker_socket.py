@@ -17,7 +17,7 @@ from typing import NoReturn, TypeAlias
 
 from .._data.errors import EngineError
 from .._data.events import Done, Event, Failed
-from .._system.logs import Forwarder, forward
+from .._system.logs import Forwarder, forward_logs
 from .._system.threads import OwnThread
 from .._wire.codec import WireError
 from .._wire.frames import Burst, FrameReader, FromWorker, Logged, ToWorker, frame, read_to_worker
@@ -48,7 +48,7 @@ class WorkerSocket:
 
     def listen_to_log(self, levels: tuple[int, int]) -> None:
         """Have what is logged from now on sent, too."""
-        self._log = forward(levels, self._bell.release)
+        self._log = forward_logs(levels, self._bell.release)
 
     def flush_soon(self) -> None:
         """Send all that is queued, on another thread."""

@@ -23,7 +23,7 @@ from .._data.errors import ModelError
 from .._engine.engine_protocol import Engine
 from .._engine.llama.library import check_forkable, inherit
 from .._system.lifeline import end_with_host
-from .._system.logs import Forwarder, forward
+from .._system.logs import Forwarder, forward_logs
 from .._wire.frames import (
     Boot,
     BootFailed,
@@ -72,7 +72,7 @@ class ZygoteMain:
         if not isinstance(boot, Boot):
             raise TypeError(f"a zygote boots first, and got {boot}")
         # What is logged goes out with the next message, as no other thread could send it.
-        self._log = forward(boot.levels, lambda: None)
+        self._log = forward_logs(boot.levels, lambda: None)
         try:
             engine = load_engine(boot, lambda: False, self._factories)
             check_forkable()

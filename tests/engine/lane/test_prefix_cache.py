@@ -14,7 +14,7 @@ from poolinfer._engine.lane.prefix_cache import (
     KVSequence,
     PrefixCache,
     SequenceChoice,
-    common,
+    common_length,
     pack,
 )
 
@@ -87,8 +87,8 @@ def test_common_is_the_longest_common_prefix(start: list[int], one: list[int], o
         if a != b:
             break
         expected += 1
-    assert common(pack(start + one), pack(start + other)) == expected
-    assert common(pack(one), pack(one)) == len(one)
+    assert common_length(pack(start + one), pack(start + other)) == expected
+    assert common_length(pack(one), pack(one)) == len(one)
 
 
 def test_empty_sequences_come_first_and_the_lowest_of_them() -> None:

@@ -28,7 +28,7 @@ def pack(tokens: Iterable[int]) -> bytes:
     return array("i", tokens).tobytes()
 
 
-def common(one: bytes, other: bytes) -> int:
+def common_length(one: bytes, other: bytes) -> int:
     """How many tokens two packed texts share at their start."""
     low, high, size = 0, min(len(one), len(other)), _COMPARED_BYTES
     while low < high:
@@ -211,7 +211,7 @@ class PrefixCache:
         """Tokens that a prompt shares with a sequence; a prompt's last token is always computed."""
         if not self._on or key != other.key:
             return 0
-        shared = max(0, min(common(ids, other.ids), len(ids) // _TOKEN_BYTES - 1))
+        shared = max(0, min(common_length(ids, other.ids), len(ids) // _TOKEN_BYTES - 1))
         if self._piece is None:
             return shared
         return min(shared, other.n_prompt) // self._piece * self._piece

@@ -25,7 +25,7 @@ from typing_extensions import Self
 
 from ..._data.errors import ModelError, PoolClosed
 from ..._data.specs import ModelSpec
-from ..._system.environment import interpreter, scrub
+from ..._system.environment import child_environment, interpreter
 from ..._system.logs import SafeLog
 
 _log = SafeLog()
@@ -138,7 +138,7 @@ def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         # At an abort, ggml would start a debugger, which takes a second and says nothing that is of use here.
-        env={**scrub(os.environ), "GGML_NO_BACKTRACE": "1"},
+        env={**child_environment(os.environ), "GGML_NO_BACKTRACE": "1"},
         # Ctrl-C in a terminal is meant for the host.
         start_new_session=True,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from io import FileIO
 from typing import Protocol
 
-from ..._system.environment import interpreter, scrub
+from ..._system.environment import child_environment, interpreter
 from ..._system.forks import close_in_children
 from .channel import Channel, Output
 from .child_process import Child, ExecProcess, ProcessHandle
@@ -148,5 +148,5 @@ def _exec(module: str, ends: ChildEnds, environment: Mapping[str, str]) -> subpr
         stdout=ends.printing,
         stderr=ends.printing,
         pass_fds=theirs,
-        env={**scrub(os.environ), **environment},
+        env={**child_environment(os.environ), **environment},
     )

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 
 from ..._data.errors import ModelError, PoolClosed, PoolError, PoolinferError
-from ..._system.logs import SafeLog, repeat
+from ..._system.logs import SafeLog, log_again
 from ..._system.machine import rss
 from ..._system.threads import OwnThread
 from ..._wire.codec import WireError
@@ -229,7 +229,7 @@ class Supervisor:
         message = read_from_worker(data)
         worker.answered_at = self.now
         if isinstance(message, Logged):
-            repeat(message.lines, message.lost, f"worker {worker.pid}")
+            log_again(message.lines, message.lost, f"worker {worker.pid}")
         elif isinstance(message, Pong | Burst):
             self._pass_on(worker, message)
         elif worker.state != "booting":

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..._data.events import Failed
-from ..._system.logs import SafeLog, repeat, wanted
+from ..._system.logs import SafeLog, log_again, wanted_levels
 from ..._wire.codec import WireError
 from ..._wire.frames import (
     Boot,
@@ -107,7 +107,7 @@ class Zygote:
         self._workers: dict[int, ForkedProcess] = {}
         self._child = launch(main, **_SINGLE_THREADED)
         self._connection = Connection(self._child, poller, self._on_message, self._on_end)
-        self._connection.send(frame(replace(boot, levels=wanted())))
+        self._connection.send(frame(replace(boot, levels=wanted_levels())))
 
     @property
     def pid(self) -> int:
@@ -214,7 +214,7 @@ class Zygote:
     def _on_message(self, data: bytes) -> None:
         message = read_from_zygote(data)
         if isinstance(message, Logged):
-            repeat(message.lines, message.lost, f"zygote {self.pid}")
+            log_again(message.lines, message.lost, f"zygote {self.pid}")
         elif isinstance(message, Up):
             self.up = True
             for worker in list(self._waiting.values()):
