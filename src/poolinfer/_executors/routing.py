@@ -49,7 +49,7 @@ class SeenPrefixes:
             self._seen.popitem(last=False)
 
     def match(self, path: Sequence[int]) -> int:
-        """With how many blocks of a path some earlier call began."""
+        """How many leading blocks of a path an earlier call had, too."""
         for n, step in enumerate(path):
             if step not in self._seen:
                 return n

@@ -27,7 +27,7 @@ class Assignment:
         started: whether its listener has heard `Started`.
         seen: whether its listener has heard any text.
         cancelled: whether somebody wants it to end.
-        kill_at: when the worker is killed that ignores the cancel.
+        kill_at: when its worker is killed for ignoring the cancel.
         waits_since: when it began to wait for a worker of its own.
     """
 

@@ -68,7 +68,7 @@ class Link(Protocol):
         ...
 
     def start(self, owner: LinkOwner, size: int) -> None:
-        """Begin to report to an owner, and wait until there are workers, if they come because they are wanted.
+        """Begin to report to an owner, and wait until the workers are up, where the link starts them itself.
 
         Args:
             owner: what the link reports to.
