@@ -1,4 +1,4 @@
-"""Prompt tokens that a step may have: so few that streams keep their pace; with one slot, always the same number."""
+"""Prompt tokens a step may have: so few that streams keep their pace; with one slot, always the same number."""
 
 from __future__ import annotations
 

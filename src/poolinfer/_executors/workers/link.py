@@ -84,8 +84,8 @@ class Link(Protocol):
         """End all workers, or let go of those that are not ours, and end the link's thread. Idempotent."""
         ...
 
-    def call(self, function: Callable[[], None]) -> None:
-        """Have a function called on the link's thread. May be called from any thread, and returns at once."""
+    def run_soon(self, function: Callable[[], None]) -> None:
+        """Have a function run on the link's thread. May be called from any thread, and returns at once."""
         ...
 
     def send(self, number: int, data: bytes) -> None:
