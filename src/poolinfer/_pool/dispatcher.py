@@ -239,17 +239,16 @@ class Dispatcher:
         wakes = ticket.end(outcome)
         if wakes is None:
             return False
-        with self._lock:
-            self._queue.discard(ticket)
-            self._live.pop(ticket.job.id, None)
-            if isinstance(outcome, PoolinferError):
-                self._counters.fail(outcome)
-            else:
-                response = outcome if isinstance(outcome, Response) else None
-                self._counters.succeed(response, now - ticket.created, now)
-        if self._shut is not None and not self._live:
-            self.wake()
-        self._wake(ticket, wakes)
+        try:
+            with self._lock:
+                self._queue.discard(ticket)
+                self._live.pop(ticket.job.id, None)
+                self._counters.end(outcome, now - ticket.created, now)
+            if self._shut is not None and not self._live:
+                self.wake()
+        finally:
+            # Whatever fails in between: the call has ended, and nobody else knows who waits for it.
+            self._wake(ticket, wakes)
         if _log.debugs:
             log_ended(ticket, outcome, now)
         return True
