@@ -8,14 +8,14 @@ from typing import Any, cast
 import pytest
 from memory_link import Played
 
-from poolinfer import PoolStats, Raw
-from poolinfer._data.stats import CallCounts, ExecutorStats, LaneCounters, Quantiles
+from poolinfer import Pool, PoolStats, Raw, Response
+from poolinfer._data.stats import CallCounts, ExecutorStats, LaneCounters, Quantiles, SeatingCounts
 from poolinfer._executors.seats import Seat, Seats
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer._pool.counters import Counters
 from poolinfer._wire.codec import decode, encode
 from poolinfer._wire.frames import Pong
-from poolinfer.testing import fake_pool
+from poolinfer.testing import FakeExecutor, fake_pool
 
 
 def _names(kind: Any) -> list[str]:
@@ -107,3 +107,16 @@ def test_the_text_names_each_bad_end_that_there_was():
     assert str(PoolStats(failed=1, cancelled=2, expired=3, rejected=4)).startswith(
         "new: 0/0 calls done, 1 failed, 2 cancelled, 3 expired, 4 refused, 0 running"
     )
+
+
+def test_whoever_waits_for_a_call_is_woken_even_if_counting_fails(monkeypatch):
+    woken = []
+    with Pool(executor=FakeExecutor(manual=True)) as pool:
+        call = pool.submit(Raw("a"))
+        call._ticket.wake_at_end(lambda: woken.append(call.done()))
+        monkeypatch.setattr(Counters, "end", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pool._lifecycle._dispatcher._end(call._ticket, Response("a"))
+        assert woken == [True]
+        assert call.result().text == "a"
+        pool.close(0)
