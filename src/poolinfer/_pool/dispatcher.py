@@ -171,7 +171,7 @@ class Dispatcher:
         if self._executor is not None:
             try:
                 self.slots = self._executor.stats().slots
-            except Exception:
+            except BaseException:  # see `_offer`
                 _log.exception("an executor's stats raised, which law L3 forbids")
 
     def shut(self, reason: PoolError) -> None:
@@ -307,7 +307,7 @@ class Dispatcher:
             return False
         try:
             return executor.submit(ticket.job, lambda event: self._on_event(ticket, event))
-        except Exception as error:
+        except BaseException as error:  # also SystemExit: the code of others must not end this thread
             _log.exception("an executor's submit raised, which law L3 forbids")
             self._end(ticket, EngineError(f"the executor failed: {error!r}"))
             return False
