@@ -41,36 +41,36 @@ def test_None_stands_for_the_default_of_every_field_that_has_one(kind: Any, name
         assert normalize(kind(**contents, **{name: None})) == normalize(kind(**contents))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wider(Raw):
-    """A request with three options more, as a new version may have."""
+    """A request with three options more, whose names no engine will ever have."""
 
-    typical_p: float = 1.0
-    ignore_eos: bool = False
-    grammar: str = ""
+    colourfulness: float = 1.0
+    shouts: bool = False
+    mood: str = ""
 
 
 def test_a_new_number_needs_a_row_in_the_table_of_limits_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = {item.name: item for item in fields(Wider)}
-    with pytest.raises(LookupError, match="typical_p has no check: give it a row in LIMITS"):
-        check_of(found["typical_p"])
-    row = Limit("typical_p", 0, 1, "a share", whole=False)
-    monkeypatch.setitem(cast("dict[str, Limit]", LIMITS), "typical_p", row)
-    check = check_of(found["typical_p"])
-    assert check("typical_p", 1) == 1.0
-    with pytest.raises(InvalidRequest, match="typical_p is 2: use a number from 0 to 1") as caught:
-        check("typical_p", 2)
-    assert caught.value.field == "typical_p"
+    with pytest.raises(LookupError, match="colourfulness has no check: give it a row in LIMITS"):
+        check_of(found["colourfulness"])
+    row = Limit("colourfulness", 0, 1, "a share", whole=False)
+    monkeypatch.setitem(cast("dict[str, Limit]", LIMITS), "colourfulness", row)
+    check = check_of(found["colourfulness"])
+    assert check("colourfulness", 1) == 1.0
+    with pytest.raises(InvalidRequest, match="colourfulness is 2: use a number from 0 to 1") as caught:
+        check("colourfulness", 2)
+    assert caught.value.field == "colourfulness"
 
 
 def test_a_new_flag_needs_nothing() -> None:
     found = {item.name: item for item in fields(Wider)}
-    check = check_of(found["ignore_eos"])
-    assert check("ignore_eos", True) is True
-    with pytest.raises(InvalidRequest, match="ignore_eos is 1: use True or False"):
-        check("ignore_eos", 1)
+    check = check_of(found["shouts"])
+    assert check("shouts", True) is True
+    with pytest.raises(InvalidRequest, match="shouts is 1: use True or False"):
+        check("shouts", 1)
 
 
 def test_a_field_that_nothing_checks_is_an_error() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from memory_link import CRASHED, KILLED, Played
 
@@ -10,6 +12,7 @@ from poolinfer._checks.normalize import normalize
 from poolinfer._data.events import Done, Failed, Job, Started
 from poolinfer._data.stats import ExecutorStats
 from poolinfer._executors import seating
+from poolinfer._executors.seats import Assignment
 from poolinfer._wire import frames
 from poolinfer._wire.frames import Pong, Submit
 from poolinfer.testing._executor_under_test import check_order
@@ -32,6 +35,19 @@ def test_a_call_goes_to_a_worker_and_its_events_come_back():
     assert played.say(1, (1, Started(3)), (1, Chunk("text")), (1, DONE))
     assert played.events[1] == [Started(3), Chunk("text"), DONE]
     assert played.seating.stats() == ExecutorStats(workers=1, slots=2)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A kind of event that there is not yet."""
+
+
+def test_only_the_start_of_a_call_that_runs_again_is_kept_back():
+    """An event of another kind that came first was once taken for the start."""
+    assignment = Assignment(Job(1, Raw("a")), lambda event: None)
+    heard = [Prepared(), Started(3), Prepared(), Started(3), Chunk("a"), Started(3)]
+    assert [assignment.is_news(event) for event in heard] == [True, True, True, False, True, False]
+    assert assignment.seen
 
 
 def test_a_call_that_finds_no_slot_is_refused():

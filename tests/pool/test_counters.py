@@ -6,15 +6,16 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 import pytest
+from memory_link import Played
 
-from poolinfer import PoolStats, Raw
-from poolinfer._data.stats import ExecutorStats, LaneCounters, Quantiles
+from poolinfer import Pool, PoolStats, Raw, Response
+from poolinfer._data.stats import CallCounts, ExecutorStats, LaneCounters, Quantiles, SeatingCounts
 from poolinfer._executors.seats import Seat, Seats
 from poolinfer._executors.thread import ThreadExecutor
-from poolinfer._pool.counters import CallCounts, Counters
+from poolinfer._pool.counters import Counters
 from poolinfer._wire.codec import decode, encode
 from poolinfer._wire.frames import Pong
-from poolinfer.testing import fake_pool
+from poolinfer.testing import FakeExecutor, fake_pool
 
 
 def _names(kind: Any) -> list[str]:
@@ -41,6 +42,18 @@ def test_what_a_lane_counts_is_summed_over_workers_and_kept_when_they_are_gone(n
     seats.remove(2)
     assert getattr(seats.stats(), name) == 12
     assert seats.stats().workers == 1
+
+
+@pytest.mark.parametrize("name", _names(SeatingCounts))
+def test_what_an_executor_counts_of_its_workers_is_in_its_statistics(name):
+    played = Played()
+    setattr(played.seating._counts, name, 7)
+    assert getattr(played.seating.stats(), name) == 7
+
+
+@pytest.mark.parametrize("kind", [LaneCounters, SeatingCounts, CallCounts])
+def test_what_is_counted_is_shown(kind):
+    assert set(_names(kind)) <= set(_names(PoolStats if kind is CallCounts else ExecutorStats))
 
 
 @pytest.mark.parametrize("name", _names(ExecutorStats))
@@ -94,3 +107,16 @@ def test_the_text_names_each_bad_end_that_there_was():
     assert str(PoolStats(failed=1, cancelled=2, expired=3, rejected=4)).startswith(
         "new: 0/0 calls done, 1 failed, 2 cancelled, 3 expired, 4 refused, 0 running"
     )
+
+
+def test_whoever_waits_for_a_call_is_woken_even_if_counting_fails(monkeypatch):
+    woken = []
+    with Pool(executor=FakeExecutor(manual=True)) as pool:
+        call = pool.submit(Raw("a"))
+        call._ticket.wake_at_end(lambda: woken.append(call.done()))
+        monkeypatch.setattr(Counters, "end", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pool._lifecycle._dispatcher._end(call._ticket, Response("a"))
+        assert woken == [True]
+        assert call.result().text == "a"
+        pool.close(0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args, get_origin
 
 from .._data.requests import Chat, Embed, Generation, Raw, Request
 from .budgets import ByteBudget, TooLargeAtOnce, WorkBudget
@@ -21,6 +21,9 @@ from .tools import check_tools
 
 #: Takes a field's value and what checking it may cost; gives the checked value, or raises `InvalidRequest`.
 _ContentCheck: TypeAlias = Callable[[object, WorkBudget], Any]
+
+_NAMES = [(get_origin(kind) or kind).__name__ for kind in get_args(Request)]
+_KINDS = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
 
 
 def normalize(request: Request) -> Request:
@@ -55,7 +58,7 @@ def _options(request: Request) -> dict[str, Any]:
     """The options of a request, checked; None stands for the default."""
     checks = _OPTIONS.get(type(request))
     if checks is None:
-        refuse("request", request, "use Chat, Raw or Embed")
+        refuse("request", request, f"use {_KINDS}")
     found: dict[str, Any] = {}
     for name, default, check in checks:
         value = getattr(request, name)

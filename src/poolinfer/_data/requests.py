@@ -142,6 +142,13 @@ Request: TypeAlias = Chat | Raw | Embed
 """What a caller may ask of a pool; works with ``isinstance``."""
 
 
+def vectors_wanted(request: Request) -> int:
+    """How many vectors answer a request; 0 for one that a `Response` answers."""
+    if not isinstance(request, Embed):
+        return 0
+    return 1 if isinstance(request.input, str) else len(request.input)
+
+
 class RequestOptions(TypedDict, total=False):
     """Options of every call; see `Chat`, `Raw` and `Embed`."""
 

@@ -1,7 +1,8 @@
 """What lanes, executors and pools do and have done, as numbers.
 
-Sums, the wire, reprs and tables read the fields of these classes. So a new counter is a field here, for each of the
-classes that shall show it, and the line of code that counts.
+Sums, the wire, reprs and tables read the fields of these classes. So a new counter is a field here, and the line of
+code that counts. The field stands in the class of who counts (`LaneCounters`, `SeatingCounts` or `CallCounts`), and
+in each class that shows it (`ExecutorStats`, `PoolStats`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,29 @@ class LaneCounters:
     completion_tokens: int = 0
     preempted: int = 0
     step_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class SeatingCounts:
+    """What an executor counts of its workers. Each field is one of `ExecutorStats`, too, and explained there."""
+
+    crashed: int = 0
+    recycled: int = 0
+
+
+@dataclass(slots=True)
+class CallCounts:
+    """How many calls and tokens a pool has had. Each field is one of `PoolStats`, too, and explained there."""
+
+    accepted: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    rejected: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from .._data.errors import (
     CALL_WAS_CANCELLED,
@@ -26,7 +26,7 @@ from .._data.errors import (
     WorkerLost,
 )
 from .._data.events import Done, Emit, Event, Failed, Job
-from .._data.stats import ExecutorStats
+from .._data.stats import ExecutorStats, SeatingCounts
 from .._system.forks import check_process
 from .._wire.codec import WireError
 from .._wire.frames import Burst, Cancel, Pong, Submit, frame
@@ -65,7 +65,7 @@ class Seating:
         self._closing = False
         self._closed = threading.Event()
         self._broken = ""
-        self._crashed = self._recycled = 0
+        self._counts = SeatingCounts()
         self._jobs: dict[int, Assignment] = {}
         self._seats = Seats(slots, link.takes_work)
         self._sizer = Sizer(sizing, self._seats, link)
@@ -123,9 +123,8 @@ class Seating:
             return replace(
                 self._seats.stats(),
                 busy=len(self._jobs),
-                crashed=self._crashed,
-                recycled=self._recycled,
                 broken=bool(self._broken),
+                **asdict(self._counts),
             )
 
     def close(self, grace: float) -> None:
@@ -169,8 +168,8 @@ class Seating:
         with self._lock:
             seat = self._seats.remove(number)
             assignments = list(seat.jobs.values())
-            self._crashed += not death.expected
-            self._recycled += death.expected and seat.recycled
+            self._counts.crashed += not death.expected
+            self._counts.recycled += death.expected and seat.recycled
             fates = [(assignment, self._fate(assignment, death)) for assignment in assignments]
         for assignment, error in fates:
             if error is not None:

@@ -52,12 +52,14 @@ class Assignment:
         except Exception:
             _log.exception("an event of job %d could not be passed on", self.job.id)
 
-    def is_news(self, event: Started | Chunk) -> bool:
-        """Whether the listener has not heard this event yet. A job that runs again starts again."""
-        if isinstance(event, Started) and (self.started or self.seen):
-            return False
-        self.started = True
-        self.seen = self.seen or isinstance(event, Chunk)
+    def is_news(self, event: Event) -> bool:
+        """Whether an event is to be passed on: a job that runs again starts again, and that is not said twice."""
+        if isinstance(event, Started):
+            if self.started or self.seen:
+                return False
+            self.started = True
+        elif isinstance(event, Chunk):
+            self.seen = True
         return True
 
     def leave(self) -> Seat | None:

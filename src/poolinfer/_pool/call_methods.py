@@ -17,7 +17,17 @@ from typing import Any, TypeAlias, TypeVar, cast, overload
 from typing_extensions import Unpack
 
 from .._data.errors import InvalidRequest
-from .._data.requests import Chat, ChatInput, ChatOptions, Embed, EmbedOptions, Raw, RawOptions, Request
+from .._data.requests import (
+    Chat,
+    ChatInput,
+    ChatOptions,
+    Embed,
+    EmbedOptions,
+    Generation,
+    Raw,
+    RawOptions,
+    Request,
+)
 from .._data.results import Embedding, Response
 from .._data.stats import PoolStats
 from .bulk import Bulk
@@ -160,8 +170,11 @@ class CallMethods(ABC):
         way cancels the call; after the last chunk, ``call.result()`` is the whole `Response`.
         """
         request = as_request(prompt, options)
-        if isinstance(request, Embed):
-            raise InvalidRequest("prompt: an Embed request has no text to stream; use submit", field="prompt")
+        if not isinstance(request, Generation):
+            kind = type(request).__name__
+            raise InvalidRequest(
+                f"prompt: an {kind} request has no text to stream; use submit", field="prompt"
+            )
         return self.submit(request)
 
     @overload

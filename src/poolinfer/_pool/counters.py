@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from .._data.errors import CallCancelled, DeadlineExceeded, PoolinferError
 from .._data.results import Response
-from .._data.stats import ExecutorStats, PoolStats, quantiles
+from .._data.stats import CallCounts, ExecutorStats, PoolStats, quantiles
+from .ticket import Outcome
 
 _SAMPLES = 1024
 _RATE_SECONDS = 30.0
-
-
-@dataclass
-class CallCounts:
-    """How many calls and tokens there were. Each field is one of `PoolStats`, too, and explained there."""
-
-    accepted: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    expired: int = 0
-    rejected: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
 
 
 _COUNTED = {item.name for item in fields(CallCounts)}
@@ -51,6 +37,13 @@ class Counters(CallCounts):
         self.accepted += 1
         if self._began is None:
             self._began = now
+
+    def end(self, outcome: Outcome, total: float, now: float) -> None:
+        """A call ended, so many seconds after it was accepted."""
+        if isinstance(outcome, PoolinferError):
+            self.fail(outcome)
+        else:
+            self.succeed(outcome if isinstance(outcome, Response) else None, total, now)
 
     def succeed(self, response: Response | None, total: float, now: float) -> None:
         """A call ended well."""

@@ -171,7 +171,7 @@ class Dispatcher:
         if self._executor is not None:
             try:
                 self.slots = self._executor.stats().slots
-            except Exception:
+            except BaseException:  # see `_offer`
                 _log.exception("an executor's stats raised, which law L3 forbids")
 
     def shut(self, reason: PoolError) -> None:
@@ -239,17 +239,16 @@ class Dispatcher:
         wakes = ticket.end(outcome)
         if wakes is None:
             return False
-        with self._lock:
-            self._queue.discard(ticket)
-            self._live.pop(ticket.job.id, None)
-            if isinstance(outcome, PoolinferError):
-                self._counters.fail(outcome)
-            else:
-                response = outcome if isinstance(outcome, Response) else None
-                self._counters.succeed(response, now - ticket.created, now)
-        if self._shut is not None and not self._live:
-            self.wake()
-        self._wake(ticket, wakes)
+        try:
+            with self._lock:
+                self._queue.discard(ticket)
+                self._live.pop(ticket.job.id, None)
+                self._counters.end(outcome, now - ticket.created, now)
+            if self._shut is not None and not self._live:
+                self.wake()
+        finally:
+            # Whatever fails in between: the call has ended, and nobody else knows who waits for it.
+            self._wake(ticket, wakes)
         if _log.debugs:
             log_ended(ticket, outcome, now)
         return True
@@ -308,7 +307,7 @@ class Dispatcher:
             return False
         try:
             return executor.submit(ticket.job, lambda event: self._on_event(ticket, event))
-        except Exception as error:
+        except BaseException as error:  # also SystemExit: the code of others must not end this thread
             _log.exception("an executor's submit raised, which law L3 forbids")
             self._end(ticket, EngineError(f"the executor failed: {error!r}"))
             return False

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from .._data.errors import CallError, DeadlineExceeded, EngineError, PoolinferError
 from .._data.events import Done, Failed, Job
-from .._data.requests import Embed, Request
+from .._data.requests import Embed, Request, vectors_wanted
 from .._data.results import Chunk, Embedding, Response, TokenLogprob
 from .wakers import Wake
 
@@ -207,11 +207,11 @@ class Ticket:
             return event.error()
         if isinstance(event.result, Response):
             return event.result
-        texts = self.job.request.input if isinstance(self.job.request, Embed) else ()
-        wanted = 1 if isinstance(texts, str) else len(texts)
-        if len(event.result) != wanted:
-            return EngineError(f"the executor gave {len(event.result)} vectors for {wanted} texts")
-        return event.result[0] if isinstance(texts, str) else list(event.result)
+        request, vectors = self.job.request, list(event.result)
+        wanted = vectors_wanted(request)
+        if len(vectors) != wanted:
+            return EngineError(f"the executor gave {len(vectors)} vectors for {wanted} texts")
+        return vectors[0] if isinstance(request, Embed) and isinstance(request.input, str) else vectors
 
     def timed(self, response: Response, now: float) -> Response:
         """The response, with the timings that only the pool knows."""

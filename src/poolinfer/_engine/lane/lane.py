@@ -156,6 +156,8 @@ class Lane:
             elif isinstance(task, EmbedTask):
                 task.begin()
                 self._embeds.append(task)
+            else:
+                task.fail(EngineError(f"a lane cannot run a {type(task).__name__}"))
 
     def _drop_cancelled(self) -> None:
         # The flag is taken back first: an abort that comes before cancelled tasks have ended stops the next step.
