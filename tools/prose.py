@@ -30,6 +30,7 @@ ITEM_RIDDLES = {
 RIDDLES = {
     r"\bas for the \w+ that follow": "say it for each of them",
     r"\bit is \w+ times, or \w+ times": "say what is so many times what",
+    r"\btimes\b[^.;]*\bif that is (more|less|larger|longer|shorter)\b": "say of which two bounds the larger counts",
     r"\bdo without the present\b": "say who stops using what",
     r"\b[Ss]ay on behalf of\b": "say what is reported",
     r"\bwill never be what\b": "say what does not happen",

@@ -70,7 +70,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @property
     def notified(self) -> bool:
         """Whether the conductor would call `pump` now, instead of waiting."""
-        return self.time_passed or not self.dispatcher._bell.empty()
+        return self.time_passed or not self.dispatcher._bell._rings.empty()
 
     def is_full(self) -> bool:
         staying = [ticket for ticket in self.waiting() if ticket not in self.asked]
@@ -311,7 +311,7 @@ def test_deadlines_and_cancels_come_between_large_requests_that_are_handed_over(
     dispatcher.open(executor)
     assert executor.taken == [], "the executor's thread has more to do than to fill the executor"
     asked = None
-    while not dispatcher._bell.empty():
+    while not dispatcher._bell._rings.empty():
         dispatcher.wait(0)
         dispatcher.pump()
         if asked is None and len(executor.taken) > 2:

@@ -26,6 +26,8 @@ LONG = "word " * 31
         ("page.md", f"| {'word ' * 20} | {'word ' * 20} |\n", []),
         ("page.md", f"{'`some code`, ' * 16}", []),
         ("page.md", "In a burst it is eight times, or four times as many as there are prompts.", [1]),
+        ("page.md", "The factor is eight, or four times the prompts for each stream, if that is more.", [1]),
+        ("page.md", "The factor is 8 or 4 p/d, whichever is larger. It is used many times.", []),
         ("code.py", f'"""Short. {LONG}."""\n', [1]),
         ("code.py", f"x = 1\n# {'word ' * 20}\n# {'word ' * 20}\n", [2]),
         ("code.py", f"x = 1  # {'word ' * 20}\n\n# {'word ' * 20}\n", []),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from .._data.errors import PoolFull
 from .ticket import Ticket
 
 
@@ -50,6 +51,14 @@ class Admission:
             del self._waiting[priority]
         self._count -= 1
         return ticket
+
+    def refusal(self, seconds: float) -> PoolFull:
+        """The error of a call for which there is no room. It may try again after some seconds."""
+        return PoolFull(
+            f"the queue is full (max_queue={self.max_queue}); try again in {seconds:.1f} s, or make the pool"
+            " with a larger max_queue",
+            retry_after=seconds,
+        )
 
     def unchecked(self) -> Ticket | None:
         """The next call whose request is not checked yet, or None; the call stays in the queue."""

@@ -18,8 +18,6 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from queue import Empty, SimpleQueue
 
 from .._data.errors import (
     CALL_WAS_CANCELLED,
@@ -42,7 +40,7 @@ from .deadlines import NEVER, Deadlines
 from .pool_log import log_ended
 from .request_checker import RequestChecker
 from .ticket import Outcome, Ticket
-from .wakers import Wake
+from .wakers import Bell, Wake
 
 _log = SafeLog()
 
@@ -63,7 +61,7 @@ class Dispatcher:
         self._lock = threading.RLock()
         self._arrivals: deque[Ticket] = deque()
         self._cancels: deque[tuple[Ticket, str]] = deque()
-        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._bell = Bell()
         self._ids = itertools.count(1)
         self._queue = Admission(max_queue)
         self.checker = RequestChecker(self._queue, self._lock, self._end, self._dispatch)
@@ -110,14 +108,11 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Let `wait` return. Takes no lock."""
-        self._bell.put(None)
+        self._bell.ring()
 
     def wait(self, timeout: float | None) -> None:
         """Wait until there is something for `pump` to do, or for `timeout` seconds (None: no bound)."""
-        with suppress(Empty):
-            self._bell.get(timeout=None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
-            while True:
-                self._bell.get_nowait()
+        self._bell.wait(timeout)
 
     def pump(self) -> float | None:
         """Do what is due: take arrivals, end cancelled and expired calls, give the executor one call.
@@ -209,14 +204,10 @@ class Dispatcher:
             return left >= self._queue.max_queue + free
 
     def _full(self) -> PoolFull:
-        waiting = self._waiting()
+        """The error of a call that finds the queue full; recent latencies say when it may try again."""
         with self._lock:
-            seconds = max(0.1, self._counters.mean_latency() * waiting / max(1, len(self._given)))
-        return PoolFull(
-            f"the queue is full (max_queue={self._queue.max_queue}); try again in {seconds:.1f} s, or make the pool"
-            " with a larger max_queue",
-            retry_after=seconds,
-        )
+            seconds = self._counters.mean_latency() * self._waiting() / max(1, len(self._given))
+        return self._queue.refusal(max(0.1, seconds))
 
     def _next_deadline(self) -> Ticket | None:
         with self._lock:

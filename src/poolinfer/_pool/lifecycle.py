@@ -1,8 +1,7 @@
 """The life of a pool: new, starting, running, closing, closed (or broken), and the threads that every pool has.
 
-The conductor starts and closes the pool, and gives calls to the executor; callers only ask it (see
-`poolinfer._pool.dispatcher`). The loader starts the executor, which may take long, says whether that worked, and
-ends. Callbacks and the check of large requests have threads of their own, which start when they are needed.
+The conductor does what callers only ask for (see `poolinfer._pool.dispatcher`), and closes the pool. The loader
+makes and starts the executor, which may take long, and ends. Threads that only some pools have are in other files.
 """
 
 from __future__ import annotations

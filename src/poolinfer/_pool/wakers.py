@@ -1,4 +1,4 @@
-"""How a waiting reader is woken from another thread: the one place where sync and async differ."""
+"""How a waiting reader is woken from another thread: in a thread, or in an event loop. And the conductor's bell."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 
 import anyio
@@ -41,6 +43,24 @@ def loop_waker() -> tuple[anyio.Event, Wake]:
         schedule(event.set)
 
     return event, wake
+
+
+class Bell:
+    """Wakes one thread of ours, however often it is rung. Any thread, signal handler or finaliser may ring it."""
+
+    def __init__(self) -> None:
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Let `wait` return, now or when it is called next. Takes no lock."""
+        self._rings.put(None)
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until the bell rings, or for `timeout` seconds (None: no bound). All rings so far are one."""
+        with suppress(Empty):
+            self._rings.get(timeout=None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+            while True:
+                self._rings.get_nowait()
 
 
 _warned: set[str] = set()

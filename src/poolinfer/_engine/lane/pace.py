@@ -23,9 +23,9 @@ class Pace:
     are exponentially weighted means: `base` of steps that only decoded, `per_token` of what other steps took beyond
     `base`. Now and then a step has no prompt rows, so that `base` is known even while prompts never end.
 
-    A step may last as long as the target, or `_PATIENCE` times as long as without prompts if that is longer. Where
-    several prompts wait, it may last longer still. If prompts came in by a few rows, few calls would decode at a
-    time, and that would cost everyone more than the target saves. Prompt rows never take longer than
+    A step may last as long as the target, or `_PATIENCE` times as long as without prompts, whichever is longer.
+    Where several prompts wait, it may last longer still. If prompts came in by a few rows, few calls would decode
+    at a time, and that would cost everyone more than the target saves. Prompt rows never take longer than
     `_LONGEST_SECONDS` or the target, even where nobody decodes.
     """
 
