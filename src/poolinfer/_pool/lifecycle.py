@@ -1,7 +1,8 @@
-"""The life of a pool: new, starting, running, closing, closed (or broken), and its two threads.
+"""The life of a pool: new, starting, running, closing, closed (or broken), and the threads that every pool has.
 
-All changes of the pool's state are made by one thread, the conductor; callers only ask it (see
-`poolinfer._pool.dispatcher`). The other thread, the loader, starts the executor, which may take long, and ends.
+The conductor starts and closes the pool, and gives calls to the executor; callers only ask it (see
+`poolinfer._pool.dispatcher`). The loader starts the executor, which may take long, says whether that worked, and
+ends. Callbacks and the check of large requests have threads of their own, which start when they are needed.
 """
 
 from __future__ import annotations
