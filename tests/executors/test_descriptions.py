@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from typing import Any
 
 import pytest
@@ -102,6 +102,19 @@ def test_an_option_that_there_is_not() -> None:
 def test_processes_and_preforked_ones_have_the_same_options() -> None:
     names = [field.name for field in fields(WorkerProcesses)]
     assert [field.name for field in fields(Process)] == [field.name for field in fields(Prefork)] == names
+
+
+@pytest.mark.parametrize("base", [Process, Prefork, WorkerProcesses])
+def test_a_class_derived_from_ours_has_fields_of_its_own(base: Any) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Zmq(base):  # type: ignore[misc]
+        url: str
+        timeout: str = "never"  # LIMITS has a row of that name, for another thing
+
+    one = Zmq(url="tcp://here", workers=2, timeout="soon")
+    assert (one.url, one.timeout, one.most, one.name) == ("tcp://here", "soon", 2, "zmq")
+    with pytest.raises(InvalidRequest, match=r"^workers is 0: "):
+        Zmq(url="tcp://here", workers=0)
 
 
 def test_a_description_without_make_is_none() -> None:

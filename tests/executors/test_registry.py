@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from importlib import metadata
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from poolinfer import InvalidRequest
 from poolinfer._executors import registry
+from poolinfer._pool.pool_options import choose_executor
 from poolinfer.executor import Process, Thread, register
 
 
@@ -109,3 +111,65 @@ def test_an_unknown_name_says_what_there_is(offer: Any) -> None:
     words = "'tread' is not known; use 'thread', 'process', 'prefork', 'ray', 'zmq', a description such as"
     with pytest.raises(InvalidRequest, match=words):
         registry.find("tread")
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of a package that is installed, and can be damaged."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = tmp_path / "damaged-1.0.dist-info"
+    made.mkdir()
+    made.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: damaged\nVersion: 1.0\n")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (b"[console_scripts]\nfoo\n", "(Type|Value|Attribute)Error"),
+        (b"[poolinfer.executors]\nm\xff = os:getcwd\n", "UnicodeDecodeError"),
+    ],
+)
+def test_damaged_entry_points_of_any_package_are_no_riddle(
+    installed: Path, damage: bytes, reason: str
+) -> None:
+    installed.joinpath("entry_points.txt").write_bytes(damage)
+    register("mine", Thread)
+    words = f"^executor: 'tread' is none of 'thread', 'process', 'prefork', 'mine', and .* cannot be read: {reason}"
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        registry.find("tread")
+    assert caught.value.field == "executor"
+    assert caught.value.__cause__ is not None
+    assert registry.find("mine") is Thread
+    with pytest.raises(
+        InvalidRequest, match=r"^executor is 7: use 'thread', 'process', 'prefork', 'mine', a description"
+    ):
+        choose_executor(7, {})
+
+
+@pytest.mark.parametrize("error", ["SystemExit(3)", "RuntimeError('no')", "BaseException('odd')"])
+def test_a_module_that_raises_on_import_does_not_end_the_host(installed: Path, error: str) -> None:
+    name = "raises_" + error.partition("(")[0].lower()
+    installed.parent.joinpath(f"{name}.py").write_text(f"raise {error}\n")
+    installed.joinpath("entry_points.txt").write_text(f"[poolinfer.executors]\nmine = {name}:Mine\n")
+    words = rf"'mine' of the package damaged \({name}:Mine\) cannot be loaded: {error.partition('(')[0]}\("
+    with pytest.raises(InvalidRequest, match=words):
+        registry.find("mine")
+
+
+def test_ctrl_c_while_a_module_is_imported_is_the_host_s(installed: Path) -> None:
+    installed.parent.joinpath("raises_ctrl_c.py").write_text("raise KeyboardInterrupt\n")
+    installed.joinpath("entry_points.txt").write_text("[poolinfer.executors]\nmine = raises_ctrl_c:Mine\n")
+    with pytest.raises(KeyboardInterrupt):
+        registry.find("mine")
+
+
+@pytest.mark.parametrize("text", [None, b"Name: \xff\n"])
+def test_a_package_without_a_name_is_found_by_its_folder(installed: Path, text: bytes | None) -> None:
+    installed.joinpath("METADATA").unlink()
+    if text is not None:
+        installed.joinpath("METADATA").write_bytes(text)
+    installed.joinpath("entry_points.txt").write_text("[poolinfer.executors]\nmine = os:sep\n")
+    with pytest.raises(InvalidRequest, match=r"'mine' of a package in .* that has no name") as caught:
+        registry.find("mine")
+    assert f"in {installed.parent} that" in str(caught.value)

@@ -110,3 +110,35 @@ def test_a_pool_does_not_keep_the_model_that_it_was_made_of():
     gc.collect()
     assert gone() is None
     assert pool.model.path == os.path.abspath(demo_model())
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_a_file_that_is_gone_is_named_with_a_remedy(tmp_path, caplog, executor):
+    path = tmp_path / "gone.gguf"
+    path.write_bytes(Path(demo_model()).read_bytes())
+    info = Model.load(path).info
+    path.unlink()
+    pool = Pool(info, executor=executor)
+    try:
+        with pytest.raises(
+            ModelError, match=r"gone\.gguf: the file is gone or cannot be read \(No such file"
+        ) as caught:
+            pool.start()
+    finally:
+        pool.close()
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "put it back" in str(caught.value)
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("n_ctx", [0, -1, 15, 2**30, True, "x", 64.0, None])
+def test_a_context_that_a_caller_wrote_into_an_info_is_checked(tiny, n_ctx):
+    info = dataclasses.replace(tiny.info, n_ctx=n_ctx)
+    with pytest.raises(InvalidRequest, match=r"^n_ctx is .*: use an int from 16 to ") as caught:
+        Pool(info)
+    assert caught.value.field == "n_ctx"
+    assert Pool(info, n_ctx=64).model is info
+
+
+def test_a_model_that_was_trained_for_few_tokens_makes_a_pool(tiny):
+    Pool(dataclasses.replace(tiny.info, n_ctx=8, n_ctx_train=8)).close()

@@ -45,7 +45,7 @@ def test_a_deadline_passes_while_the_executor_is_being_made():
 
 
 def test_close_does_not_wait_for_ever_for_an_executor_that_is_being_made(monkeypatch):
-    """It is closed as soon as it is made."""
+    """The executor is closed as soon as it is made."""
     monkeypatch.setattr(lifecycle, "_MAKE_SECONDS", 0.05)
     go, made = threading.Event(), []
     pool = Pool(executor=Made(go=go, made=made))

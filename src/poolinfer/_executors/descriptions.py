@@ -92,7 +92,8 @@ class WorkerProcesses(Description):
     forks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for field in fields(self):
+        # Not the fields of a class that derives from this one: LIMITS may have another row of that name, or none.
+        for field in fields(WorkerProcesses):
             value = getattr(self, field.name)
             if field.name != "share" and (value is not None or field.default is not None):
                 number(field.name, value)

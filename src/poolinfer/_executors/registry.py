@@ -60,7 +60,14 @@ def find(name: str) -> Factory:
     known = OURS.get(name) or _registered.get(name)
     if known is not None:
         return known
-    offers = {point.value: point for point in _offers() if point.name == name}
+    try:
+        offers = {point.value: point for point in _offers() if point.name == name}
+    except Exception as error:
+        raise InvalidRequest(
+            f"executor: {show(name)} is none of {_listed(_known())}, and what installed packages offer cannot be"
+            f" read: {error!r}; repair or uninstall the package whose entry_points.txt is damaged",
+            field="executor",
+        ) from error
     if not offers:
         raise InvalidRequest(f"executor: {show(name)} is not known; {remedy()}", field="executor")
     if len(offers) > 1:
@@ -73,7 +80,9 @@ def find(name: str) -> Factory:
     (point,) = offers.values()
     try:
         factory = point.load()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: a module that is imported must not end the host
         raise InvalidRequest(
             f"executor: {show(name)} of {_package(point)} ({point.value}) cannot be loaded: {error!r};"
             " repair or uninstall that package",
@@ -90,20 +99,41 @@ def find(name: str) -> Factory:
 
 def remedy() -> str:
     """What to give as the executor of a pool."""
-    offered = {point.name for point in _offers()}
-    names = [*OURS, *sorted((offered | _registered.keys()) - OURS.keys())]
+    try:
+        offered = {point.name for point in _offers()}
+    except Exception:  # a damaged package is not what the caller did wrong
+        offered = set()
     return (
-        f"use {', '.join(map(repr, names))}, a description such as Process(workers=2), or an object with the"
+        f"use {_listed(_known(offered))}, a description such as Process(workers=2), or an object with the"
         " Executor protocol"
     )
 
 
+def _known(offered: Iterable[str] = ()) -> list[str]:
+    return [*OURS, *sorted({*offered, *_registered} - OURS.keys())]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
 def _package(point: EntryPoint) -> str:
-    return f"the package {point.dist.name}" if point.dist is not None else "a package"
+    if point.dist is None:
+        return "a package"
+    try:
+        name = point.dist.name
+    except Exception:  # its METADATA cannot be read
+        name = None
+    return f"the package {name}" if name else f"a package in {point.dist.locate_file('')} that has no name"
 
 
 def _offers() -> Iterable[EntryPoint]:
+    """Entry points of our group.
+
+    Raises:
+        Exception: any, where the files of an installed package are damaged.
+    """
     # Not at the top: it takes longer to import than all of poolinfer, and few hosts need it.
     from importlib.metadata import entry_points
 
-    return entry_points(group=GROUP)
+    return tuple(entry_points(group=GROUP))

@@ -300,6 +300,9 @@ def _described(
     else:
         if n_ctx is not None:
             model.check_n_ctx(n_ctx)
+        elif not model.n_ctx or model.n_ctx != model.n_ctx_train:
+            # A model may be trained for fewer tokens than the bound; all else comes from a caller.
+            check_option("n_ctx", model.n_ctx)
         lane = lane_spec(
             model, description.most, **{**options, "slots": slots, "n_ctx": n_ctx or model.n_ctx}
         )

@@ -129,7 +129,8 @@ def load(
         try_first: have a disposable child try the file first (see `Trial`), for a process that must not die of it.
 
     Raises:
-        ModelError: the file changed since it was checked, or llama.cpp cannot load it, or crashed trying to.
+        ModelError: the file is gone, or changed since it was checked, or llama.cpp cannot load it, or crashed
+            trying to.
         PoolClosed: `cancelled` said True while loading.
         ForkedPool: see the module's first lines.
     """
@@ -187,7 +188,13 @@ def _release(library: _Library, spec: ModelSpec, weights: _Weights) -> None:
 
 
 def _check_unchanged(spec: ModelSpec) -> None:
-    status = os.stat(spec.path)
+    try:
+        status = os.stat(spec.path)
+    except OSError as error:
+        raise ModelError(
+            f"{spec.path}: the file is gone or cannot be read ({error.strerror});"
+            " put it back, or load the model from where it is now"
+        ) from error
     if (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) != spec.identity:
         raise ModelError(f"{spec.path}: the file changed since it was opened; load the model again")
 
