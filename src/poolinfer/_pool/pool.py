@@ -75,8 +75,8 @@ class Pool(CallMethods):
             for dense models with several slots of at most 512 tokens (`n_ctx`).
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
         latency_target: seconds that an engine step may take while somebody is decoding, or four times as long as
-            a step without prompts, whichever is longer. Where several prompts wait, steps may be longer. This bounds
-            how much of a long prompt is computed in one go, and how late a cancel can be. Means nothing with
+            a step without prompts, whichever is longer. Where several prompts wait, steps may be longer. This
+            bounds how much of a long prompt is computed in one go, and how late a cancel can be. Means nothing with
             ``slots=1``: nobody shares a step there, and a cancel stops it half way.
         prefix_cache: whether a prompt reuses what it has in common with earlier ones of its lane and `cache_key`;
             None for yes if there are several slots. With ``slots=1`` only what gives the very same result is
