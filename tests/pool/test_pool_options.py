@@ -98,8 +98,8 @@ def test_options_of_processes_are_taken_by_processes() -> None:
             {"executor": "threads"},
             "'threads' is not known; use 'thread', 'process', 'prefork', a description",
         ),
-        ({"executor": Process}, r"executor is .*: give an object, Process\(\.\.\.\), and not its class"),
-        ({"executor": FakeExecutor}, r"give an object, FakeExecutor\(\.\.\.\), and not its class"),
+        ({"executor": Process}, r"^executor is a class: give an object, Process\(\.\.\.\)$"),
+        ({"executor": FakeExecutor}, r"^executor is a class: give an object, FakeExecutor\(\.\.\.\)$"),
         ({"executor": "x" * 10_000}, "executor: 'xxxxxxxx[x]{1,60}'?\\.\\.\\. is not known"),
     ],
 )

@@ -47,7 +47,9 @@ def choose_executor(executor: object, options: Mapping[str, object]) -> Descript
             refuse(name, value, _instead(type(executor), name, value))
         return _checked(executor)
     if isinstance(executor, type):
-        refuse("executor", executor, f"give an object, {executor.__name__}(...), and not its class")
+        raise InvalidRequest(
+            f"executor is a class: give an object, {executor.__name__}(...)", field="executor"
+        )
     if not all(hasattr(executor, name) for name in _PROTOCOL):
         refuse("executor", executor, remedy())
     return cast("Executor", executor)
