@@ -97,7 +97,7 @@ def test_F13_a_zygote_that_dies_again_and_again_waits_until_it_is_wanted():
             wait_until(lambda: (found := executor._spawner._zygote) and found.up, "the zygote is up", WAIT)
             _kill_zygote(executor)
         found = SimpleQueue()
-        executor._supervisor.call(lambda: found.put(executor.zygote))
+        executor._supervisor.run_soon(lambda: found.put(executor.zygote))
         assert found.get(timeout=WAIT) is None
         assert pool.raw("hello", timeout=WAIT).text == "hello"
         os.kill(executor.pids[0], signal.SIGKILL)

@@ -26,7 +26,7 @@ class _Stage:
         self.executor = ProcessExecutor(
             ModelSpec("", (0, 0, 0, 0)), LaneSpec(slots=2), patience=QUICK, spawner=self, **options
         )
-        self.bench = ExecutorUnderTest(self.executor, 20)
+        self.tested = ExecutorUnderTest(self.executor, 20)
 
     def spawn(self, poller):
         worker = FakeWorker(10_000_000 + len(self.workers))
@@ -69,8 +69,8 @@ def stage():
     ids=["unknown job", "ending of an unknown job", "second ending", "text after the ending", "two minds"],
 )
 def test_F63_events_that_cannot_be_cost_the_worker(stage, events):
-    _, first = stage.bench.submit(Raw("one"))
-    _, second = stage.bench.submit(Raw("two"))
+    _, first = stage.tested.submit(Raw("one"))
+    _, second = stage.tested.submit(Raw("two"))
     stage.worker.say(Burst(((2, Chunk("partial")),)))
     wait_until(lambda: second.events)
     stage.worker.say(Burst(events))
@@ -84,7 +84,7 @@ def test_F63_events_that_cannot_be_cost_the_worker(stage, events):
 
 
 def test_a_call_that_runs_again_starts_once(stage):
-    _, witness = stage.bench.submit(Raw("one"))
+    _, witness = stage.tested.submit(Raw("one"))
     stage.worker.say(Burst(((1, Started(3)),)))
     wait_until(lambda: witness.events)
     stage.worker.die(ExitStatus(1))

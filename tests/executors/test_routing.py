@@ -8,7 +8,7 @@ from poolinfer import Chat, Embed, Prompt, Raw
 from poolinfer._checks.normalize import normalize
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._executors.process import ProcessExecutor
-from poolinfer._executors.routing import SeenPrefixes, choose, path
+from poolinfer._executors.routing import SeenPrefixes, choose, prefix_hashes
 from poolinfer._executors.thread import ThreadExecutor
 from poolinfer.testing import FakeEngine
 from poolinfer.testing._crash import crash_program
@@ -26,7 +26,7 @@ class Lane:
 
 
 def of(text: str, **options) -> tuple[int, ...]:
-    return path(normalize(Raw(text, **options)))
+    return prefix_hashes(normalize(Raw(text, **options)))
 
 
 def test_equal_beginnings_are_equal_paths():
@@ -47,14 +47,14 @@ def test_keys_keep_tenants_apart():
 def test_a_chat_that_goes_on_goes_along():
     first = Prompt.system(SYSTEM).user("hello " * 100)
     later = first.assistant("hi " * 100).user("and more " * 100)
-    one, other = path(normalize(Chat(first))), path(normalize(Chat(later)))
+    one, other = prefix_hashes(normalize(Chat(first))), prefix_hashes(normalize(Chat(later)))
     assert len(one) > 4
     assert other[: len(one)] == one
 
 
 def test_huge_prompts_are_cheap():
     assert len(of("a" * 4_000_000)) == 64
-    assert path(normalize(Embed("a" * 10_000))) == ()
+    assert prefix_hashes(normalize(Embed("a" * 10_000))) == ()
 
 
 def test_the_lane_that_knows_most_is_chosen():

@@ -328,7 +328,7 @@ def test_counters_of_dead_workers_are_kept():
     assert (stats.steps, stats.completion_tokens, stats.memory, stats.crashed) == (7, 8, (80,), 1)
 
 
-def test_a_listener_that_raises_costs_nobody_else():
+def test_an_emit_that_raises_costs_nobody_else():
     def broken(_):
         raise RuntimeError("a bug of the host")
 

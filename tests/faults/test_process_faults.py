@@ -269,7 +269,7 @@ def test_a_log_handler_that_raises_costs_no_worker_and_no_call(prefork):
                 os.kill(zygote, signal.SIGKILL)
                 wait_until(lambda: executor.zygote not in (None, zygote), timeout=WAIT)
             assert pool.raw("hello", timeout=WAIT).text == "hello"
-            executor._supervisor.call(lambda: 1 / 0)
+            executor._supervisor.run_soon(lambda: 1 / 0)
             with pytest.raises(PoolBroken, match="ZeroDivisionError"):
                 pool.raw("hello !HANG@0", timeout=WAIT)
     finally:

@@ -22,6 +22,11 @@ CORRUPT = {
     "no type": b'{"a":1}',
     "type that is a list": b'{"!":["Up"]}',
     "NaN": b'{"!":"Pong","stats":{"!":"ExecutorStats","step_seconds":NaN}}',
+    "infinity": b'{"!":"Pong","stats":{"!":"ExecutorStats","step_seconds":1e999}}',
+    "seconds beyond all sums": b'{"!":"Pong","stats":{"!":"ExecutorStats","step_seconds":1'
+    + b"0" * 400
+    + b"}}",
+    "a count beyond all sums": b'{"!":"Pong","stats":{"!":"ExecutorStats","steps":1' + b"0" * 400 + b"}}",
     "depth bomb": b"[" * 1_000_000,
     "huge number": b"1" * 100_000,
     "more fields": b'{"!":"Up","extra":1}',

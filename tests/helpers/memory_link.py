@@ -55,7 +55,7 @@ class MemoryLink:
         self._comes_by_itself = comes_by_itself
         self._numbers = itertools.count(1)
         self._sent: dict[int, deque[bytes]] = defaultdict(deque)
-        self._calls: deque[Callable[[], None]] = deque()
+        self._functions: deque[Callable[[], None]] = deque()
 
     @property
     def settled(self) -> bool:
@@ -70,8 +70,8 @@ class MemoryLink:
         for number in list(self.up):
             self.go(number, LEFT)
 
-    def call(self, function: Callable[[], None]) -> None:
-        self._calls.append(function)
+    def run_soon(self, function: Callable[[], None]) -> None:
+        self._functions.append(function)
 
     def send(self, number: int, data: bytes) -> None:
         if number in self.up:
@@ -95,8 +95,8 @@ class MemoryLink:
 
     def work_off(self) -> None:
         """Do what the link's thread was called to do."""
-        while self._calls:
-            self._calls.popleft()()
+        while self._functions:
+            self._functions.popleft()()
 
     def come(self) -> int:
         """A worker comes up; its number."""

@@ -35,8 +35,8 @@ class Stage:
 
     def close_all(self) -> None:
         """Close the supervisor. The workers end when they are asked to, as real ones do."""
-        self.supervisor.call(self.supervisor._stop_all)
-        self.supervisor.call(self._obey)
+        self.supervisor.run_soon(self.supervisor._stop_all)
+        self.supervisor.run_soon(self._obey)
         self.supervisor.close()
         for worker in self.workers:
             worker.close()

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from poolinfer import Pool, Raw
+from poolinfer import Model, Pool, Raw
 from poolinfer._pool.lifecycle import PoolLifecycle
 from poolinfer.testing import FakeEngine, FakeExecutor, Held, fake_pool, wait_until
 
@@ -211,3 +211,16 @@ def test_ctrl_c_during_close_leaves_a_pool_that_closes(run_script):
         """
     )
     assert done.stdout == "interrupted\nclosed\n", done.stderr
+
+
+def test_f22_a_dropped_model_closes_its_own_pool_at_once(tiny):
+    """No circle of references keeps it until the next garbage collection."""
+    before = Held.now()
+    model = Model.load(tiny.path)
+    call = model.submit(Raw("a", max_tokens=4))
+    del model
+    assert call.result().text
+    # Whoever drops the last reference is warned.
+    with pytest.warns(ResourceWarning, match="was never closed"):
+        del call
+    wait_until(lambda: not before.more(), "the model's pool is closed")

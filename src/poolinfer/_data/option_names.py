@@ -61,7 +61,7 @@ _ELSEWHERE: Mapping[str, str] = {
     "special": "parse_special",
     **dict.fromkeys(
         ("stream", "on_token", "callback", "callbacks", "streamer", "streaming_callback"),
-        "use stream(...), whose call is read piece by piece",
+        "use stream(...), whose call is read chunk by chunk",
     ),
     **dict.fromkeys(("system", "system_prompt", "system_message"), "put a system message into prompt"),
     **dict.fromkeys(

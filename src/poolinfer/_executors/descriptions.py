@@ -184,7 +184,7 @@ class Process(WorkerProcesses):
             Only with `max_workers`.
         share: ``"mmap"`` keeps all weights in the mapped file, which worker processes share. ``"repack"`` lets
             each of them copy part of the weights into a layout made for the processor, in memory of its own.
-        retries: how often a call is run again whose worker process died before anything of it was seen; 0 or 1.
+        retries: how often a call is run again if its worker dies before anything of the call was seen; 0 or 1.
         max_calls: calls after which a worker process is replaced; None for no bound.
         max_rss: bytes of memory above which a worker process is replaced between calls; None for no bound.
         max_age: seconds after which a worker process is replaced between calls; None for no bound.
@@ -222,7 +222,7 @@ class Prefork(WorkerProcesses):
             Only with `max_workers`.
         share: ``"repack"`` copies part of the weights into a layout made for the processor, once for all worker
             processes. ``"mmap"`` keeps all weights in the mapped file.
-        retries: how often a call is run again whose worker process died before anything of it was seen; 0 or 1.
+        retries: how often a call is run again if its worker dies before anything of the call was seen; 0 or 1.
         max_calls: calls after which a worker process is replaced; None for no bound.
         max_rss: bytes of memory above which a worker process is replaced between calls; None for no bound.
         max_age: seconds after which a worker process is replaced between calls; None for no bound.

@@ -40,24 +40,24 @@ class SeenPrefixes:
     def __init__(self) -> None:
         self._seen: OrderedDict[int, None] = OrderedDict()
 
-    def add(self, path: Sequence[int]) -> None:
-        """Note that the lane gets a call with this path."""
-        for step in path:
-            self._seen[step] = None
-            self._seen.move_to_end(step)
+    def add(self, hashes: Sequence[int]) -> None:
+        """Note that the lane gets a call with these prefix hashes."""
+        for prefix in hashes:
+            self._seen[prefix] = None
+            self._seen.move_to_end(prefix)
         while len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
 
-    def match(self, path: Sequence[int]) -> int:
-        """With how many blocks of a path some earlier call began."""
-        for n, step in enumerate(path):
-            if step not in self._seen:
+    def match(self, hashes: Sequence[int]) -> int:
+        """How many leading blocks of a call an earlier call had, too, by the call's prefix hashes."""
+        for n, prefix in enumerate(hashes):
+            if prefix not in self._seen:
                 return n
-        return len(path)
+        return len(hashes)
 
 
-def path(request: Request) -> tuple[int, ...]:
-    """Hashes of how a request begins: of its first 256 characters, of its first 512, and so on.
+def prefix_hashes(request: Request) -> tuple[int, ...]:
+    """The prefix hashes of a request: of its first 256 characters, of its first 512, and so on.
 
     Two requests that share the first n hashes begin with the same n blocks. A request without a prompt has none.
     """
@@ -75,7 +75,7 @@ def path(request: Request) -> tuple[int, ...]:
     return tuple(found)
 
 
-def choose(lanes: Sequence[LaneT], steps: Sequence[int], slots: int) -> LaneT | None:
+def choose(lanes: Sequence[LaneT], hashes: Sequence[int], slots: int) -> LaneT | None:
     """The lane for a call: the one that has seen most of its beginning.
 
     Only lanes are considered that have at most a quarter of `slots` more calls than the lane with the fewest. To
@@ -83,7 +83,7 @@ def choose(lanes: Sequence[LaneT], steps: Sequence[int], slots: int) -> LaneT | 
 
     Args:
         lanes: those that have room.
-        steps: the call's path.
+        hashes: the call's prefix hashes (`prefix_hashes`).
         slots: how many calls a lane runs at once.
 
     Returns:
@@ -91,7 +91,7 @@ def choose(lanes: Sequence[LaneT], steps: Sequence[int], slots: int) -> LaneT | 
     """
     most = min((lane.load for lane in lanes), default=0) + slots // 4
     near = [lane for lane in lanes if lane.load <= most]
-    return min(near, key=lambda lane: (-lane.trail.match(steps), lane.load), default=None)
+    return min(near, key=lambda lane: (-lane.trail.match(hashes), lane.load), default=None)
 
 
 def _texts(request: Chat | Raw) -> Iterator[str]:

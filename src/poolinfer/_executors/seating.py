@@ -31,7 +31,7 @@ from .._system.forks import check_process
 from .._wire.codec import WireError
 from .._wire.frames import Burst, Cancel, Pong, Submit, frame
 from .quarantine import Quarantine
-from .routing import path
+from .routing import prefix_hashes
 from .seats import Assignment, Seat, Seats
 from .sizing import Sizer, Sizing
 from .workers.death import Death
@@ -80,7 +80,7 @@ class Seating:
     def submit(self, job: Job, emit: Emit) -> bool:
         """See `poolinfer.executor.Executor.submit`."""
         check_process(self._pid, "executor")
-        assignment = Assignment(job, emit, path(job.request) if self._routes else ())
+        assignment = Assignment(job, emit, prefix_hashes(job.request) if self._routes else ())
         assignment.deaths = self._quarantine.deaths(job.request)
         with self._lock:
             if self._closing:
@@ -88,7 +88,7 @@ class Seating:
             refusal = self._refusal(assignment)
             seat = None if refusal else self._seats.choose(assignment, self._link.now)
             if refusal is None and seat is None:
-                self._link.call(self._grow)
+                self._link.run_soon(self._grow)
                 # One that needs a worker of its own waits here for it, and not before all others; a few may.
                 if not assignment.deaths or len(self._seats.waiting) >= self._slots:
                     return False
@@ -112,7 +112,7 @@ class Seating:
             assignment.cancelled = True
             seat = assignment.seat
         if seat is None:
-            self._link.call(self._seat_waiting)
+            self._link.run_soon(self._seat_waiting)
         else:
             self._link.send(seat.number, frame(Cancel(job_id)))
 
@@ -285,7 +285,7 @@ class Seating:
 
     def _fail_soon(self, assignment: Assignment, error: PoolinferError) -> None:
         """Fail a job on the link's thread (law L2)."""
-        self._link.call(lambda: self._fail(assignment, error))
+        self._link.run_soon(lambda: self._fail(assignment, error))
 
     def _fail(self, assignment: Assignment, error: PoolinferError) -> None:
         self._end(assignment, Failed.of(error))

@@ -21,24 +21,24 @@ class Assignment:
 
     Attributes:
         job: the job.
-        path: hashes of how its request begins; see `poolinfer._executors.routing`.
+        prefix_hashes: the prefix hashes of its request; see `poolinfer._executors.routing`.
         seat: where it runs; None while it waits for a worker of its own.
         deaths: how many workers have died with it, or with an equal request.
-        started: whether its listener has heard `Started`.
-        seen: whether its listener has heard any text.
+        started: whether `Started` was emitted.
+        seen: whether any text was emitted.
         cancelled: whether somebody wants it to end.
-        kill_at: when the worker is killed that ignores the cancel.
+        kill_at: when its worker is killed for ignoring the cancel.
         waits_since: when it began to wait for a worker of its own.
     """
 
     __slots__ = (
-        *("_emit", "cancelled", "deaths", "job", "kill_at"),
-        *("path", "seat", "seen", "started", "waits_since"),
+        *("_emit", "cancelled", "deaths", "job", "kill_at", "prefix_hashes"),
+        *("seat", "seen", "started", "waits_since"),
     )
 
-    def __init__(self, job: Job, emit: Emit, path: tuple[int, ...] = ()) -> None:
+    def __init__(self, job: Job, emit: Emit, prefix_hashes: tuple[int, ...] = ()) -> None:
         self.job = job
-        self.path = path
+        self.prefix_hashes = prefix_hashes
         self._emit = emit
         self.seat: Seat | None = None
         self.deaths = 0
@@ -46,11 +46,11 @@ class Assignment:
         self.kill_at = self.waits_since = _NEVER
 
     def emit(self, event: Event) -> None:
-        """Pass an event on. What the listener raises is logged, and has no other effect."""
+        """Pass an event on. An error raised by what takes the event is logged, and has no other effect."""
         try:
             self._emit(event)
         except Exception:
-            _log.exception("a listener of job %d failed", self.job.id)
+            _log.exception("an event of job %d could not be passed on", self.job.id)
 
     def is_news(self, event: Event) -> bool:
         """Whether an event is to be passed on: a job that runs again starts again, and that is not said twice."""
@@ -135,7 +135,7 @@ class Seat:
     def take(self, assignment: Assignment) -> None:
         """Give a job this seat."""
         self.jobs[assignment.job.id] = assignment
-        self.trail.add(assignment.path)
+        self.trail.add(assignment.prefix_hashes)
         self.idle_since = _NEVER
         assignment.seat = self
 
@@ -183,7 +183,7 @@ class Seats(dict[int, Seat]):
         if first is not None and now >= first.waits_since + _DRAIN_SECONDS:
             draining = self._draining()
             fitting = [seat for seat in fitting if seat is not draining]
-        return choose(fitting, assignment.path, self._slots)
+        return choose(fitting, assignment.prefix_hashes, self._slots)
 
     def _draining(self) -> Seat | None:
         """The seat that becomes empty first if it gets no more jobs.

@@ -33,7 +33,7 @@ from .._engine.prompt.prompter import Prompter
 from .._system.forks import check_process
 from .._system.threads import OwnThread
 from .preparers import Preparers, is_large
-from .routing import SeenPrefixes, choose, path
+from .routing import SeenPrefixes, choose, prefix_hashes
 
 #: Loads an engine; the argument says whether loading has been given up.
 Load: TypeAlias = Callable[[Callable[[], bool]], Engine]
@@ -151,17 +151,17 @@ class ThreadExecutor:
     def submit(self, job: Job, emit: Emit) -> bool:
         """See `poolinfer.executor.Executor.submit`."""
         check_process(self._pid, "executor")
-        steps = path(job.request) if self._spec.prefix_cache and self._workers > 1 else ()
+        hashes = prefix_hashes(job.request) if self._spec.prefix_cache and self._workers > 1 else ()
         large = is_large(job.request)
         with self._lock:
             if self._closing or not self._seats:
                 return False
             free = [seat for seat in self._seats if seat.load < self._spec.slots]
-            seat = choose(free, steps, self._spec.slots)
+            seat = choose(free, hashes, self._spec.slots)
             if seat is None:
                 return False
             seat.load += 1
-            seat.trail.add(steps)
+            seat.trail.add(hashes)
             assignment = self._jobs[job.id] = LaneAssignment(job, emit, seat)
             seat.lane.expect()
             self._preparers.put(assignment, large=large)

@@ -6,7 +6,7 @@
 
 A caller's thread only appends to a deque. So Ctrl-C, which can strike between any two instructions of the main
 thread, leaves no decision half made, and a signal handler may submit and cancel. Decisions are made under one lock,
-by the pool's conductor and by the executor's threads. Executors and waiters are called outside the lock.
+by the pool's own threads and by the executor's threads. Executors and waiters are called outside the lock.
 
 When a call is cancelled or expires, its waiters are woken at once; its slot is freed by the executor's ending (law
 L6). A call that the engine does not let go of costs a slot, but does not keep its owner waiting.
@@ -127,7 +127,7 @@ class Dispatcher:
         """
         if self._waiting() >= self._queue.max_queue:
             self._ask_slots()
-        # Counted before arrivals are taken, so that the calls which these are about have arrived.
+        # The cancels are counted first. So each call that they name is known, or is among the arrivals taken next.
         cancels = len(self._cancels)
         with self._lock:
             self._take_arrivals()
@@ -171,7 +171,7 @@ class Dispatcher:
         if self._executor is not None:
             try:
                 self.slots = self._executor.stats().slots
-            except Exception:
+            except BaseException:  # see `_offer`
                 _log.exception("an executor's stats raised, which law L3 forbids")
 
     def shut(self, reason: PoolError) -> None:
@@ -307,7 +307,7 @@ class Dispatcher:
             return False
         try:
             return executor.submit(ticket.job, lambda event: self._on_event(ticket, event))
-        except Exception as error:
+        except BaseException as error:  # also SystemExit: the code of others must not end this thread
             _log.exception("an executor's submit raised, which law L3 forbids")
             self._end(ticket, EngineError(f"the executor failed: {error!r}"))
             return False

@@ -1,7 +1,8 @@
-"""The life of a pool: new, starting, running, closing, closed (or broken), and its two threads.
+"""The life of a pool: new, starting, running, closing, closed (or broken), and the threads that every pool has.
 
-All changes of the pool's state are made by one thread, the conductor; callers only ask it (see
-`poolinfer._pool.dispatcher`). The other thread, the loader, starts the executor, which may take long, and ends.
+The conductor starts and closes the pool, and gives calls to the executor; callers only ask it (see
+`poolinfer._pool.dispatcher`). The loader starts the executor, which may take long, says whether that worked, and
+ends. Callbacks and the check of large requests have threads of their own, which start when they are needed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from functools import partial
 from typing import TypeAlias
 
 from .._data.errors import (
@@ -44,6 +44,8 @@ _SETTLED = ("running", "broken", "closing", "closed")
 _CLOSED = "the pool is closed; make a new one"
 # Seconds that `close` waits for callbacks which still run when the grace is over.
 _CALLBACK_SECONDS = 5.0
+# Seconds that `close` waits at least for an executor that is still being made.
+_MAKE_SECONDS = 5.0
 # Seconds that all pools together may take to close when the interpreter ends. Killing a stuck worker takes ten.
 _EXIT_SECONDS = 30.0
 
@@ -76,6 +78,7 @@ class PoolLifecycle:
         self._changed = threading.Condition()
         self._dispatcher = Dispatcher(max_queue, clock)
         self._executor: Executor | None = None
+        self._is_finishing = False
         self._loader: threading.Thread | None = None
         self._failure: PoolinferError | None = None
         # Once the pool is to close: when accepted calls must have ended, in monotonic seconds.
@@ -224,13 +227,11 @@ class PoolLifecycle:
 
     def _conduct(self) -> None:
         with self._changed:
-            make, self._make = self._make, None
-            if self.state != "new" or make is None:
+            if self.state != "new":
                 return
             self.state = "starting"
         _running.add(self)
-        self._start_loader(make)
-        del make  # may hold the pool, which must be free to be dropped: that closes this lifecycle
+        self._start_loader()
         while not self._is_over():
             try:
                 timeout = self._dispatcher.pump()
@@ -240,28 +241,38 @@ class PoolLifecycle:
             self._dispatcher.wait(self._until(timeout))
         self._finish()
 
-    def _start_loader(self, make: MakeExecutor) -> None:
+    def _start_loader(self) -> None:
+        self._loader = OwnThread(self._load, name="poolinfer-start")
         try:
-            self._executor = make()
-            self._loader = OwnThread(partial(self._load, self._executor), name="poolinfer-start")
-            self._loader.start()
-        except Exception as error:
+            start_in_pool(self._loader)
+        except PoolBroken as error:
             self._loader = None
-            self._break(PoolBroken(f"the pool cannot start: {error!r}"))
+            self._break(error)
 
-    def _load(self, executor: Executor) -> None:
+    def _load(self) -> None:
         began = time.monotonic()
         try:
-            executor.start(self._dispatcher.ready)
+            executor = self._make_executor()
+            if executor is not None:
+                executor.start(self._dispatcher.ready)
+                self._dispatcher.open(executor)
+                self._become("running")
+                log_started(self._title, time.monotonic() - began)
         except PoolinferError as error:
             self._break(error)
-        except Exception as error:
+        except BaseException as error:  # also SystemExit: the code of others would end this thread in silence
             _log.exception("the executor failed to start")
             self._break(ModelError(f"the executor failed to start: {error!r}"))
-        else:
-            self._dispatcher.open(executor)
-            self._become("running")
-            log_started(self._title, time.monotonic() - began)
+
+    def _make_executor(self) -> Executor | None:
+        """The executor; None if the pool has closed meanwhile, which closes what was made."""
+        make, self._make = self._make, None  # may hold the pool, which must be free to be dropped
+        executor = None if make is None else make()
+        with self._changed:
+            self._executor, too_late = executor, self._is_finishing
+        if too_late and executor is not None:
+            executor.close(0.0)
+        return None if too_late else executor
 
     def _break(self, error: PoolinferError) -> None:
         # A `PoolError`, such as `ForkedPool`, says what to do, and is raised as it is.
@@ -298,16 +309,21 @@ class PoolLifecycle:
         self._dispatcher.fail_all(lambda: CallCancelled(POOL_WAS_CLOSED))
         self._dispatcher.checker.join()
         try:
-            if self._executor is not None:
-                self._executor.close(self._grace())
-            if self._loader is not None:
-                self._loader.join()
+            self._close_executor()
             log_closed(self._title, self._dispatcher.stats("closed"))
-        except Exception:
+        except BaseException:  # see `_load`
             _log.exception("the executor failed to close")
         self._close_callbacks()
         _running.discard(self)
         self._become("closed")
+
+    def _close_executor(self) -> None:
+        with self._changed:
+            executor, self._is_finishing = self._executor, True
+        if executor is not None:
+            executor.close(self._grace())
+        if self._loader is not None:  # an executor that is still being made is closed by the loader
+            self._loader.join(None if executor is not None else max(_MAKE_SECONDS, self._grace()))
 
     def _close_callbacks(self) -> None:
         self.callbacks.close(max(_CALLBACK_SECONDS, self._grace()))

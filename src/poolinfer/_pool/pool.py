@@ -89,7 +89,7 @@ class Pool(CallMethods):
             ``"repack"``: part of the weights is copied into a layout made for the processor. Workers of `prefork`
             share the copy; each worker of `process` has its own. None for the one that costs no memory:
             ``"mmap"`` with `process`, ``"repack"`` with `prefork`.
-        retries: how often a call is run again whose worker process died before anything of it was seen; None for 1.
+        retries: how often a call is run again if its worker dies before anything of the call was seen; None for 1.
         max_calls: calls after which a worker process is replaced; None for no bound, as for the next two.
         max_rss: bytes of memory above which a worker process is replaced between calls.
         max_age: seconds after which a worker process is replaced between calls.

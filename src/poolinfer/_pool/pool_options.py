@@ -90,7 +90,10 @@ def _described(name: str, given: Mapping[str, object]) -> Description:
         if not _takes(signature, option):
             others = [repr(other) for other in OURS if _takes(inspect.signature(OURS[other]), option)]
             instead = f"; or use {' or '.join(others)}" if others else ""
-            refuse(option, value, f"leave it out, executor={show(name)} has no such option{instead}")
+            remedy = f"leave it out, executor={show(name)} has no such option"
+            if option in ("min_workers", "max_workers") and _takes(signature, "workers"):
+                remedy = f"give workers, executor={show(name)} has a fixed number of lanes"
+            refuse(option, value, f"{remedy}{instead}")
     try:
         signature.bind(**given)
     except TypeError as error:

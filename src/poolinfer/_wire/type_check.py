@@ -10,6 +10,9 @@ from typing import Any, Literal, TypeAlias, Union, cast, get_args, get_origin, g
 
 Check: TypeAlias = Callable[[Any], bool]
 
+#: Sums of numbers within this bound are finite. It also excludes infinity, and a number that is no number.
+_LARGEST = 2**63
+
 
 def conforms(value: object, hint: object) -> bool:
     """Whether a value is of a declared type, to any depth."""
@@ -37,8 +40,10 @@ def _check_of(hint: Any) -> Check:
 
 def _plain(hint: Any) -> Check:
     if hint is float:
-        return lambda value: isinstance(value, float | int)
-    if hint in (str, int, bool, bytes, type(None), Mapping):
+        return lambda value: isinstance(value, float | int) and -_LARGEST <= value <= _LARGEST
+    if hint is int:
+        return lambda value: isinstance(value, int) and -_LARGEST <= value <= _LARGEST
+    if hint in (str, bool, bytes, type(None), Mapping):
         return lambda value: isinstance(value, hint)
     raise TypeError(f"{hint} is not a type of data that travels")
 

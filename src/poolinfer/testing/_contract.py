@@ -76,7 +76,7 @@ class ExecutorContract:
         return self.workers * self.slots
 
     @contextmanager
-    def bench(self) -> Iterator[ExecutorUnderTest]:
+    def started(self) -> Iterator[ExecutorUnderTest]:
         """A started executor, which is closed at the end."""
         executor = self.make_executor()
         try:
@@ -86,35 +86,35 @@ class ExecutorContract:
 
     def test_l1_each_job_ends_once_and_last(self) -> None:
         """Every accepted job yields ``Started? Chunk* (Done | Failed)``."""
-        with self.bench() as bench:
-            witnesses = [bench.submit(self.short)[1] for _ in range(3 * self.capacity)]
+        with self.started() as tested:
+            witnesses = [tested.submit(self.short)[1] for _ in range(3 * self.capacity)]
             for witness in witnesses:
                 check(isinstance(witness.wait(self.patience), Done), f"L1: {witness.endings}")
         for witness in witnesses:
             check_order(witness.events)
 
-    def test_l1_pieces_joined_are_the_result(self) -> None:
+    def test_l1_chunks_joined_are_the_result(self) -> None:
         """What is streamed is what is returned."""
-        with self.bench() as bench:
-            _, witness = bench.submit(self.short)
+        with self.started() as tested:
+            _, witness = tested.submit(self.short)
             ending = witness.wait(self.patience)
         check(isinstance(ending, Done) and isinstance(ending.result, Response), f"L1: {ending}")
         joined = "".join(event.text for event in witness.events if isinstance(event, Chunk))
-        check(joined == ending.result.text, f"L1: pieces {joined!r}, result {ending.result.text!r}")  # type: ignore[union-attr]
+        check(joined == ending.result.text, f"L1: chunks {joined!r}, result {ending.result.text!r}")  # type: ignore[union-attr]
 
     def test_l1_an_impossible_job_ends_too(self) -> None:
         """A job that the model cannot do is taken, and ends."""
-        with self.bench() as bench:
-            _, witness = bench.submit(Raw("long " * 100_000, max_tokens=1))
+        with self.started() as tested:
+            _, witness = tested.submit(Raw("long " * 100_000, max_tokens=1))
             witness.wait(self.patience)
-            check(isinstance(bench.submit(self.short)[1].wait(self.patience), Done), "L1: the next one works")
+            check(isinstance(tested.submit(self.short)[1].wait(self.patience), Done), "L1: the next fails")
 
     def test_l2_never_from_inside(self) -> None:
         """Events come on the executor's own threads."""
-        with self.bench() as bench:
-            found = [bench.submit(self.short) for _ in range(2 * self.capacity)]
+        with self.started() as tested:
+            found = [tested.submit(self.short) for _ in range(2 * self.capacity)]
             for job_id, _ in found:
-                bench.executor.cancel(job_id)
+                tested.executor.cancel(job_id)
             for _, witness in found:
                 witness.wait(self.patience)
                 check(
@@ -123,66 +123,66 @@ class ExecutorContract:
 
     def test_l3_full_is_an_answer(self) -> None:
         """A full executor says so at once; it takes no more than it has room for."""
-        with self.bench() as bench:
+        with self.started() as tested:
             began = time.monotonic()
-            found = bench.fill(self.long, 50 * self.capacity)
-            bench.executor.stats()
+            found = tested.fill(self.long, 50 * self.capacity)
+            tested.executor.stats()
             check(time.monotonic() - began < self.patience, "L3: submit blocked")
             live = [witness for _, witness in found if not witness.over.is_set()]
             check(len(live) <= self.capacity, f"L3: {len(live)} live jobs in {self.capacity} slots")
 
     def test_l3_unknown_ids_are_ignored(self) -> None:
         """Cancelling what is not there is no error."""
-        with self.bench() as bench:
-            bench.executor.cancel(987_654_321)
-            job_id, witness = bench.submit(self.short)
+        with self.started() as tested:
+            tested.executor.cancel(987_654_321)
+            job_id, witness = tested.submit(self.short)
             witness.wait(self.patience)
-            bench.executor.cancel(job_id)
+            tested.executor.cancel(job_id)
         check_order(witness.events)
 
     def test_l4_cancel_ends_a_running_job(self) -> None:
         """The ending comes soon, once, and says so."""
-        with self.bench() as bench:
-            job_id, witness = bench.submit(self.long)
+        with self.started() as tested:
+            job_id, witness = tested.submit(self.long)
             wait_until(lambda: witness.events, "the first event", self.patience)
             for _ in range(3):
-                bench.executor.cancel(job_id)
+                tested.executor.cancel(job_id)
             ending = witness.wait(self.patience)
         check(isinstance(ending, Done) or ending.kind == "CallCancelled", f"L4: {ending}")
         check_order(witness.events)
 
     def test_l4_cancel_before_the_start(self) -> None:
         """A cancel that comes with the job is not lost."""
-        with self.bench() as bench:
+        with self.started() as tested:
             for _ in range(4 * self.capacity):
-                job_id, witness = bench.submit(self.long)
-                bench.executor.cancel(job_id)
+                job_id, witness = tested.submit(self.long)
+                tested.executor.cancel(job_id)
                 witness.wait(self.patience)
                 check_order(witness.events)
 
     def test_l5_a_death_fails_only_its_own(self) -> None:
         """Room comes back after a worker's death, and at most its own jobs fail."""
-        with self.bench() as bench:
-            found = bench.fill(self.long, self.capacity)
-            if not self.kill_worker(bench.executor):
+        with self.started() as tested:
+            found = tested.fill(self.long, self.capacity)
+            if not self.kill_worker(tested.executor):
                 return
             endings = [witness.wait(self.patience) for _, witness in found]
             lost = [ending for ending in endings if isinstance(ending, Failed)]
             check(all(ending.kind == "WorkerLost" for ending in lost), f"L5: {lost}")
             check(len(lost) <= self.slots, f"L5: {len(lost)} jobs lost with one worker")
-            bench.submit(self.short)[1].wait(self.patience)
+            tested.submit(self.short)[1].wait(self.patience)
 
     def test_l6_room_is_there_when_an_ending_is_said(self) -> None:
         """From inside the emit of an ending, the next job is taken."""
-        with self.bench() as bench:
+        with self.started() as tested:
             taken: list[bool] = []
             then = RecordedEvents()
-            follower = bench.job(self.short)
-            found = bench.fill(self.long, self.capacity)
+            follower = tested.job(self.short)
+            found = tested.fill(self.long, self.capacity)
             for _, witness in found:
-                witness.then = lambda: taken.append(not taken and bench.executor.submit(follower, then))
+                witness.then = lambda: taken.append(not taken and tested.executor.submit(follower, then))
             for job_id, _ in found:
-                bench.executor.cancel(job_id)
+                tested.executor.cancel(job_id)
             for _, witness in found:
                 witness.wait(self.patience)
             if taken:
@@ -191,26 +191,26 @@ class ExecutorContract:
 
     def test_l6_all_room_comes_back(self) -> None:
         """After a storm of cancels nothing is busy."""
-        with self.bench() as bench:
+        with self.started() as tested:
             for n in range(8 * self.capacity):
-                job_id, witness = bench.submit(self.long if n % 3 else self.short)
+                job_id, witness = tested.submit(self.long if n % 3 else self.short)
                 if n % 2:
-                    bench.executor.cancel(job_id)
+                    tested.executor.cancel(job_id)
                 witness.then = lambda: None
                 if n % self.capacity == 0:
-                    bench.executor.cancel(job_id)
+                    tested.executor.cancel(job_id)
                     witness.wait(self.patience)
                 elif n % 2 == 0:
-                    threading.Timer(0, bench.executor.cancel, (job_id,)).start()
-            wait_until(lambda: bench.executor.stats().busy == 0, "L6: busy == 0", self.patience)
+                    threading.Timer(0, tested.executor.cancel, (job_id,)).start()
+            wait_until(lambda: tested.executor.stats().busy == 0, "L6: busy == 0", self.patience)
 
     def test_l7_close_leaves_nothing(self) -> None:
         """No thread, child or descriptor; every job has ended first."""
         self._warm()
         before = Held.now()
-        with self.bench() as bench:
-            found = bench.fill(self.long, self.capacity)
-            bench.executor.close(0.0)
+        with self.started() as tested:
+            found = tested.fill(self.long, self.capacity)
+            tested.executor.close(0.0)
             for _, witness in found:
                 check(witness.over.is_set(), "L7: close returned before a job had ended")
         for _, witness in found:
@@ -219,25 +219,25 @@ class ExecutorContract:
 
     def test_l7_close_lets_jobs_end(self) -> None:
         """Within the grace, jobs end by themselves."""
-        with self.bench() as bench:
-            found = bench.fill(self.short, self.capacity)
-            bench.executor.close(self.patience)
+        with self.started() as tested:
+            found = tested.fill(self.short, self.capacity)
+            tested.executor.close(self.patience)
             for _, witness in found:
                 check(witness.over.is_set() and isinstance(witness.endings[0], Done), f"L7: {witness.events}")
 
     def test_l7_close_is_idempotent_and_thread_safe(self) -> None:
         """Closing from several threads, and again, is no error; nothing is taken any more."""
-        with self.bench() as bench:
-            bench.fill(self.long, self.capacity)
-            closers = [threading.Thread(target=bench.executor.close, args=(0.0,)) for _ in range(4)]
+        with self.started() as tested:
+            tested.fill(self.long, self.capacity)
+            closers = [threading.Thread(target=tested.executor.close, args=(0.0,)) for _ in range(4)]
             for closer in closers:
                 closer.start()
             for closer in closers:
                 closer.join(self.patience)
                 check(not closer.is_alive(), "L7: close hangs")
-            check(bench.try_submit(self.short) is None, "L7: a closed executor took a job")
-            bench.executor.cancel(1)
-            bench.executor.stats()
+            check(tested.try_submit(self.short) is None, "L7: a closed executor took a job")
+            tested.executor.cancel(1)
+            tested.executor.stats()
 
     def test_l7_close_without_a_start(self) -> None:
         """An executor that never started closes, and then does not start."""
@@ -255,9 +255,9 @@ class ExecutorContract:
         """In a forked child every method raises ForkedPool; the parent goes on."""
         if not hasattr(os, "fork"):
             return
-        with self.bench() as bench:
-            _, witness = bench.submit(self.long)
-            executor, job = bench.executor, bench.job(self.short)
+        with self.started() as tested:
+            _, witness = tested.submit(self.long)
+            executor, job = tested.executor, tested.job(self.short)
             check_in_child(
                 lambda: executor.start(lambda: None),
                 lambda: executor.submit(job, RecordedEvents()),
@@ -265,19 +265,19 @@ class ExecutorContract:
                 executor.stats,
                 lambda: executor.close(0.0),
             )
-            bench.executor.cancel(1)
+            tested.executor.cancel(1)
             witness.wait(self.patience)
-            check(isinstance(bench.submit(self.short)[1].wait(self.patience), Done), "L8: the parent is hurt")
+            check(isinstance(tested.submit(self.short)[1].wait(self.patience), Done), "L8: the parent fails")
 
     def test_l9_data_only(self) -> None:
         """Jobs and events survive an encode/decode round trip."""
         requests: list[Request] = [self.short, Raw("a", max_tokens=2, logprobs=True, top_logprobs=2)]
         if self.embeds:
             requests.append(Embed(["one text", "another"]))
-        with self.bench() as bench:
+        with self.started() as tested:
             for request in requests:
                 witness = RecordedEvents()
-                taken = bench.executor.submit(_transmitted(bench.job(request)), witness)
+                taken = tested.executor.submit(_transmitted(tested.job(request)), witness)
                 check(taken, "L9: refused while empty")
                 witness.wait(self.patience)
                 for event in witness.events:
@@ -288,7 +288,7 @@ class ExecutorContract:
         with Pool(executor=self.make_executor()) as pool:
             whole = pool.submit(self.short).result().text
             call = pool.stream(self.short)
-            check("".join(piece.text for piece in call) == call.result().text, "a stream is its result")
+            check("".join(chunk.text for chunk in call) == call.result().text, "a stream is its result")
             mapped = [response.text for response in pool.map([self.short] * 3 * self.capacity)]
             check(set(mapped) == {whole}, f"the same greedy call differs: {set(mapped)}")
             with pool.submit(self.long) as call:
@@ -317,8 +317,8 @@ class ExecutorContract:
                 for _ in range(3 * self.capacity):
                     group.start_soon(ask)
             call = pool.stream(self.short)
-            pieces = [piece.text async for piece in call]
-            check("".join(pieces) == (await call).text, "a stream is its result")
+            texts_of_chunks = [chunk.text async for chunk in call]
+            check("".join(texts_of_chunks) == (await call).text, "a stream is its result")
             async with pool.submit(self.long) as call:
                 pass
             await self._expect_cancelled(call)
@@ -333,8 +333,8 @@ class ExecutorContract:
 
     def _warm(self) -> None:
         """Let what is loaded once per process be loaded."""
-        with self.bench() as bench:
-            bench.submit(self.short)[1].wait(self.patience)
+        with self.started() as tested:
+            tested.submit(self.short)[1].wait(self.patience)
 
 
 def _transmitted(said: _SaidT) -> _SaidT:

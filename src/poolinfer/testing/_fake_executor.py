@@ -46,7 +46,7 @@ def echo(request: Request) -> str | Sequence[float]:
 class FakeExecutor:
     """An executor without an engine (`poolinfer.executor.Executor`); give it as ``Pool(executor=...)``.
 
-    By itself it answers every job at once, from one thread of its own, with what `reply` says, in pieces of a
+    By itself it answers every job at once, from one thread of its own, with what `reply` says, in chunks of a
     word. A `reply` that raises fails its call.
 
     With ``manual=True`` it has no thread, and a test drives it by `begin`, `say`, `finish`, `fail`, `step` and
@@ -150,7 +150,7 @@ class FakeExecutor:
         self._emit(job_id, Started(prompt_tokens))
 
     def say(self, job_id: int, text: str) -> None:
-        """Say a piece of a job's answer."""
+        """Emit a chunk of a job's answer."""
         with self._lock:
             self._said.get(job_id, []).append(text)
         self._emit(job_id, Chunk(text, text))
@@ -159,9 +159,9 @@ class FakeExecutor:
         """End a job well: with a result, or with what was said."""
         if result is None:
             with self._lock:
-                pieces = list(self._said.get(job_id, []))
-            text = "".join(pieces)
-            result = Response(text, text, usage=Usage(completion_tokens=len(pieces)))
+                said = list(self._said.get(job_id, []))
+            text = "".join(said)
+            result = Response(text, text, usage=Usage(completion_tokens=len(said)))
         self._end(job_id, Done(result))
 
     def fail(self, job_id: int, error: PoolinferError) -> None:
@@ -210,14 +210,14 @@ class FakeExecutor:
             self.finish(job.id, self._embed(job.request))
             return
         text = str(self._reply(job.request))
-        pieces = re.findall(r"\S+\s*|\s+", text)
-        most = job.request.max_tokens or len(pieces)
-        for piece in pieces[:most]:
+        words = re.findall(r"\S+\s*|\s+", text)
+        most = job.request.max_tokens or len(words)
+        for word in words[:most]:
             self._stop_if_cancelled(job)
-            self.say(job.id, piece)
-        said = "".join(pieces[:most])
-        usage = Usage(completion_tokens=min(most, len(pieces)))
-        reason: FinishReason = "length" if len(pieces) > most else "stop"
+            self.say(job.id, word)
+        said = "".join(words[:most])
+        usage = Usage(completion_tokens=min(most, len(words)))
+        reason: FinishReason = "length" if len(words) > most else "stop"
         self.finish(job.id, Response(said, said, finish_reason=reason, usage=usage))
 
     def _embed(self, request: Embed) -> tuple[Embedding, ...]:

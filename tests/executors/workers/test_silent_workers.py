@@ -113,7 +113,7 @@ def test_F52_workers_outlive_a_pause_of_the_whole_host(stages, monkeypatch):
     stage.start()
     with answering(*stage.workers):
         # What a pause looks like: nothing happens here, and the clock has gone on.
-        stage.supervisor.call(lambda: time.sleep(1.2))
+        stage.supervisor.run_soon(lambda: time.sleep(1.2))
         said = len(stage.said)
         wait_until(lambda: len(stage.said) > said + 10)
         assert not stage.deaths

@@ -157,7 +157,7 @@ def test_calls_end_even_when_the_supervisor_s_thread_does(stage):
         raise SystemExit
 
     stage.start()
-    stage.supervisor.call(ends_threads)
+    stage.supervisor.run_soon(ends_threads)
     wait_until(lambda: stage.broken)
     assert "SystemExit" in stage.broken[0]
     wait_until(lambda: signal.SIGKILL in stage.workers[0].signals)
@@ -183,7 +183,7 @@ def test_F05_retiring_is_no_crash(stages):
     stage = stages(patience=Patience(stop=0.5, tick=0.05, restarts=RestartLimit(most=0)))
     stage.start()
     (number,) = stage.supervisor._workers
-    stage.supervisor.call(lambda: stage.supervisor.retire(number))
+    stage.supervisor.run_soon(lambda: stage.supervisor.retire(number))
     while stage.workers[0].hear() != Stop():
         pass
     stage.workers[0].die(ExitStatus(0))
@@ -228,7 +228,7 @@ def test_workers_that_are_up_go_on_when_another_cannot_be_started(stages):
         raise OSError(11, "Resource temporarily unavailable")
 
     stage.refuse = refuse
-    stage.supervisor.call(lambda: stage.supervisor.resize(2))
+    stage.supervisor.run_soon(lambda: stage.supervisor.resize(2))
     wait_until(lambda: len(refusals) >= 6)
     assert not stage.broken
     stage.refuse = lambda: None
@@ -239,5 +239,5 @@ def test_what_is_called_while_a_round_is_worked_off_is_not_late(stages):
     stage = stages(1, Patience(tick=30.0))
     stage.start()
     done = threading.Event()
-    stage.supervisor.call(lambda: stage.supervisor.call(done.set))
+    stage.supervisor.run_soon(lambda: stage.supervisor.run_soon(done.set))
     assert done.wait(10)

@@ -1,4 +1,4 @@
-"""How many prompt tokens a step may have: so few that streams keep their pace; with one slot, always as many."""
+"""Prompt tokens a step may have: so few that streams keep their pace; with one slot, always the same number."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Pace:
     def prefill_budget(self, decoding: int, entering: int = 1) -> int:
         """Most prompt rows of the next step beside `decoding` rows; a whole batch, if the model is fast enough.
 
-        Prompts that are `entering` wait, too. Where there are several, a step may last twice as long, or as many
-        times as long as there are prompts for each row that decodes.
+        `entering` prompts wait. With more than one, the bound is multiplied by 2 or by entering / decoding,
+        whichever is larger.
         """
         if not self._per_token:
             return min(self._n_batch, _FIRST_ROWS)

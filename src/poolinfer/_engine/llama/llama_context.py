@@ -40,17 +40,17 @@ class LlamaSampler:
 
     def __init__(self, api: Any, request: Generation, seed: int, n_vocab: int) -> None:
         self._free = api.llama_sampler_free
-        links = _links(api, request, seed, n_vocab)
-        self.greedy = not links
+        samplers = _samplers(api, request, seed, n_vocab)
+        self.greedy = not samplers
         self.chain: Any = None
         if self.greedy:
             return
         self.chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
-        for link in links:
-            if not link:
+        for sampler in samplers:
+            if not sampler:
                 self.close()
                 raise EngineFault("llama.cpp refused a sampling option")
-            api.llama_sampler_chain_add(self.chain, link)
+            api.llama_sampler_chain_add(self.chain, sampler)
 
     def close(self) -> None:
         chain, self.chain = self.chain, None
@@ -58,18 +58,19 @@ class LlamaSampler:
             self._free(chain)
 
 
-def _links(api: Any, request: Generation, seed: int, n_vocab: int) -> list[Any]:
-    links = []
+def _samplers(api: Any, request: Generation, seed: int, n_vocab: int) -> list[Any]:
+    """llama.cpp samplers, in the order of the chain; none where the most likely token is all that is asked for."""
+    samplers = []
     if request.logit_bias:
         biases = (api.llama_logit_bias * len(request.logit_bias))(*request.logit_bias.items())
-        links.append(api.llama_sampler_init_logit_bias(n_vocab, len(biases), biases))
+        samplers.append(api.llama_sampler_init_logit_bias(n_vocab, len(biases), biases))
     penalties = request.repeat_penalty, request.frequency_penalty, request.presence_penalty
     if penalties != (1.0, 0.0, 0.0):
-        links.append(api.llama_sampler_init_penalties(n_vocab, _PENALTY_TOKENS, *penalties))
+        samplers.append(api.llama_sampler_init_penalties(n_vocab, _PENALTY_TOKENS, *penalties))
     if request.temperature == 0:
-        return [*links, api.llama_sampler_init_greedy()] if links else []
+        return [*samplers, api.llama_sampler_init_greedy()] if samplers else []
     return [
-        *links,
+        *samplers,
         api.llama_sampler_init_top_k(request.top_k),
         api.llama_sampler_init_top_p(request.top_p, 1),
         api.llama_sampler_init_min_p(request.min_p, 1),

@@ -34,7 +34,8 @@ class Automaton:
         """Add the states of one string."""
         state = 0
         for char in string:
-            # A string that begins with another can never be the first to complete at its start.
+            # Where one string begins with another, the shorter always completes first. The longer one needs no
+            # states.
             if self.match[state]:
                 return
             state = self._next[state].setdefault(char, len(self.depth))

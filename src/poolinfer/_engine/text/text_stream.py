@@ -20,7 +20,7 @@ from .tool_calls import ToolCallFilter
 
 
 class TextStream:
-    """The text of one generation, shown piece by piece; `finish` must end it.
+    """The text of one generation, shown chunk by chunk; `finish` must end it.
 
     Args:
         stops: texts that end the generation; the one found is not shown.

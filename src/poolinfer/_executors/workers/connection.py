@@ -34,7 +34,7 @@ class Connection:
     def send(self, data: bytes) -> None:
         """Send a frame without waiting. It is lost when the child is gone."""
         if not self._child.channel.send(data):
-            self._poller.call(self._want_write)
+            self._poller.run_soon(self._want_write)
 
     def cut(self) -> None:
         """Stop reading messages; what was printed before is still read. Idempotent."""

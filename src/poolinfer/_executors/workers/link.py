@@ -68,7 +68,7 @@ class Link(Protocol):
         ...
 
     def start(self, owner: LinkOwner, size: int) -> None:
-        """Begin to report to an owner, and wait until there are workers, if they come because they are wanted.
+        """Begin to report to an owner, and wait until the workers are up, where the link starts them itself.
 
         Args:
             owner: what the link reports to.
@@ -84,8 +84,8 @@ class Link(Protocol):
         """End all workers, or let go of those that are not ours, and end the link's thread. Idempotent."""
         ...
 
-    def call(self, function: Callable[[], None]) -> None:
-        """Have a function called on the link's thread. May be called from any thread, and returns at once."""
+    def run_soon(self, function: Callable[[], None]) -> None:
+        """Have a function run on the link's thread. May be called from any thread, and returns at once."""
         ...
 
     def send(self, number: int, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The poller: the supervisor's selector over sockets and output, and functions that other threads want called."""
+"""The poller: the supervisor's selector over sockets and output, and functions that other threads want run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .child_process import Child
 
 
 class Poller:
-    """Waits for all of them at once. `call` may be used from any thread, the rest from the supervisor's."""
+    """Waits for all of them at once. `run_soon` may be used from any thread, the rest from the supervisor's."""
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._functions: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._wakes: tuple[socket.socket, ...] = ()
         self._selector: selectors.BaseSelector | None = None
 
@@ -41,9 +41,9 @@ class Poller:
         if self._selector is not None:
             self._selector.close()
 
-    def call(self, function: Callable[[], None]) -> None:
-        """Have a function called by the next `turn`."""
-        self._calls.put(function)
+    def run_soon(self, function: Callable[[], None]) -> None:
+        """Have the next `turn` give out a function to be run."""
+        self._functions.put(function)
         with suppress(OSError, IndexError):
             self._wakes[1].send(b"\0")
 
@@ -54,7 +54,7 @@ class Poller:
             seconds: how long to wait at most.
 
         Returns:
-            What is to be called because of it, in order.
+            The functions to run because of it, in order.
         """
         if self._selector is None:
             return []
@@ -63,11 +63,11 @@ class Poller:
             if key.data is not None:
                 due.append(partial(key.data, mask))
             else:
-                # Before the calls are taken: the byte of one that comes later wakes the next turn.
+                # Before the functions are taken: the byte of one that comes later wakes the next turn.
                 self._wakes[0].recv(4096)
         with suppress(Empty):
             while True:
-                due.append(self._calls.get_nowait())
+                due.append(self._functions.get_nowait())
         return due
 
     def watch(self, child: Child, on_socket: Callable[[int], None], on_output: Callable[[int], None]) -> None:

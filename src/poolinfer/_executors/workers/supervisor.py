@@ -108,12 +108,12 @@ class Supervisor:
                 self._state.name = "closed"
             if self._state.is_in("closed"):
                 return
-        self.call(self._stop_all)
+        self.run_soon(self._stop_all)
         self._thread.join()
 
-    def call(self, function: Callable[[], None]) -> None:
-        """See `Link.call`."""
-        self._poller.call(function)
+    def run_soon(self, function: Callable[[], None]) -> None:
+        """See `Link.run_soon`."""
+        self._poller.run_soon(function)
 
     def send(self, number: int, data: bytes) -> None:
         """See `Link.send`."""
