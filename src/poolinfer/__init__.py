@@ -28,7 +28,7 @@ from ._data.errors import (
     UnknownOption,
     WorkerLost,
 )
-from ._data.prompt_builder import Prompt
+from ._data.prompt_builder import Prompt, Turn
 from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Embed, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
@@ -75,6 +75,7 @@ __all__ = [
     "Timings",
     "TokenLogprob",
     "ToolCall",
+    "Turn",
     "UnknownOption",
     "Usage",
     "WorkerLost",

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 
+from ._checks.limits import LIMITS
 from ._cli.bench import ChatBurst, run_bench
 from ._cli.demo import run_demo
 from ._data.errors import PoolinferError
 from ._data.version import __version__
 from ._pool.model import demo_model
+
+# All chats wait at once, each with a thread that reads it.
+_MOST_CALLS = 1000
+# More than 200,000 tokens; so many words of each of 1000 chats take 0.6 GB.
+_MOST_WORDS = 100_000
+# Of a number from the command line.
+_MOST_DIGITS = 20
+_MOST_SHOWN = 40
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,23 +91,43 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=ChatBurst().executor,
         help="where lanes run (default: %(default)s)",
     )
-    for name, of in (
-        ("calls", "chats at once"),
-        ("words", "words in each"),
-        ("max-tokens", "most tokens out"),
-        ("n-ctx", "context of each, in tokens"),
+    for name, most, of in (
+        ("calls", _MOST_CALLS, "chats at once"),
+        ("words", _MOST_WORDS, "words in each"),
+        ("max-tokens", int(LIMITS["max_tokens"].high), "most tokens out"),
+        ("n-ctx", int(LIMITS["n_ctx"].high), "context of each, in tokens"),
     ):
         default = getattr(ChatBurst(), name.replace("-", "_"))
         bench.add_argument(
-            f"--{name}", type=_count, metavar="N", default=default, help=f"{of} (default: %(default)s)"
+            f"--{name}",
+            type=partial(_count, most),
+            metavar="N",
+            default=default,
+            help=f"{of} (default: %(default)s)",
         )
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+def _count(most: int, text: str) -> int:
+    # The length comes first: Python refuses to read an int of thousands of digits.
+    if not text.isdecimal() or len(text) > _MOST_DIGITS or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text[:_MOST_SHOWN]!r} is not a number from 1 to {most:,}")
     return int(text)
 
 
+def _main_of_process() -> int:
+    """`main` for a process of its own, whose output may be an ASCII terminal, or a pipe that nobody reads."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        try:
+            return main()
+        finally:
+            print(end="", flush=True)
+    except BrokenPipeError:
+        # Else the interpreter writes what is left when it ends, and fails again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(_main_of_process())

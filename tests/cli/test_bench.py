@@ -91,8 +91,14 @@ def test_the_page_has_a_place_for_every_table() -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "many"])
-def test_sizes_are_checked(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("value", ["0", "-1", "many", "9" * 20, "9" * 5000])
+@pytest.mark.parametrize(
+    ("option", "most"),
+    [("calls", "1,000"), ("words", "100,000"), ("max-tokens", "1,000,000"), ("n-ctx", "1,048,576")],
+)
+def test_sizes_are_checked(option: str, most: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["bench", "--calls", value])
-    assert "not a number from 1 on" in capsys.readouterr().err
+        main(["bench", f"--{option}", value])
+    said = capsys.readouterr().err
+    assert f"not a number from 1 to {most}" in said
+    assert len(said) < 1000

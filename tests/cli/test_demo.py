@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -39,6 +40,31 @@ def test_no_such_model() -> None:
     done = run("demo", "--model", "no such file")
     assert done.returncode == 1
     assert done.stderr.startswith("ModelError: ")
+
+
+def test_a_terminal_without_the_characters_gets_replacements() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "poolinfer", "demo"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"???" in done.stdout
+
+
+# Where output is not buffered, argparse itself ignores that nobody reads the help.
+@pytest.mark.parametrize(("command", "status"), [("demo", {1}), ("--help", {0, 1})])
+def test_a_reader_that_goes_away_ends_it_quietly(command: str, status: set[int]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "poolinfer", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(50) in status
 
 
 def test_help() -> None:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import pickletools
 import pydoc
 import typing
 from typing import Any
@@ -42,6 +43,36 @@ SAMPLES: dict[type, Any] = {
         poolinfer.executor.Process(max_workers=3, idle_timeout=4.0),
         poolinfer.executor.ModelSpec("a.gguf", (1, 2, 3, 4)),
     )
+}
+#: Objects of all public classes but those of what runs here, or has to be derived from.
+PICKLED: dict[type, Any] = {
+    **SAMPLES,
+    **{cls: cls("wrong") for cls in CLASSES if issubclass(cls, poolinfer.PoolinferError)},
+    **{
+        type(sample): sample
+        for sample in (
+            poolinfer.Chunk("a", "b"),
+            poolinfer.DoneAndNotDone(set(), set()),
+            poolinfer.Model.load(poolinfer.demo_model()).info,
+            poolinfer.Quantiles(0.1, 0.2, 0.3),
+            poolinfer.Timings(),
+            poolinfer.TokenLogprob(1, "a", -0.5),
+            poolinfer.ToolCall("call_1", "sum", "{}"),
+            poolinfer.Prompt.assistant(poolinfer.Response("hello")).turns[0],
+            poolinfer.Usage(),
+            poolinfer.executor.ExecutorStats(memory=(1, 2)),
+            poolinfer.executor.LaneSpec(),
+            poolinfer.executor.Prefork(),
+            poolinfer.executor.Started(),
+            poolinfer.executor.Thread(workers=2),
+        )
+    },
+}
+NOT_PICKLED: set[type] = {
+    *(poolinfer.AsCompleted, poolinfer.Call, poolinfer.Model, poolinfer.Pool),
+    *(poolinfer.executor.Description, poolinfer.executor.Executor),
+    *(poolinfer.testing.ExecutorContract, poolinfer.testing.FakeEngine, poolinfer.testing.FakeExecutor),
+    poolinfer.testing.Held,
 }
 #: What JSON gives back as it was: it has no tuples where a field may have any sequence, and no bytes.
 BUILT = [poolinfer.Response, poolinfer.PoolStats, poolinfer.executor.Done, poolinfer.executor.Process]
@@ -100,9 +131,16 @@ def test_data_is_copied_and_pickled(cls: Any) -> None:
     assert copy.copy(sample) == copy.deepcopy(sample) == dataclasses.replace(sample) == sample
 
 
-@pytest.mark.parametrize("cls", [cls for cls in SAMPLES if cls is not poolinfer.Prompt], ids=name)
-def test_a_pickle_names_no_private_file(cls: Any) -> None:
-    assert b"poolinfer._" not in pickle.dumps(SAMPLES[cls])
+def test_every_public_class_is_pickled_or_known_not_to_be() -> None:
+    assert set(CLASSES) == {*PICKLED, *NOT_PICKLED}
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("cls", PICKLED, ids=name)
+def test_a_pickle_names_no_private_file(cls: Any, protocol: int) -> None:
+    said = [str(argument) for _, argument, _ in pickletools.genops(pickle.dumps(PICKLED[cls], protocol))]
+    assert any(text.startswith("poolinfer") for text in said)
+    assert [text for text in said if "poolinfer._" in text] == []
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=name)

@@ -181,7 +181,7 @@ def test_F58_a_worker_refuses_a_model_file_that_was_replaced(tmp_path):
 
 
 def test_F08_an_engine_from_elsewhere_is_refused(prefork):
-    for factory in ("os:system", "poolinfer.testing._crash:load"):
+    for factory in ("os:system", "poolinfer.testing._crash:load", "poolinfer._engine.llama.library:inherit"):
         program = WorkerProgram(factory=factory)
         executor = ProcessExecutor(ModelSpec("", (0, 0, 0, 0)), LaneSpec(), program=program, prefork=prefork)
         with pytest.raises(ModelError, match=f"{factory} is not an engine"), Pool(executor=executor):

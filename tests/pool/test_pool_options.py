@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from poolinfer import InvalidRequest, Model, Pool, demo_model
+from poolinfer import InvalidRequest, Model, ModelError, Pool, demo_model
 from poolinfer._executors import registry
 from poolinfer._executors.sizing import Sizing
 from poolinfer._executors.thread import ThreadExecutor
@@ -99,8 +100,8 @@ def test_options_of_processes_are_taken_by_processes() -> None:
             {"executor": "threads"},
             "'threads' is not known; use 'thread', 'process', 'prefork', a description",
         ),
-        ({"executor": Process}, r"executor is .*: give an object, Process\(\.\.\.\), and not its class"),
-        ({"executor": FakeExecutor}, r"give an object, FakeExecutor\(\.\.\.\), and not its class"),
+        ({"executor": Process}, r"^executor is a class: give an object, Process\(\.\.\.\)$"),
+        ({"executor": FakeExecutor}, r"^executor is a class: give an object, FakeExecutor\(\.\.\.\)$"),
         ({"executor": "x" * 10_000}, "executor: 'xxxxxxxx[x]{1,60}'?\\.\\.\\. is not known"),
     ],
 )
@@ -208,6 +209,53 @@ def test_a_description_has_some_lanes(least: Any, most: Any) -> None:
         InvalidRequest, match=r"^executor: odd has from .* to .* lanes; its least and most must be"
     ):
         Pool(executor=Odd(answer=""))
+
+
+@pytest.mark.parametrize("field", ["name", "note"])
+@pytest.mark.parametrize("text", [7, None, b"zmq", "two\nlines", "a\x1b[31m", "nul\0"])
+def test_what_the_log_says_of_a_description_is_a_line(field: str, text: Any) -> None:
+    Odd = type("Odd", (Fake,), {field: property(lambda _: text)})
+    words = rf"^executor: the {field} of Odd is .*; it must be a str of one line, without control characters$"
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        Pool(executor=Odd(answer=""))
+    assert caught.value.field == "executor"
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no network"), TypeError("odd"), ValueError()])
+def test_a_factory_that_raises_is_a_refusal_with_its_reason(error: Exception) -> None:
+    def factory() -> Description:
+        raise error
+
+    register("mine", factory)
+    words = rf"^executor: what 'mine' stands for raised {re.escape(repr(error))}; repair it, or give the"
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        Pool(executor="mine")
+    assert caught.value.field == "executor"
+    assert caught.value.__cause__ is error
+
+
+def test_a_refusal_of_a_factory_is_raised_as_it_is() -> None:
+    error = ModelError("there is no GPU")
+
+    def factory() -> Description:
+        raise error
+
+    register("mine", factory)
+    with pytest.raises(ModelError) as caught:
+        Pool(executor="mine")
+    assert caught.value is error
+
+
+def test_a_description_without_make_is_named_when_a_pool_is_made() -> None:
+    class Idle(Description):
+        pass
+
+    register("idle", Idle)
+    words = r"^executor: 'idle' stands for a class that does not define make; a description needs it$"
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        Pool(executor="idle")
+    assert caught.value.field == "executor"
 
 
 def test_an_option_that_one_executor_has_is_none_of_the_pool() -> None:

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 from .._checks.limits import number
 from .._checks.refusals import refuse, show
-from .._data.errors import InvalidRequest
+from .._data.errors import InvalidRequest, PoolinferError
 from .._data.specs import LaneSpec
 from .._executors.executor_protocol import Description, Executor
-from .._executors.registry import OURS, find, remedy
+from .._executors.registry import OURS, Factory, find, remedy
 
 _PROTOCOL = ("start", "submit", "cancel", "stats", "close")
 
@@ -41,13 +41,15 @@ def choose_executor(executor: object, options: Mapping[str, object]) -> Descript
     """
     given = {name: value for name, value in options.items() if value is not None}
     if isinstance(executor, str):
-        return _with_lanes(_described(executor, given))
+        return _checked(_described(executor, given))
     if isinstance(executor, Description):
         for name, value in given.items():
             refuse(name, value, _instead(type(executor), name, value))
-        return _with_lanes(executor)
+        return _checked(executor)
     if isinstance(executor, type):
-        refuse("executor", executor, f"give an object, {executor.__name__}(...), and not its class")
+        raise InvalidRequest(
+            f"executor is a class: give an object, {executor.__name__}(...)", field="executor"
+        )
     if not all(hasattr(executor, name) for name in _PROTOCOL):
         refuse("executor", executor, remedy())
     return cast("Executor", executor)
@@ -99,7 +101,7 @@ def _described(name: str, given: Mapping[str, object]) -> Description:
             f"executor: {show(name)} is not enough ({error}); give the description that it stands for",
             field="executor",
         ) from error
-    description = factory(**given)
+    description = _made(name, factory, given)
     if not isinstance(description, Description):
         raise InvalidRequest(
             f"executor: {show(name)} stands for an object of type {type(description).__name__}; register what makes"
@@ -109,8 +111,41 @@ def _described(name: str, given: Mapping[str, object]) -> Description:
     return description
 
 
-def _with_lanes(description: Description) -> Description:
-    """The description, if it has lanes. It may be anyone's, and a pool divides cores by the number of lanes."""
+def _made(name: str, factory: Factory, given: Mapping[str, object]) -> object:
+    """What a factory returns for the pool's options.
+
+    Raises:
+        PoolinferError: the factory refuses the options, raised something else, or is a class that lacks a method.
+    """
+    missing: frozenset[str] = getattr(factory, "__abstractmethods__", frozenset())
+    if missing:
+        raise InvalidRequest(
+            f"executor: {show(name)} stands for a class that does not define {' and '.join(sorted(missing))};"
+            " a description needs it",
+            field="executor",
+        )
+    try:
+        return factory(**given)
+    except PoolinferError:
+        raise
+    except Exception as error:
+        raise InvalidRequest(
+            f"executor: what {show(name)} stands for raised {error!r}; repair it, or give the"
+            " description itself",
+            field="executor",
+        ) from error
+
+
+def _checked(description: Description) -> Description:
+    """The description, if it has lanes, and a name and a note that fit a line of the log. It may be anyone's."""
+    for field in ("name", "note"):
+        text = getattr(description, field)
+        if not isinstance(text, str) or not str.isprintable(text):
+            raise InvalidRequest(
+                f"executor: the {field} of {type(description).__name__} is {show(text)};"
+                " it must be a str of one line, without control characters",
+                field="executor",
+            )
     least, most = description.least, description.most
     if type(least) is not int or type(most) is not int or not 0 <= least <= most or most < 1:
         raise InvalidRequest(

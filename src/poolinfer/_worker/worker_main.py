@@ -57,8 +57,8 @@ from .worker_socket import BOOT_FAILED, BROKEN, WorkerSocket
 #: Loads the engine that a boot message names; the second argument says whether loading has been given up.
 Load: TypeAlias = Callable[[Boot, Callable[[], bool]], Engine]
 
-#: The factories that a worker calls, whatever its host says: those of poolinfer's own engines.
-ENGINES = re.compile(r"poolinfer\._engine(\.[a-z_]+)*:[a-z_]+", re.ASCII)
+#: The factories that a worker calls, whatever its host says: the function `load` of poolinfer's own engines.
+ENGINES = re.compile(r"poolinfer\._engine(\.[a-z_]+)*:load", re.ASCII)
 _PR_SET_NO_NEW_PRIVS = 38
 _WATCH_SECONDS = 1.0
 _MEMORY_WATCHES = 5
