@@ -18,7 +18,7 @@ from poolinfer._data import errors, events, requests, results, specs, stats
 MODULES = poolinfer, poolinfer.executor, poolinfer.testing
 #: Data that no caller writes: what classes have in common, options by name, the counters behind statistics.
 INSIDE = {
-    *("RequestFields", "Generation", "LaneCounters"),
+    *("RequestFields", "Generation", "LaneCounters", "SeatingCounts", "CallCounts"),
     *("RequestOptions", "SamplingOptions", "RawOptions", "ChatOptions", "EmbedOptions"),
 }
 
