@@ -203,7 +203,7 @@ class Seating:
         if self._broken:
             return PoolBroken(self._broken)
         if assignment.deaths > 1:
-            return WorkerLost("refused: it has been in the death of two workers", suspect=True)
+            return WorkerLost("refused: two workers have died while they ran this request", suspect=True)
         return None
 
     def _send(self, assignment: Assignment, seat: Seat) -> None:

@@ -53,7 +53,7 @@ class Assignment:
             _log.exception("an event of job %d could not be passed on", self.job.id)
 
     def is_news(self, event: Event) -> bool:
-        """Whether an event is to be passed on: a job that runs again starts again, and that is not said twice."""
+        """Whether an event is to be passed on. The second `Started` of a job that runs again is not."""
         if isinstance(event, Started):
             if self.started or self.seen:
                 return False

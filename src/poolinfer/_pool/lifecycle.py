@@ -72,7 +72,7 @@ class PoolLifecycle:
         self.state: str = "new"
         self.callbacks: Callbacks = Callbacks()
         self._title = title
-        self._make: MakeExecutor | None = make
+        self._make = make
         self._pid = 0
         self._changed = threading.Condition()
         self._dispatcher = Dispatcher(max_queue, clock)
@@ -264,12 +264,13 @@ class PoolLifecycle:
             self._break(ModelError(f"the executor failed to start: {error!r}"))
 
     def _make_executor(self) -> Executor | None:
-        """The executor; None if the pool has closed meanwhile, which closes what was made."""
-        make, self._make = self._make, None  # may hold the pool, which must be free to be dropped
-        executor = None if make is None else make()
+        """Make the executor; None if the pool has closed meanwhile, and then the executor is closed here."""
+        make = self._make
+        del self._make  # it may hold the pool, which must be free to be dropped
+        executor = make()
         with self._changed:
             self._executor, too_late = executor, self._is_finishing
-        if too_late and executor is not None:
+        if too_late:
             executor.close(0.0)
         return None if too_late else executor
 
@@ -300,8 +301,7 @@ class PoolLifecycle:
     def _until(self, timeout: float | None) -> float | None:
         if self._close_by is None:
             return timeout
-        left = max(0.0, self._close_by - time.monotonic())
-        return left if timeout is None else min(left, timeout)
+        return self._grace() if timeout is None else min(self._grace(), timeout)
 
     def _finish(self) -> None:
         self._dispatcher.shut(PoolClosed(_CLOSED))

@@ -141,7 +141,7 @@ class Pool(CallMethods):
         self._model = None if model is None else model_info_of(model)
         if isinstance(chosen, Description):
             self._executor = chosen.name
-            make, title = _described(chosen, self._model, how)
+            make, title = _executor_maker(chosen, self._model, how)
             self._lifecycle = PoolLifecycle(make, max_queue, title=title)
         else:
             self._executor = type(chosen).__name__
@@ -278,7 +278,7 @@ class Pool(CallMethods):
         return self.stats()._repr_html_()
 
 
-def _described(
+def _executor_maker(
     description: Description, model: ModelInfo | None, options: dict[str, Any]
 ) -> tuple[MakeExecutor, str]:
     """What makes the executor that a description describes, and what the log says of the pool.

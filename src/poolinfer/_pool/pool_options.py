@@ -41,7 +41,7 @@ def choose_executor(executor: object, options: Mapping[str, object]) -> Descript
     """
     given = {name: value for name, value in options.items() if value is not None}
     if isinstance(executor, str):
-        return _checked(_described(executor, given))
+        return _checked(_description_of(executor, given))
     if isinstance(executor, Description):
         for name, value in given.items():
             refuse(name, value, _instead(type(executor), name, value))
@@ -75,7 +75,7 @@ def plain_lane(slots: int, options: Mapping[str, Any]) -> LaneSpec:
     return LaneSpec(**{**given, "slots": slots})
 
 
-def _described(name: str, given: Mapping[str, object]) -> Description:
+def _description_of(name: str, given: Mapping[str, object]) -> Description:
     """The description that a name and the pool's options stand for."""
     factory = find(name)
     try:
@@ -90,10 +90,10 @@ def _described(name: str, given: Mapping[str, object]) -> Description:
         if not _takes(signature, option):
             others = [repr(other) for other in OURS if _takes(inspect.signature(OURS[other]), option)]
             instead = f"; or use {' or '.join(others)}" if others else ""
-            remedy = f"leave it out, executor={show(name)} has no such option"
+            advice = f"leave it out, executor={show(name)} has no such option"
             if option in ("min_workers", "max_workers") and _takes(signature, "workers"):
-                remedy = f"give workers, executor={show(name)} has a fixed number of lanes"
-            refuse(option, value, f"{remedy}{instead}")
+                advice = f"give workers, executor={show(name)} has a fixed number of lanes"
+            refuse(option, value, f"{advice}{instead}")
     try:
         signature.bind(**given)
     except TypeError as error:
@@ -162,8 +162,8 @@ def _takes(signature: inspect.Signature, option: str) -> bool:
     )
 
 
-def _instead(described: type[Description], option: str, value: object) -> str:
-    name = described.__name__
-    if _takes(inspect.signature(described), option):
+def _instead(kind: type[Description], option: str, value: object) -> str:
+    name = kind.__name__
+    if _takes(inspect.signature(kind), option):
         return f"give it to the description, as {name}({option}={show(value)})"
     return f"leave it out, {name} has no such option"

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, Union, cast, get_args, get_origin, g
 
 Check: TypeAlias = Callable[[Any], bool]
 
-#: Sums of numbers within this bound are finite. It also excludes infinity, and a number that is no number.
+#: The bound of all numbers, so that their sums are finite. Infinity and NaN are beyond it.
 _LARGEST = 2**63
 
 
