@@ -16,8 +16,8 @@ FILES = sorted(SRC.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 MOST_LINES = 350
 MOST_LINES_OF_TESTS = 400
-MOST_ROOMS = 17
-MOST_FLOORS = 7
+MOST_ROOMS = 19
+MOST_FLOORS = 8
 
 
 def _name(path: Path) -> str:
