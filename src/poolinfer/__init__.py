@@ -30,9 +30,12 @@ from ._data.errors import (
 )
 from ._data.prompt_builder import Prompt, Turn
 from ._data.public_names import publish as _publish
-from ._data.requests import Chat, Embed, Raw, Request
+from ._data.requests import Chat, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
 from ._data.stats import PoolStats, Quantiles
+from ._data.text_requests import Embed, Rerank
+from ._data.text_results import AppliedTemplate, RankedDocument
+from ._data.token_requests import ApplyTemplate, Detokenize, Tokenize
 from ._data.version import __version__
 from ._pool.call import Call
 from ._pool.completion import AsCompleted, DoneAndNotDone, as_completed, wait
@@ -43,6 +46,8 @@ from ._pool.pool import Pool
 logging.getLogger("poolinfer").addHandler(logging.NullHandler())
 
 __all__ = [
+    "AppliedTemplate",
+    "ApplyTemplate",
     "AsCompleted",
     "Call",
     "CallCancelled",
@@ -51,6 +56,7 @@ __all__ = [
     "Chunk",
     "ContextOverflow",
     "DeadlineExceeded",
+    "Detokenize",
     "DoneAndNotDone",
     "Embed",
     "Embedding",
@@ -69,11 +75,14 @@ __all__ = [
     "PoolinferError",
     "Prompt",
     "Quantiles",
+    "RankedDocument",
     "Raw",
     "Request",
+    "Rerank",
     "Response",
     "Timings",
     "TokenLogprob",
+    "Tokenize",
     "ToolCall",
     "Turn",
     "UnknownOption",

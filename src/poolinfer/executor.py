@@ -18,6 +18,7 @@ from ._data.public_names import publish as _publish
 from ._data.results import Chunk
 from ._data.specs import LaneSpec, ModelSpec
 from ._data.stats import ExecutorStats
+from ._data.text_results import Score
 from ._executors.descriptions import Prefork, Process, Thread
 from ._executors.executor_protocol import Description, Executor
 from ._executors.registry import register
@@ -36,6 +37,7 @@ __all__ = [
     "ModelSpec",
     "Prefork",
     "Process",
+    "Score",
     "Started",
     "Thread",
     "register",

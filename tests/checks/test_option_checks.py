@@ -12,7 +12,8 @@ from poolinfer._checks.limits import LIMITS, Limit
 from poolinfer._checks.normalize import normalize
 from poolinfer._checks.option_checks import check_of
 from poolinfer._data.errors import InvalidRequest
-from poolinfer._data.requests import Chat, Embed, Raw
+from poolinfer._data.requests import Chat, Raw
+from poolinfer._data.text_requests import Embed
 
 FIELDS = [(kind, item.name) for kind in (Chat, Raw, Embed) for item in fields(kind)]
 

@@ -64,6 +64,10 @@ LIMITS: Mapping[str, Limit] = {
         Limit("frequency_penalty", -10, 10, "added to logits", whole=False),
         Limit("seed", 0, 2**32 - 2, "32 bits, of which llama.cpp takes the last for 'random'", optional=True),
         Limit("top_logprobs", 0, 20, "as many as OpenAI gives"),
+        Limit("top_n", 1, 1_000_000, "documents; None for all", optional=True),
+        Limit(
+            "dimensions", 1, 65_536, "numbers of a vector; the model's own width is the bound", optional=True
+        ),
         # Sizes of requests.
         Limit("prompt", 1, 4 * _MIB, "bytes; more fits no context and stalls the tokenizer"),
         Limit("items", 0, 64 * 1024, "messages, parts, tool calls and JSON values of a request together"),
@@ -81,6 +85,12 @@ LIMITS: Mapping[str, Limit] = {
         Limit("logit_bias_value", -100, 100, "added to a logit; 100 is always, -100 is never", whole=False),
         Limit("input", 1, 4096, "texts of one Embed; embed(...) makes several of more"),
         Limit("input_bytes", 1, 4 * _MIB, "bytes of one Embed; embed(...) makes several of many texts"),
+        Limit("query", 1, 64 * 1024, "bytes; it is computed with each document"),
+        Limit("documents", 1, 4096, "texts of one Rerank; rerank(...) makes several of more"),
+        Limit("documents_bytes", 1, 4 * _MIB, "bytes of one Rerank; rerank(...) makes several of many texts"),
+        Limit("text", 0, 4 * _MIB, "bytes to tokenize; more fits no context and stalls the tokenizer"),
+        Limit("tokens", 0, 1_048_576, "token ids to detokenize; no context is longer"),
+        Limit("token", 0, 2**31 - 1, "a token id"),
         # Options of pools.
         Limit("workers", 1, 256, "lanes; more than cores is waste"),
         Limit("min_workers", 1, 256, "worker processes that are always there"),

@@ -1,7 +1,7 @@
 """Requests as plain checked data: the one door through which a request reaches a pool (promise P2).
 
 A request has *options* and *contents*. Options are small, and `option_checks` checks them. Contents may be large:
-the messages and tools of a chat, the text to continue, the texts to embed.
+the messages and tools of a chat, the text to continue, the texts to embed or to rank, token ids.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeAlias, get_args, get_origin
 
-from .._data.requests import Chat, Embed, Generation, Raw, Request
-from .budgets import ByteBudget, TooLargeAtOnce, WorkBudget
-from .limits import count
+from .._data.requests import Chat, Generation, Raw, Request
+from .._data.text_requests import Embed, Rerank
+from .._data.token_requests import ApplyTemplate, Detokenize, Tokenize
+from .budgets import TooLargeAtOnce, WorkBudget
 from .messages import check_messages
 from .option_checks import OptionCheck, check_of
-from .plain_data import nonempty, sequence
 from .refusals import refuse
+from .texts import check_documents, check_input, check_query, check_raw_prompt, check_text, check_token_ids
 from .tools import check_tools
 
 #: Takes a field's value and what checking it may cost; gives the checked value, or raises `InvalidRequest`.
@@ -65,6 +66,8 @@ def _options(request: Request) -> dict[str, Any]:
         found[name] = check(name, default if value is None else value)
     if isinstance(request, Generation):
         found["logprobs"] = found["logprobs"] or found["top_logprobs"] > 0
+    if isinstance(request, Embed) and found["late_chunking"]:
+        _check_chunks(request)
     return found
 
 
@@ -80,20 +83,14 @@ def _unchecked_contents(request: Request) -> dict[str, Any]:
     return {name: tuple(value) if type(value) is list else value for name, value in found}
 
 
-def _raw_prompt(value: object, work: WorkBudget) -> str:
-    return nonempty("prompt", ByteBudget("prompt", work).checked_text("prompt", value))
-
-
-def _input(value: object, work: WorkBudget) -> str | tuple[str, ...]:
-    budget = ByteBudget("input_bytes", work)
-    if isinstance(value, str):
-        return nonempty("input", budget.checked_text("input", value))
-    texts = sequence("input", value, "use a str or a list of str")
-    count("input", len(texts))
-    work.spend_items("input", len(texts))
-    return tuple(
-        [nonempty(f"input[{i}]", budget.checked_text(f"input[{i}]", text)) for i, text in enumerate(texts)]
-    )
+def _check_chunks(request: Embed) -> None:
+    """Refuse what does not go together with chunks of one document."""
+    if isinstance(request.input, str):
+        refuse("input", request.input, "with late_chunking, give the chunks of a document as a list of str")
+    if request.truncate:
+        refuse("truncate", True, "late_chunking needs every chunk; leave one of them out")
+    if request.pooling == "cls":
+        refuse("pooling", "cls", "late_chunking pools the tokens of each chunk; use 'mean', 'last' or None")
 
 
 def _default(field: Field[Any]) -> object:
@@ -103,8 +100,12 @@ def _default(field: Field[Any]) -> object:
 #: Of each request, the contents.
 _CONTENTS: Mapping[type[Any], Mapping[str, _ContentCheck]] = {
     Chat: {"tools": check_tools, "prompt": check_messages},
-    Raw: {"prompt": _raw_prompt},
-    Embed: {"input": _input},
+    Raw: {"prompt": check_raw_prompt},
+    Embed: {"input": check_input},
+    Rerank: {"query": check_query, "documents": check_documents},
+    Tokenize: {"text": check_text},
+    Detokenize: {"tokens": check_token_ids},
+    ApplyTemplate: {"tools": check_tools, "prompt": check_messages},
 }
 #: Of each request, the options: every other field, with its default and its check.
 _OPTIONS: Mapping[type[Any], tuple[tuple[str, object, OptionCheck], ...]] = {

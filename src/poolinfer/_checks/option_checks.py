@@ -103,10 +103,19 @@ def _pooling(_: str, value: object) -> str | None:
     return check_pooling(value)
 
 
+def _input_type(field: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if not is_one_of(value, ("query", "document")):
+        refuse(field, value, "use None, 'query' or 'document'")
+    return str.__str__(value)
+
+
 _CHECKS: Mapping[str, OptionCheck] = {
     "stop": _stop,
     "cache_key": _cache_key,
     "logit_bias": _logit_bias,
     "tool_choice": _tool_choice,
     "pooling": _pooling,
+    "input_type": _input_type,
 }

@@ -9,6 +9,12 @@ from typing import TypeAlias
 from .errors import PoolinferError, error_from_data, error_to_data
 from .requests import Request
 from .results import Chunk, Embedding, Response
+from .text_results import AppliedTemplate, Score
+
+#: What answers a request: of an `Embed` and a `Rerank`, an item for each text; of a `Tokenize`, the ids.
+Result: TypeAlias = (
+    Response | tuple[Embedding, ...] | tuple[Score, ...] | tuple[int, ...] | str | AppliedTemplate
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +46,12 @@ class Done:
     """The job ended well; the last event. Of the timings of its result, a pool uses only `prefill` and `decode`.
 
     Attributes:
-        result: a `Response`, or the embeddings in the order of the inputs.
+        result: what answers the job's request: a `Response` for a `Chat` or a `Raw`; for an `Embed` the embeddings
+            and for a `Rerank` the scores, in the order of the texts; for a `Tokenize` the ids, for a `Detokenize`
+            the text, for an `ApplyTemplate` an `AppliedTemplate`.
     """
 
-    result: Response | tuple[Embedding, ...]
+    result: Result
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ class TokenizerInfo:
         markers: spellings of the user-defined tokens (``<think>``), which no untrusted turn may become.
         bos: text of the beginning-of-text token, or ``""``.
         eos: text of the end-of-text token, or ``""``.
+        rerank_template: the prompt of a query and a document, with ``{query}`` and ``{document}`` in their places;
+            None for a model that has none.
+        pair: tokens before, between and after a query and a document, where there is no such prompt.
     """
 
     n_vocab: int
@@ -31,6 +34,8 @@ class TokenizerInfo:
     markers: tuple[str, ...] = ()
     bos: str = ""
     eos: str = ""
+    rerank_template: str | None = None
+    pair: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] = ((), (), ())
 
     @property
     def trained_for(self) -> int:

@@ -37,9 +37,10 @@ from .._system.logs import SafeLog
 from .admission import Admission
 from .counters import Counters
 from .deadlines import NEVER, Deadlines
+from .outcomes import Outcome
 from .pool_log import log_ended
 from .request_checker import RequestChecker
-from .ticket import Outcome, Ticket
+from .ticket import Ticket
 from .wakers import Bell, Wake
 
 _log = SafeLog()

@@ -5,16 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
-from .._data.errors import CallError, DeadlineExceeded, EngineError, PoolinferError
+from .._data.errors import CallError, DeadlineExceeded, PoolinferError
 from .._data.events import Done, Failed, Job
-from .._data.requests import Embed, Request, vectors_wanted
-from .._data.results import Chunk, Embedding, Response, TokenLogprob
+from .._data.requests import Request
+from .._data.results import Chunk, Response, TokenLogprob
+from .outcomes import Answer, Outcome, outcome_of
 from .wakers import Wake
-
-#: How a call can end: a chat's or a text's response, one text's vector, several texts' vectors, or an error.
-Outcome: TypeAlias = Response | Embedding | list[Embedding] | PoolinferError
 
 
 class TextBuffer:
@@ -94,7 +91,7 @@ class Ticket:
         self.deadline = deadline
         self.check: Callable[[], Request] | None = None
         self.ended: bool = False
-        self.result: Response | Embedding | list[Embedding] | None = None
+        self.result: Answer | None = None
         self.error: PoolinferError | None = None
         # Reentrant: a signal handler, or a finaliser, may look at the call that its thread is reading.
         self._lock = threading.RLock()
@@ -199,19 +196,8 @@ class Ticket:
         )
 
     def outcome(self, event: Done | Failed) -> Outcome:
-        """The outcome that an ending means for the call's owner.
-
-        To embed one text gives one vector, to embed a list gives a list.
-        """
-        if isinstance(event, Failed):
-            return event.error()
-        if isinstance(event.result, Response):
-            return event.result
-        request, vectors = self.job.request, list(event.result)
-        wanted = vectors_wanted(request)
-        if len(vectors) != wanted:
-            return EngineError(f"the executor gave {len(vectors)} vectors for {wanted} texts")
-        return vectors[0] if isinstance(request, Embed) and isinstance(request.input, str) else vectors
+        """The outcome that an ending means for the call's owner."""
+        return event.error() if isinstance(event, Failed) else outcome_of(self.job.request, event.result)
 
     def timed(self, response: Response, now: float) -> Response:
         """The response, with the timings that only the pool knows."""

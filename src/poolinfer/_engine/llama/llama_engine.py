@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from ..._data.requests import Generation
 from ..._data.specs import LaneSpec, ModelSpec
@@ -15,6 +15,9 @@ from ..prompt.text_size import SHORT_TEXT, check_stretches, stack_for
 from .capacity import padded
 from .growing_context import GrowingContext
 from .llama_context import LlamaContext, LlamaSampler
+
+#: What a context is for: to generate text, to embed, to rank by a classifier head, or to judge.
+Use: TypeAlias = Literal["generate", "embed", "rank", "judge"]
 
 
 class LlamaEngine:
@@ -60,8 +63,7 @@ class LlamaEngine:
         control = api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_UNKNOWN
         template = self._spec.chat_template
         if template is None:
-            found = api.llama_model_chat_template(self._model, None)
-            template = found.decode(errors="replace") if found else None
+            template = self._template(None)
         return EngineInfo(
             n_vocab=n_vocab,
             n_ctx_train=int(api.llama_model_n_ctx_train(self._model)),
@@ -80,7 +82,27 @@ class LlamaEngine:
             markers=self._spellings(attributes, api.LLAMA_TOKEN_ATTR_USER_DEFINED),
             bos=self._spelling(api.llama_vocab_bos(vocab)),
             eos=self._spelling(api.llama_vocab_eos(vocab)),
+            width=int(api.llama_model_n_embd_out(self._model)),
+            ranking=self._spec.ranking,
+            rerank_template=self._spec.rerank_template or self._template(b"rerank"),
+            pair=self._pair(),
+            query_prefix=self._spec.query_prefix,
+            document_prefix=self._spec.document_prefix,
         )
+
+    def _template(self, name: bytes | None) -> str | None:
+        found = self._api.llama_model_chat_template(self._model, name)
+        return found.decode(errors="replace") if found else None
+
+    def _pair(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """What llama.cpp's server puts before, between and after a query and a document."""
+        api, vocab = self._api, self._vocab
+        sep = int(api.llama_vocab_sep(vocab))
+        eos = int(api.llama_vocab_eos(vocab))
+        bos = (int(api.llama_vocab_bos(vocab)),) if api.llama_vocab_get_add_bos(vocab) else ()
+        end = (sep if eos < 0 else eos,) if api.llama_vocab_get_add_eos(vocab) else ()
+        between = (*end, sep) if api.llama_vocab_get_add_sep(vocab) else end
+        return bos, between, end
 
     def _spellings(self, attributes: list[int], wanted: int) -> tuple[str, ...]:
         texts = (self._spelling(token) for token, found in enumerate(attributes) if found & wanted)
@@ -156,6 +178,20 @@ class LlamaEngine:
         n = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
         return buffer.raw[:n] if n >= 0 else self._read_piece(token, -n)
 
+    def detokenize(self, tokens: Sequence[int], *, special: bool) -> bytes:
+        if not special:
+            # llama.cpp takes off the space before a text only where the text comes first.
+            hidden = self._info.control_ids
+            tokens = [token for token in tokens if token not in hidden]
+        ids = (ctypes.c_int32 * len(tokens))(*tokens)
+        room = 8 * len(tokens) + 8
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            n = self._api.llama_detokenize(self._vocab, ids, len(tokens), buffer, room, False, special)
+            if n >= 0:
+                return buffer.raw[:n]
+            room = -n
+
     def is_end(self, token: int) -> bool:
         return bool(self._api.llama_vocab_is_eog(self._vocab, token))
 
@@ -167,28 +203,34 @@ class LlamaEngine:
         return GrowingContext(self.rectangle, lane, width)
 
     def embedding_context(self, *, n_seq: int, n_ctx: int) -> LlamaContext:
-        return self.rectangle(n_seq, n_ctx, embeddings=True)
+        return self.rectangle(n_seq, n_ctx, use="embed")
 
-    def rectangle(self, n_seq: int, n_ctx: int, *, embeddings: bool = False) -> LlamaContext:
-        """A context of llama.cpp for `n_seq` sequences of `n_ctx` tokens (embeddings: `n_ctx` tokens in all).
+    def rank_context(self, *, n_seq: int, n_ctx: int) -> LlamaContext:
+        return self.rectangle(n_seq, n_ctx, use="judge" if self._spec.ranking == "judge" else "rank")
+
+    def rectangle(self, n_seq: int, n_ctx: int, *, use: Use = "generate") -> LlamaContext:
+        """A context of llama.cpp for `n_seq` sequences of `n_ctx` tokens; for texts, of `n_ctx` tokens in all.
 
         Raises:
             ModelError: there is no memory for it.
         """
         self._computing()
-        return LlamaContext(self._api, self._model, self._context_params(n_seq, n_ctx, embeddings))
+        return LlamaContext(self._api, self._model, self._context_params(n_seq, n_ctx, use))
 
-    def _context_params(self, n_seq: int, n_ctx: int, embeddings: bool) -> Any:
+    def _context_params(self, n_seq: int, n_ctx: int, use: Use) -> Any:
         api = self._api
         params = api.llama_context_default_params()
-        params.n_ctx = padded(n_ctx) * (1 if embeddings else n_seq)
+        params.n_ctx = padded(n_ctx) * (n_seq if use == "generate" else 1)
+        embeddings = use in ("embed", "rank")
         whole = embeddings and not self._spec.causal
         params.n_batch = params.n_ubatch = max(n_ctx, n_seq) if whole else max(self._lane.n_batch, n_seq)
         params.n_seq_max = n_seq
-        params.kv_unified = embeddings
+        params.kv_unified = use != "generate"
         params.embeddings = embeddings
         if embeddings:
-            params.pooling_type = api.LLAMA_POOLING_TYPE_NONE
+            params.pooling_type = (
+                api.LLAMA_POOLING_TYPE_NONE if use == "embed" else api.LLAMA_POOLING_TYPE_RANK
+            )
         # One row per sequence has logits at a time: a whole batch of them would be gigabytes.
         params.n_outputs_max = 0 if embeddings else n_seq
         params.n_threads = params.n_threads_batch = self._lane.threads

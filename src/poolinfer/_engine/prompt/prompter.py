@@ -29,10 +29,12 @@ class PreparedPrompt:
     Attributes:
         tokens: the prompt's token ids.
         reasoning_open: whether the prompt ends inside an open block of reasoning.
+        text: the prompt as text, where a chat template made it.
     """
 
     tokens: list[int]
     reasoning_open: bool = False
+    text: str = ""
 
 
 class Prompter:
@@ -56,11 +58,13 @@ class Prompter:
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]],
         *,
+        add_generation_prompt: bool = True,
         stop: Callable[[], bool] | None = None,
     ) -> PreparedPrompt:
         """Tokens of a chat, in which control tokens come from the template only.
 
-        `stop` is asked every few milliseconds whether the call was given up.
+        With `add_generation_prompt`, they end where the answer begins. `stop` is asked every few milliseconds
+        whether the call was given up.
 
         Raises:
             InvalidRequest: there is no chat template, or it refuses these messages, or does too much with them,
@@ -72,12 +76,14 @@ class Prompter:
                 "this model has no chat template; pass chat_template= to Model.load, or use raw",
                 field="prompt",
             )
-        rendered = self._template.render(messages, tools, stop=stop)
+        rendered = self._template.render(
+            messages, tools, add_generation_prompt=add_generation_prompt, stop=stop
+        )
         self._check_size(rendered)
-        tokens = self._assemble(rendered, stop or _never)
+        tokens = self.assembled(rendered, stop or _never)
         if tokens[: len(self._bos)] != self._bos:
             tokens = self._bos + tokens
-        return PreparedPrompt(tokens, _opens_reasoning(rendered))
+        return PreparedPrompt(tokens, _opens_reasoning(rendered), rendered)
 
     def raw(self, text: str, parse_special: bool) -> PreparedPrompt:
         """Tokens of a text as it is, with what the model wants around it.
@@ -100,7 +106,7 @@ class Prompter:
         around = self._tokenizer.tokenize("", add_special=True, parse_special=False)
         return bos if bos == around[: len(bos)] else []
 
-    def _assemble(self, rendered: str, stop: Callable[[], bool]) -> list[int]:
+    def assembled(self, rendered: str, stop: Callable[[], bool]) -> list[int]:
         """Tokens of a rendered prompt: control tokens that the template meant, and texts between them."""
         tokens: list[int] = []
         end, strip = 0, False
