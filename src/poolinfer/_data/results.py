@@ -72,6 +72,23 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A part of a tool call in a streamed answer. The parts of one index, joined, are that `ToolCall`.
+
+    Attributes:
+        index: which of the answer's tool calls this is a part of, from 0.
+        id: identifier of the call, in its first part; ``""`` in all others.
+        name: name of the tool, in the call's first part; ``""`` in all others.
+        arguments: the next piece of the arguments' JSON text.
+    """
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TokenLogprob:
     """One generated token with its log probability.
 
