@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-#: The kinds of spellings: a JSON object with name and arguments; a JSON array of such objects; a name and then the
-#: arguments as an object; a name and then each argument between marks of its own; calls in Python's syntax.
+#: The kinds of spellings. An object has name and arguments, and an array holds such objects. A call can also be a
+#: name and an object of arguments, or a name and each argument between marks. Or it is written in Python's syntax.
 ToolKind: TypeAlias = Literal["object", "array", "named", "tagged", "pythonic"]
 #: Where a call's id stands: nowhere, under a key of the object, before the name, after it, or in it (Kimi-K2).
 IdPlace: TypeAlias = Literal["none", "key", "before", "after", "within"]
