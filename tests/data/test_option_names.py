@@ -115,8 +115,8 @@ def test_options_of_other_clients_that_ask_for_nothing_are_ignored(cls: Any) -> 
     [
         ("stream", True, r"use stream\("),
         ("stream", 0, r"use stream\("),
-        ("n", 2, "ask as often"),
-        ("n", True, "ask as often"),
+        ("best_of", 2, "several answers with n"),
+        ("best_of", True, "several answers with n"),
         ("response_format", {"type": "json_object"}, "ask for JSON"),
         ("temprature", None, "did you mean temperature"),
         ("quite_another_thing", None, "it has "),
