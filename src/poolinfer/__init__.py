@@ -32,7 +32,7 @@ from ._data.logprobs import Score, TokenLogprob
 from ._data.prompt_builder import Prompt, Turn
 from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Embed, Raw, Request
-from ._data.results import Chunk, Embedding, Response, Timings, ToolCall, Usage
+from ._data.results import Chunk, Embedding, Response, Timings, ToolCall, ToolCallDelta, Usage
 from ._data.stats import PoolStats, Quantiles
 from ._data.version import __version__
 from ._pool.call import Call
@@ -77,6 +77,7 @@ __all__ = [
     "Timings",
     "TokenLogprob",
     "ToolCall",
+    "ToolCallDelta",
     "Turn",
     "UnknownOption",
     "Usage",

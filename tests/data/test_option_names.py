@@ -105,7 +105,7 @@ def test_unknown_options_of_every_call_are_named() -> None:
 def test_options_of_other_clients_that_ask_for_nothing_are_ignored(cls: Any) -> None:
     """What OpenAI's clients and proxies send in every request."""
     names = ("response_format", "stream_options", "metadata", "user", "functions", "function_call", "store")
-    nothing: dict[str, Any] = {**dict.fromkeys(names), "stream": False, "n": 1}
+    nothing: dict[str, Any] = {**dict.fromkeys(names), "stream": False, "best_of": 1}
     text: dict[str, Any] = {"response_format": {"type": "text"}, "encoding_format": "float", "store": False}
     assert cls("x", **nothing) == cls("x", **text) == cls("x")
 

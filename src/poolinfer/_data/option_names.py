@@ -96,7 +96,6 @@ _ELSEWHERE: Mapping[str, str] = {
 #: What clients and proxies send although it changes nothing. None changes nothing either, for any name above.
 _NO_CHANGE: Mapping[str, object] = {
     "stream": False,
-    "n": 1,
     "best_of": 1,
     "store": False,
     "parallel_tool_calls": True,

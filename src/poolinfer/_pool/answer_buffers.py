@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from .._data.logprobs import TokenLogprob
-from .._data.results import Chunk
+from .._data.results import Chunk, ToolCallDelta
 
-#: How far a reader has read an answer: characters of text, of answer and of reasoning, and number of logprobs.
-Offsets: TypeAlias = tuple[int, int, int, int]
+#: How far a reader has read an answer: characters of text, of answer and of reasoning, and numbers of
+#: logprobs and of parts of tool calls.
+Offsets: TypeAlias = tuple[int, int, int, int, int]
 
 
 class TextBuffer:
@@ -55,17 +56,19 @@ class AnswerBuffer:
     Not thread-safe, but a signal handler may read (see `TextBuffer`).
     """
 
-    __slots__ = ("_answer", "_index", "_logprobs", "_reasoning", "text")
+    __slots__ = ("_answer", "_index", "_logprobs", "_reasoning", "_tool_calls", "text")
 
     def __init__(self, index: int) -> None:
         self._index = index
         self.text, self._answer, self._reasoning = TextBuffer(), TextBuffer(), TextBuffer()
         self._logprobs: list[TokenLogprob] = []
+        self._tool_calls: list[ToolCallDelta] = []
 
     @property
     def end(self) -> Offsets:
         """How much there is."""
-        return self.text.length, self._answer.length, self._reasoning.length, len(self._logprobs)
+        lengths = self.text.length, self._answer.length, self._reasoning.length
+        return *lengths, len(self._logprobs), len(self._tool_calls)
 
     def append(self, chunk: Chunk) -> None:
         """Add a chunk."""
@@ -73,15 +76,17 @@ class AnswerBuffer:
         self._answer.append(chunk.answer)
         self._reasoning.append(chunk.reasoning)
         self._logprobs.extend(chunk.logprobs)
+        self._tool_calls.extend(chunk.tool_calls)
 
     def since(self, start: Offsets) -> tuple[Chunk, Offsets]:
         """What came after some offsets, and the offsets of its end."""
-        text, answer, reasoning, logprobs = start
+        text, answer, reasoning, logprobs, calls = start
         chunk = Chunk(
             self.text.since(text),
             self._answer.since(answer),
             self._reasoning.since(reasoning),
             tuple(self._logprobs[logprobs:]),
+            tuple(self._tool_calls[calls:]),
             self._index,
         )
         return chunk, (
@@ -89,4 +94,5 @@ class AnswerBuffer:
             answer + len(chunk.answer),
             reasoning + len(chunk.reasoning),
             logprobs + len(chunk.logprobs),
+            calls + len(chunk.tool_calls),
         )

@@ -46,6 +46,7 @@ def joined(choices: Sequence[Response]) -> Response:
         first.usage.prompt_tokens,
         min(usage.cached_tokens for usage in usages),
         sum(usage.completion_tokens for usage in usages),
+        sum(usage.reasoning_tokens for usage in usages),
     )
     decode = max(choice.timings.decode for choice in choices)
     others = [replace(other, prompt_logprobs=first.prompt_logprobs) for other in others]

@@ -18,7 +18,7 @@ from .wakers import Wake
 #: How a call can end: a chat's or a text's response, one text's vector, several texts' vectors, or an error.
 Outcome: TypeAlias = Response | Embedding | list[Embedding] | PoolinferError
 
-_START: Offsets = (0, 0, 0, 0)
+_START: Offsets = (0, 0, 0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -50,20 +50,8 @@ class Ticket:
     """
 
     __slots__ = (
-        *(
-            "job",
-            "n",
-            "n_given",
-            "created",
-            "started",
-            "first",
-            "deadline",
-            "check",
-            "ended",
-            "result",
-            "error",
-        ),
-        *("_lock", "_answers", "_done", "_readers", "_waiters"),
+        *("job", "n", "n_given", "created", "started", "first", "deadline", "check"),
+        *("ended", "result", "error", "_lock", "_answers", "_done", "_readers", "_waiters"),
     )
 
     def __init__(self, job: Job, created: float, deadline: float) -> None:
@@ -80,7 +68,7 @@ class Ticket:
         self.error: PoolinferError | None = None
         # Reentrant: a signal handler, or a finaliser, may look at the call that its thread is reading.
         self._lock = threading.RLock()
-        self._answers = [AnswerBuffer(index) for index in range(self.n)]
+        self._answers = [AnswerBuffer(0)]
         self._done: dict[int, Response] = {}
         self._readers: list[Wake] = []
         self._waiters: list[Wake] = []
@@ -101,6 +89,8 @@ class Ticket:
         with self._lock:
             if self.ended:
                 return []
+            while index >= len(self._answers):
+                self._answers.append(AnswerBuffer(len(self._answers)))
             self._answers[index].append(chunk)
             wakes, self._readers = self._readers, []
             return wakes
@@ -126,7 +116,7 @@ class Ticket:
         with self._lock:
             while True:
                 before = cursor.at
-                chunk, after = self._next(before or (_START,) * self.n)
+                chunk, after = self._next(self._padded(before))
                 # If a signal handler has read with this cursor meanwhile, read again.
                 if cursor.at is before:
                     cursor.at = after
@@ -140,6 +130,10 @@ class Ticket:
                 return chunk, (*at[:index], end, *at[index + 1 :])
         return None, at
 
+    def _padded(self, at: tuple[Offsets, ...]) -> tuple[Offsets, ...]:
+        """A reader's offsets, with those of answers that have begun since."""
+        return (*at, *[_START] * (len(self._answers) - len(at)))
+
     def wake_at_end(self, wake: Wake) -> bool:
         """Have `wake` called when the call ends; returns False if it has ended."""
         with self._lock:
@@ -150,10 +144,7 @@ class Ticket:
     def wake_at_news(self, cursor: ReadPosition, wake: Wake) -> bool:
         """Have `wake` called once, when there is more to read or the call ends; returns False if that is so now."""
         with self._lock:
-            is_news = self.ended or any(
-                answer.end != start
-                for answer, start in zip(self._answers, cursor.at or (_START,) * self.n, strict=True)
-            )
+            is_news = self.ended or self._padded(cursor.at) != tuple([answer.end for answer in self._answers])
             if not is_news:
                 self._readers.append(wake)
             return not is_news
