@@ -159,7 +159,8 @@ def test_None_is_the_default(cls: Any) -> None:
 def test_no_field_of_a_request_is_left_unchecked(cls: Any) -> None:
     """A field that the check forgot would keep its default, whatever the caller gave."""
     request = cls("x")
-    found = {**_options(request), **_contents(request, WorkBudget())}
+    options = _options(request)
+    found = {**options, **_contents(request, options, WorkBudget())}
     assert set(found) == {item.name for item in fields(cls)}
 
 
