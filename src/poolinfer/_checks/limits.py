@@ -64,8 +64,11 @@ LIMITS: Mapping[str, Limit] = {
         Limit("frequency_penalty", -10, 10, "added to logits", whole=False),
         Limit("seed", 0, 2**32 - 2, "32 bits, of which llama.cpp takes the last for 'random'", optional=True),
         Limit("top_logprobs", 0, 20, "as many as OpenAI gives"),
+        Limit("n", 1, 128, "answers of one call; each one takes a slot"),
+        Limit("prompt_logprobs_start", 0, 4 * _MIB, "characters; no prompt has more"),
         # Sizes of requests.
         Limit("prompt", 1, 4 * _MIB, "bytes; more fits no context and stalls the tokenizer"),
+        Limit("suffix", 0, 4 * _MIB, "bytes; it is part of what the model sees"),
         Limit("items", 0, 64 * 1024, "messages, parts, tool calls and JSON values of a request together"),
         Limit("messages", 1, 4096, "turns; templates run over all of them"),
         Limit("parts", 1, 4096, "text parts of one message"),

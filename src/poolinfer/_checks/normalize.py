@@ -18,6 +18,7 @@ from .option_checks import OptionCheck, check_of
 from .plain_data import nonempty, sequence
 from .refusals import refuse
 from .template_variables import check_variables
+from .together import check_options_together, check_raw_together
 from .tools import check_tools
 
 #: Takes a field's value and what checking it may cost; gives the checked value, or raises `InvalidRequest`.
@@ -36,7 +37,7 @@ def normalize(request: Request) -> Request:
         InvalidRequest: a field is not acceptable; ``.field`` names it.
     """
     values = _options(request)
-    return type(request)(**values, **_contents(request, WorkBudget()))
+    return type(request)(**values, **_contents(request, values, WorkBudget()))
 
 
 def normalize_at_once(request: Request) -> tuple[Request, bool]:
@@ -50,7 +51,7 @@ def normalize_at_once(request: Request) -> tuple[Request, bool]:
     """
     values = _options(request)
     try:
-        return type(request)(**values, **_contents(request, WorkBudget(at_once=True))), True
+        return type(request)(**values, **_contents(request, values, WorkBudget(at_once=True))), True
     except TooLargeAtOnce:
         return type(request)(**values, **_unchecked_contents(request)), False
 
@@ -66,15 +67,18 @@ def _options(request: Request) -> dict[str, Any]:
         found[name] = check(name, default if value is None else value)
     if isinstance(request, Generation):
         found["logprobs"] = found["logprobs"] or found["top_logprobs"] > 0
+        check_options_together(found)
     return found
 
 
-def _contents(request: Request, work: WorkBudget) -> dict[str, Any]:
+def _contents(request: Request, options: Mapping[str, Any], work: WorkBudget) -> dict[str, Any]:
     """The contents of a request, checked."""
     checks = _CONTENTS[type(request)]
     found = {name: check(getattr(request, name), work) for name, check in checks.items()}
     if isinstance(request, Chat):
         check_last(found["prompt"], bool(request.continue_final_message))
+    if isinstance(request, Raw):
+        check_raw_together(options, found)
     return found
 
 
@@ -88,7 +92,11 @@ def _unchecked_contents(request: Request) -> dict[str, Any]:
 
 
 def _raw_prompt(value: object, work: WorkBudget) -> str:
-    return nonempty("prompt", ByteBudget("prompt", work).checked_text("prompt", value))
+    return ByteBudget("prompt", work).checked_text("prompt", value)
+
+
+def _suffix(value: object, work: WorkBudget) -> str | None:
+    return None if value is None else ByteBudget("suffix", work).checked_text("suffix", value)
 
 
 def _input(value: object, work: WorkBudget) -> str | tuple[str, ...]:
@@ -114,7 +122,7 @@ _CONTENTS: Mapping[type[Any], Mapping[str, _ContentCheck]] = {
         "chat_template_kwargs": check_variables,
         "prompt": check_messages,
     },
-    Raw: {"prompt": _raw_prompt},
+    Raw: {"prompt": _raw_prompt, "suffix": _suffix},
     Embed: {"input": _input},
 }
 #: Of each request, the options: every other field, with its default and its check.

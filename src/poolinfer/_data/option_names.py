@@ -83,8 +83,12 @@ _ELSEWHERE: Mapping[str, str] = {
         "leave it out; an answer may be as short as the model makes it",
     ),
     "stream_options": "use stream(...), whose call has the usage in its result",
-    "n": "ask as often as you want answers",
-    "best_of": "ask as often as you want answers",
+    **dict.fromkeys(("num_return_sequences", "num_choices", "n_cmpl"), "n"),
+    "best_of": "ask for several answers with n, and choose among its choices",
+    **dict.fromkeys(("input_suffix", "fim_suffix"), "suffix"),
+    "spm_infill": "suffix_first",
+    "logprob_start_len": "prompt_logprobs_start",
+    "return_full_text": "echo",
     "model": "a pool has one model; make another pool for another one",
     "dimensions": "cut the vectors yourself",
     "encoding_format": "leave it out; vectors are numbers",
@@ -95,7 +99,6 @@ _ELSEWHERE: Mapping[str, str] = {
 #: What clients and proxies send although it changes nothing. None changes nothing either, for any name above.
 _NO_CHANGE: Mapping[str, object] = {
     "stream": False,
-    "n": 1,
     "best_of": 1,
     "store": False,
     "parallel_tool_calls": True,

@@ -151,17 +151,18 @@ class ThreadExecutor:
     def submit(self, job: Job, emit: Emit) -> bool:
         """See `poolinfer.executor.Executor.submit`."""
         check_process(self._pid, "executor")
-        hashes = prefix_hashes(job.request) if self._spec.prefix_cache and self._workers > 1 else ()
+        routes = self._spec.prefix_cache and self._workers > 1
+        hashes, group = (prefix_hashes(job.request), job.group) if routes else ((), 0)
         large = is_large(job.request)
         with self._lock:
             if self._closing or not self._seats:
                 return False
             free = [seat for seat in self._seats if seat.load < self._spec.slots]
-            seat = choose(free, hashes, self._spec.slots)
+            seat = choose(free, hashes, self._spec.slots, group)
             if seat is None:
                 return False
             seat.load += 1
-            seat.trail.add(hashes)
+            seat.trail.add(hashes, group)
             assignment = self._jobs[job.id] = LaneAssignment(job, emit, seat)
             seat.lane.expect()
             self._preparers.put(assignment, large=large)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, PoolinferError
 from ..._data.events import Done, Emit, Event, Failed, Started
+from ..._data.logprobs import TokenLogprob
 from ..._data.requests import Chat, Generation
-from ..._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
+from ..._data.results import Chunk, FinishReason, Response, Timings, Usage
 from ..engine_protocol import Context, Engine
 from ..prompt.prompter import PreparedPrompt
 from ..text.text_stream import TextStream
