@@ -28,10 +28,11 @@ from ._data.errors import (
     UnknownOption,
     WorkerLost,
 )
+from ._data.logprobs import Score, TokenLogprob
 from ._data.prompt_builder import Prompt, Turn
 from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Raw, Request
-from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
+from ._data.results import Chunk, Embedding, Response, Timings, ToolCall, ToolCallDelta, Usage
 from ._data.stats import PoolStats, Quantiles
 from ._data.text_requests import Embed, Rerank
 from ._data.text_results import AppliedTemplate, RankedDocument
@@ -80,10 +81,12 @@ __all__ = [
     "Request",
     "Rerank",
     "Response",
+    "Score",
     "Timings",
     "TokenLogprob",
     "Tokenize",
     "ToolCall",
+    "ToolCallDelta",
     "Turn",
     "UnknownOption",
     "Usage",

@@ -18,7 +18,7 @@ from ._data.public_names import publish as _publish
 from ._data.results import Chunk
 from ._data.specs import LaneSpec, ModelSpec
 from ._data.stats import ExecutorStats
-from ._data.text_results import Score
+from ._data.text_results import DocumentScore
 from ._executors.descriptions import Prefork, Process, Thread
 from ._executors.executor_protocol import Description, Executor
 from ._executors.registry import register
@@ -26,6 +26,7 @@ from ._executors.registry import register
 __all__ = [
     "Chunk",
     "Description",
+    "DocumentScore",
     "Done",
     "Emit",
     "Event",
@@ -37,7 +38,6 @@ __all__ = [
     "ModelSpec",
     "Prefork",
     "Process",
-    "Score",
     "Started",
     "Thread",
     "register",

@@ -6,7 +6,7 @@ import inspect
 import pickle
 import traceback
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -37,8 +37,10 @@ LOAD = "Model.load"
         ("Chat", "system", "put a system message into prompt"),
         ("Chat", "message", "use prompt"),
         ("Chat", "messages", "use prompt"),
-        ("Chat", "chat_template_kwargs", "leave it out"),
-        ("Chat", "enable_thinking", "leave it out"),
+        ("Chat", "template_kwargs", "use chat_template_kwargs"),
+        ("Raw", "chat_template_kwargs", "is an option of ApplyTemplate, Chat and Model.load"),
+        ("Chat", "enable_thinking", "put it into chat_template_kwargs"),
+        ("Chat", "add_generation_prompt", "continue_final_message=True"),
         ("Chat", "extra_body", "by itself"),
         ("Chat", "repeat_last_n", "leave it out"),
         ("Chat", "on_token", "use stream("),
@@ -48,11 +50,15 @@ LOAD = "Model.load"
         ("Chat", "n_threads", "threads is an option of Pool"),
         ("Chat", "n_ctx", "n_ctx is an option of "),
         ("Chat", "input", "input is an option of Embed"),
-        ("Raw", "tools", "tools is an option of Chat"),
+        ("Raw", "tools", "tools is an option of ApplyTemplate and Chat"),
         ("Raw", "prompt_cache_key", "use cache_key"),
         ("Embed", "temperature", "temperature is an option of Chat and Raw"),
-        ("Embed", "dimensions", "cut the vectors"),
-        ("Embed", "quite_another_thing", "it has input, "),
+        ("Embed", "output_dimensionality", "use dimensions"),
+        ("Embed", "prompt_name", "use input_type"),
+        ("Rerank", "return_documents", "leave it out"),
+        ("Rerank", "truncation", "use truncate"),
+        ("Tokenize", "add_bos", "use add_special"),
+        ("Embed", "quite_another_thing", "it has dimensions, "),
         ("Pool", "n_threads", "use threads"),
         ("Pool", "n_parallel", "use slots"),
         ("Pool", "flash_attn", "use flash_attention"),
@@ -105,7 +111,7 @@ def test_unknown_options_of_every_call_are_named() -> None:
 def test_options_of_other_clients_that_ask_for_nothing_are_ignored(cls: Any) -> None:
     """What OpenAI's clients and proxies send in every request."""
     names = ("response_format", "stream_options", "metadata", "user", "functions", "function_call", "store")
-    nothing: dict[str, Any] = {**dict.fromkeys(names), "stream": False, "n": 1}
+    nothing: dict[str, Any] = {**dict.fromkeys(names), "stream": False, "best_of": 1}
     text: dict[str, Any] = {"response_format": {"type": "text"}, "encoding_format": "float", "store": False}
     assert cls("x", **nothing) == cls("x", **text) == cls("x")
 
@@ -115,8 +121,8 @@ def test_options_of_other_clients_that_ask_for_nothing_are_ignored(cls: Any) -> 
     [
         ("stream", True, r"use stream\("),
         ("stream", 0, r"use stream\("),
-        ("n", 2, "ask as often"),
-        ("n", True, "ask as often"),
+        ("best_of", 2, "several answers with n"),
+        ("best_of", True, "several answers with n"),
         ("response_format", {"type": "json_object"}, "ask for JSON"),
         ("temprature", None, "did you mean temperature"),
         ("quite_another_thing", None, "it has "),
@@ -131,7 +137,8 @@ def test_options_of_other_clients_that_ask_for_something_are_refused(
 
 def test_every_hint_leads_somewhere() -> None:
     known = frozenset().union(*_OWNERS.values())
-    assert set(_OWNERS) == {"Chat", "Raw", "Embed", "Pool", "Thread", "Process", "Prefork", LOAD}
+    requests = {getattr(kind, "__origin__", kind).__name__ for kind in get_args(poolinfer.Request)}
+    assert set(_OWNERS) == {*requests, "Pool", "Thread", "Process", "Prefork", LOAD}
     for name, hint in _ELSEWHERE.items():
         assert " " in hint or hint in known, name
     assert set(_NO_CHANGE) <= set(_ELSEWHERE)
@@ -159,7 +166,8 @@ def test_None_is_the_default(cls: Any) -> None:
 def test_no_field_of_a_request_is_left_unchecked(cls: Any) -> None:
     """A field that the check forgot would keep its default, whatever the caller gave."""
     request = cls("x")
-    found = {**_options(request), **_contents(request, WorkBudget())}
+    options = _options(request)
+    found = {**options, **_contents(request, options, WorkBudget())}
     assert set(found) == {item.name for item in fields(cls)}
 
 

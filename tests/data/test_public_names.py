@@ -33,6 +33,12 @@ SAMPLES: dict[type, Any] = {
         poolinfer.Chat([{"role": "user", "content": "hello"}], stop=["."], logit_bias={3: -1.0}),
         poolinfer.Raw("hello", max_tokens=3),
         poolinfer.Embed(["a", "b"], pooling="mean"),
+        poolinfer.Rerank("a", ["b", "c"], top_n=1),
+        poolinfer.Tokenize("a", parse_special=True),
+        poolinfer.Detokenize([1, 2], special=True),
+        poolinfer.ApplyTemplate([{"role": "user", "content": "hello"}]),
+        poolinfer.RankedDocument(1, 0.5, "b"),
+        poolinfer.AppliedTemplate("a", (1,)),
         poolinfer.Prompt.system("Be brief.").user("hello"),
         poolinfer.Response("a", "b", tool_calls=(poolinfer.ToolCall("call_1", "sum", "{}"),)),
         poolinfer.Embedding(b"\0\0\x80?" * 3, prompt_tokens=2),
@@ -55,11 +61,14 @@ PICKLED: dict[type, Any] = {
             poolinfer.DoneAndNotDone(set(), set()),
             poolinfer.Model.load(poolinfer.demo_model()).info,
             poolinfer.Quantiles(0.1, 0.2, 0.3),
+            poolinfer.Score((poolinfer.TokenLogprob(1, "a", -0.5),)),
             poolinfer.Timings(),
             poolinfer.TokenLogprob(1, "a", -0.5),
             poolinfer.ToolCall("call_1", "sum", "{}"),
+            poolinfer.ToolCallDelta(0, "call_1", "sum", "{}"),
             poolinfer.Prompt.assistant(poolinfer.Response("hello")).turns[0],
             poolinfer.Usage(),
+            poolinfer.executor.DocumentScore(0.5),
             poolinfer.executor.ExecutorStats(memory=(1, 2)),
             poolinfer.executor.LaneSpec(),
             poolinfer.executor.Prefork(),
@@ -158,7 +167,9 @@ def test_pydantic_takes_and_gives_data(cls: Any) -> None:
     adapter = pydantic.TypeAdapter(cls)
     sample = SAMPLES[cls]
     assert adapter.validate_python(sample) == sample
-    assert adapter.json_schema()["title"] == cls.__name__
+    schema = adapter.json_schema()
+    # One that holds others of its own class is defined by a name.
+    assert schema.get("$defs", {}).get(cls.__name__, schema)["title"] == cls.__name__
 
 
 @pytest.mark.parametrize("cls", BUILT, ids=name)

@@ -64,18 +64,22 @@ LIMITS: Mapping[str, Limit] = {
         Limit("frequency_penalty", -10, 10, "added to logits", whole=False),
         Limit("seed", 0, 2**32 - 2, "32 bits, of which llama.cpp takes the last for 'random'", optional=True),
         Limit("top_logprobs", 0, 20, "as many as OpenAI gives"),
+        Limit("n", 1, 128, "answers of one call; each one takes a slot"),
+        Limit("prompt_logprobs_start", 0, 4 * _MIB, "characters; no prompt has more"),
         Limit("top_n", 1, 1_000_000, "documents; None for all", optional=True),
         Limit(
             "dimensions", 1, 65_536, "numbers of a vector; the model's own width is the bound", optional=True
         ),
         # Sizes of requests.
         Limit("prompt", 1, 4 * _MIB, "bytes; more fits no context and stalls the tokenizer"),
+        Limit("suffix", 0, 4 * _MIB, "bytes; it is part of what the model sees"),
         Limit("items", 0, 64 * 1024, "messages, parts, tool calls and JSON values of a request together"),
         Limit("messages", 1, 4096, "turns; templates run over all of them"),
         Limit("parts", 1, 4096, "text parts of one message"),
         Limit("tools", 0, 128, "each one costs context"),
         Limit("tools_json", 0, 256 * 1024, "bytes; they become part of the prompt"),
         Limit("arguments", 0, 256 * 1024, "bytes of a tool call's JSON text; it is decoded in one go"),
+        Limit("chat_template_kwargs", 0, _MIB, "bytes; documents among them become part of the prompt"),
         Limit("depth", 0, 32, "levels of nested JSON; templates and schemas recurse"),
         Limit("stop", 0, 16, "texts; each is looked for in every piece"),
         Limit("stop_text", 1, 256, "bytes; that much text is held back while streaming"),

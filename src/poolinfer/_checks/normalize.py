@@ -14,10 +14,20 @@ from .._data.requests import Chat, Generation, Raw, Request
 from .._data.text_requests import Embed, Rerank
 from .._data.token_requests import ApplyTemplate, Detokenize, Tokenize
 from .budgets import TooLargeAtOnce, WorkBudget
-from .messages import check_messages
+from .messages import check_last, check_messages
 from .option_checks import OptionCheck, check_of
 from .refusals import refuse
-from .texts import check_documents, check_input, check_query, check_raw_prompt, check_text, check_token_ids
+from .template_variables import check_variables
+from .texts import (
+    check_documents,
+    check_input,
+    check_query,
+    check_raw_prompt,
+    check_suffix,
+    check_text,
+    check_token_ids,
+)
+from .together import check_chunks, check_options_together, check_raw_together
 from .tools import check_tools
 
 #: Takes a field's value and what checking it may cost; gives the checked value, or raises `InvalidRequest`.
@@ -36,7 +46,7 @@ def normalize(request: Request) -> Request:
         InvalidRequest: a field is not acceptable; ``.field`` names it.
     """
     values = _options(request)
-    return type(request)(**values, **_contents(request, WorkBudget()))
+    return type(request)(**values, **_contents(request, values, WorkBudget()))
 
 
 def normalize_at_once(request: Request) -> tuple[Request, bool]:
@@ -50,7 +60,7 @@ def normalize_at_once(request: Request) -> tuple[Request, bool]:
     """
     values = _options(request)
     try:
-        return type(request)(**values, **_contents(request, WorkBudget(at_once=True))), True
+        return type(request)(**values, **_contents(request, values, WorkBudget(at_once=True))), True
     except TooLargeAtOnce:
         return type(request)(**values, **_unchecked_contents(request)), False
 
@@ -66,31 +76,34 @@ def _options(request: Request) -> dict[str, Any]:
         found[name] = check(name, default if value is None else value)
     if isinstance(request, Generation):
         found["logprobs"] = found["logprobs"] or found["top_logprobs"] > 0
-    if isinstance(request, Embed) and found["late_chunking"]:
-        _check_chunks(request)
+        check_options_together(found)
     return found
 
 
-def _contents(request: Request, work: WorkBudget) -> dict[str, Any]:
+def _contents(request: Request, options: Mapping[str, Any], work: WorkBudget) -> dict[str, Any]:
     """The contents of a request, checked."""
     checks = _CONTENTS[type(request)]
-    return {name: check(getattr(request, name), work) for name, check in checks.items()}
+    found = {name: check(getattr(request, name), work) for name, check in checks.items()}
+    if isinstance(request, Chat):
+        check_last(found["prompt"], bool(request.continue_final_message))
+    if isinstance(request, ApplyTemplate):
+        continues = options["continue_final_message"]
+        if continues or options["add_generation_prompt"]:
+            check_last(found["prompt"], continues)
+    if isinstance(request, Raw):
+        check_raw_together(options, found)
+    if isinstance(request, Embed):
+        check_chunks(options, found)
+    return found
 
 
 def _unchecked_contents(request: Request) -> dict[str, Any]:
-    """The contents of a request, unchecked, but not as the caller's own list, which may grow."""
+    """The contents of a request, unchecked, but not as the caller's own list or dict, which may grow."""
     found = ((name, getattr(request, name)) for name in _CONTENTS[type(request)])
-    return {name: tuple(value) if type(value) is list else value for name, value in found}
-
-
-def _check_chunks(request: Embed) -> None:
-    """Refuse what does not go together with chunks of one document."""
-    if isinstance(request.input, str):
-        refuse("input", request.input, "with late_chunking, give the chunks of a document as a list of str")
-    if request.truncate:
-        refuse("truncate", True, "late_chunking needs every chunk; leave one of them out")
-    if request.pooling == "cls":
-        refuse("pooling", "cls", "late_chunking pools the tokens of each chunk; use 'mean', 'last' or None")
+    return {
+        name: tuple(value) if type(value) is list else dict(value) if type(value) is dict else value
+        for name, value in found
+    }
 
 
 def _default(field: Field[Any]) -> object:
@@ -99,13 +112,21 @@ def _default(field: Field[Any]) -> object:
 
 #: Of each request, the contents.
 _CONTENTS: Mapping[type[Any], Mapping[str, _ContentCheck]] = {
-    Chat: {"tools": check_tools, "prompt": check_messages},
-    Raw: {"prompt": check_raw_prompt},
+    Chat: {
+        "tools": check_tools,
+        "chat_template_kwargs": check_variables,
+        "prompt": check_messages,
+    },
+    Raw: {"prompt": check_raw_prompt, "suffix": check_suffix},
     Embed: {"input": check_input},
     Rerank: {"query": check_query, "documents": check_documents},
     Tokenize: {"text": check_text},
     Detokenize: {"tokens": check_token_ids},
-    ApplyTemplate: {"tools": check_tools, "prompt": check_messages},
+    ApplyTemplate: {
+        "tools": check_tools,
+        "chat_template_kwargs": check_variables,
+        "prompt": check_messages,
+    },
 }
 #: Of each request, the options: every other field, with its default and its check.
 _OPTIONS: Mapping[type[Any], tuple[tuple[str, object, OptionCheck], ...]] = {

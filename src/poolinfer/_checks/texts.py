@@ -14,8 +14,13 @@ _BYTES_A_TOKEN = 32
 
 
 def check_raw_prompt(value: object, work: WorkBudget) -> str:
-    """A text to continue, as a plain str."""
-    return nonempty("prompt", ByteBudget("prompt", work).checked_text("prompt", value))
+    """A text to continue, as a plain str, which may be empty."""
+    return ByteBudget("prompt", work).checked_text("prompt", value)
+
+
+def check_suffix(value: object, work: WorkBudget) -> str | None:
+    """What is to follow a text that is continued, or None."""
+    return None if value is None else ByteBudget("suffix", work).checked_text("suffix", value)
 
 
 def check_input(value: object, work: WorkBudget) -> str | tuple[str, ...]:

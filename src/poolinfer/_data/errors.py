@@ -3,6 +3,7 @@
     PoolinferError
     ├── InvalidRequest (ValueError)      the caller's fault; nothing was computed
     │   ├── ContextOverflow              prompt (and max_tokens) do not fit n_ctx
+    │   ├── InvalidGrammar               no answer can be held to this schema, regex or grammar
     │   └── UnknownOption (TypeError)    there is no option of that name
     ├── ModelError                       the model file cannot be used
     ├── PoolError                        the pool's state
@@ -75,6 +76,13 @@ class ContextOverflow(InvalidRequest):
         super().__init__(message, field=field)
         self.n_prompt = n_prompt
         self.n_ctx = n_ctx
+
+
+class InvalidGrammar(InvalidRequest):
+    """A schema, regex, list of choices or grammar to which no answer can be held; the message says why.
+
+    It is malformed, too large or too costly, nothing matches it, or it uses a keyword that cannot be enforced.
+    """
 
 
 class UnknownOption(InvalidRequest, TypeError):
@@ -196,6 +204,7 @@ ERRORS: Mapping[str, type[PoolinferError]] = {
     for cls in (
         InvalidRequest,
         ContextOverflow,
+        InvalidGrammar,
         UnknownOption,
         ModelError,
         PoolFull,

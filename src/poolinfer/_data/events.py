@@ -9,11 +9,11 @@ from typing import TypeAlias
 from .errors import PoolinferError, error_from_data, error_to_data
 from .requests import Request
 from .results import Chunk, Embedding, Response
-from .text_results import AppliedTemplate, Score
+from .text_results import AppliedTemplate, DocumentScore
 
 #: What answers a request: of an `Embed` and a `Rerank`, an item for each text; of a `Tokenize`, the ids.
 Result: TypeAlias = (
-    Response | tuple[Embedding, ...] | tuple[Score, ...] | tuple[int, ...] | str | AppliedTemplate
+    Response | tuple[Embedding, ...] | tuple[DocumentScore, ...] | tuple[int, ...] | str | AppliedTemplate
 )
 
 
@@ -23,11 +23,15 @@ class Job:
 
     Attributes:
         id: unique within the pool.
-        request: what to compute. The prompt of a `Chat` is a tuple of message dicts, and every list is a tuple.
+        request: what to compute. The prompt of a `Chat` is a tuple of message dicts, and every list is a tuple. Its
+            `n` is 1: each answer of a call is a job.
+        group: the same number, which no other job has, for all jobs of one call; 0 for a job by itself. They have
+            the same prompt, so that one lane had better run them.
     """
 
     id: int
     request: Request
+    group: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +50,9 @@ class Done:
     """The job ended well; the last event. Of the timings of its result, a pool uses only `prefill` and `decode`.
 
     Attributes:
-        result: what answers the job's request: a `Response` for a `Chat` or a `Raw`; for an `Embed` the embeddings
-            and for a `Rerank` the scores, in the order of the texts; for a `Tokenize` the ids, for a `Detokenize`
-            the text, for an `ApplyTemplate` an `AppliedTemplate`.
+        result: what answers the job's request. A `Chat` and a `Raw` have a `Response`. An `Embed` has the embeddings
+            in the order of the texts, and a `Rerank` the scores. A `Tokenize` has the ids, a `Detokenize` the text,
+            and an `ApplyTemplate` an `AppliedTemplate`.
     """
 
     result: Result

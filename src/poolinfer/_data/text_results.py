@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class DocumentScore:
     """What a model gave one document; an executor answers a `Rerank` with one for each document, in their order.
 
     Attributes:
@@ -23,10 +23,10 @@ class RankedDocument:
     """One document of a `Rerank`, by how well it answers the query.
 
     Attributes:
-        index: its place among the documents of the request.
+        index: the document's place among those of the request.
         relevance_score: the score that the model gave it, from 0 to 1 unless `raw_scores` was asked for; a higher
             one is a better answer.
-        document: its text.
+        document: the text of the document.
         prompt_tokens: tokens of the query and the document together.
     """
 

@@ -54,6 +54,8 @@ class ApplyTemplate(RequestFields):
         prompt: text of one user turn, OpenAI-shaped messages, or a `Prompt`.
         tools: OpenAI-shaped function tools that the model may call.
         add_generation_prompt: whether the prompt ends where the answer begins, as that of `Chat` does.
+        chat_template_kwargs: further variables for the chat template, by their names.
+        continue_final_message: whether the last message is an assistant's, which the answer is to continue.
         timeout: seconds that the call may take, waiting included; None for no bound.
         priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
@@ -61,6 +63,8 @@ class ApplyTemplate(RequestFields):
     prompt: ChatInput
     tools: Sequence[Mapping[str, Any]] = ()
     add_generation_prompt: bool = True
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    continue_final_message: bool = False
 
 
 class TokenizeOptions(RequestOptions, total=False):
@@ -81,6 +85,8 @@ class ApplyTemplateOptions(RequestOptions, total=False):
 
     tools: Sequence[Mapping[str, Any]]
     add_generation_prompt: bool
+    chat_template_kwargs: Mapping[str, Any] | None
+    continue_final_message: bool
 
 
 class CountTokensOptions(ApplyTemplateOptions, TokenizeOptions, total=False):

@@ -123,7 +123,7 @@ class ModelFile:
 
     @property
     def has_rerank_template(self) -> bool:
-        """Whether it brings a prompt for a query and a document."""
+        """Whether the file brings a prompt for a query and a document."""
         return self._text("tokenizer.chat_template.rerank") is not None
 
     @property

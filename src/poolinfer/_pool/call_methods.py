@@ -26,13 +26,13 @@ from .bulk import Bulk
 from .call import Call
 from .mapping import Mapped, as_request, mapped, mapped_result
 from .missing_argument import says_what_is_missing
-from .text_methods import TextMethods
+from .retrieval_methods import RetrievalMethods
 from .token_methods import TokenMethods
 
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]
 
 
-class CallMethods(TextMethods, TokenMethods):
+class CallMethods(RetrievalMethods, TokenMethods):
     """Calls of every kind, sync and async, over one primitive: `submit`."""
 
     @overload

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
+from .._checks.budgets import WorkBudget
 from .._checks.limits import check_option
 from .._checks.model_fit import check_tokens
 from .._checks.plain_data import check_pooling, flag
 from .._checks.refusals import refuse
+from .._checks.template_variables import check_variables
 from .._data.errors import InvalidRequest, ModelError
 from .._data.requests import Chat, Generation, Request
 from .._data.specs import ModelSpec, Ranking
@@ -91,7 +94,7 @@ class ModelInfo:
 
         Raises:
             InvalidRequest: text from an embedding model, a chat without a template, a token id that the
-                vocabulary does not have, more dimensions than vectors have, a ranking by a model that ranks not.
+                vocabulary does not have, too many dimensions, a ranking from a model that is no reranker.
         """
         check_texts(request, self.name, self.ranking, self.width, self.n_vocab)
         if not isinstance(request, Generation | ApplyTemplate):
@@ -157,6 +160,7 @@ def load_model_info(
     *,
     n_ctx: int | None = None,
     chat_template: str | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     pooling: Pooling | None = None,
     n_gpu_layers: int = 0,
     mmap: bool = True,
@@ -191,6 +195,7 @@ def load_model_info(
         causal=not file.embedding_only,
         pooling=pooling or ("mean" if own is None or own == "rank" else own),
         chat_template=chat_template,
+        chat_template_kwargs=check_variables(chat_template_kwargs, WorkBudget()),
         n_gpu_layers=n_gpu_layers,
         mmap=mmap,
         mlock=mlock,

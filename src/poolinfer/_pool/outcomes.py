@@ -10,7 +10,7 @@ from .._data.events import Result
 from .._data.requests import Chat, Raw, Request
 from .._data.results import Embedding, Response
 from .._data.text_requests import Embed, Rerank
-from .._data.text_results import AppliedTemplate, RankedDocument, Score
+from .._data.text_results import AppliedTemplate, DocumentScore, RankedDocument
 from .._data.token_requests import ApplyTemplate, Detokenize, Tokenize
 
 #: The result of a call: `CallMethods.submit` says which request has which.
@@ -46,7 +46,7 @@ def _vectors(request: Embed, result: tuple[Any, ...]) -> Outcome:
     return result[0] if one else list(result)
 
 
-def _ranking(request: Rerank, result: tuple[Score, ...]) -> Outcome:
+def _ranking(request: Rerank, result: tuple[DocumentScore, ...]) -> Outcome:
     """The best documents first; of equal ones, the first first."""
     if len(result) != len(request.documents):
         return EngineError(f"the executor gave {len(result)} scores for {len(request.documents)} documents")

@@ -25,7 +25,7 @@ from .._data.requests import Generation, Raw, Request
 from .._data.results import Chunk, Embedding, FinishReason, Response, Usage
 from .._data.stats import ExecutorStats
 from .._data.text_requests import Embed, Rerank
-from .._data.text_results import AppliedTemplate, Score
+from .._data.text_results import AppliedTemplate, DocumentScore
 from .._data.token_requests import ApplyTemplate, Detokenize, Tokenize
 from .._system.forks import check_process
 from .._system.threads import OwnThread
@@ -225,7 +225,7 @@ class FakeExecutor:
             return
         text = str(self._reply(job.request))
         words = re.findall(r"\S+\s*|\s+", text)
-        most = job.request.max_tokens or len(words)
+        most = len(words) if job.request.max_tokens is None else job.request.max_tokens
         for word in words[:most]:
             self._stop_if_cancelled(job)
             self.say(job.id, word)
@@ -239,7 +239,7 @@ class FakeExecutor:
             return self._embed(request)
         reply = self._reply(request)
         if isinstance(request, Rerank):
-            return tuple(Score(float(value)) for value in reply)
+            return tuple(DocumentScore(float(value)) for value in reply)
         if isinstance(request, Tokenize):
             return tuple(int(token) for token in reply)
         text = str(reply)

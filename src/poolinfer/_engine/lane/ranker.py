@@ -13,7 +13,7 @@ from ..._data.errors import EngineError
 from ..._data.events import Done, Emit
 from ..._data.specs import Ranking
 from ..._data.text_requests import Rerank
-from ..._data.text_results import Score
+from ..._data.text_results import DocumentScore
 from ..engine_protocol import Batch, Engine, RankContext
 from .text_computer import MOST_TEXTS, Span, Text, TextComputer, TextTask
 
@@ -35,7 +35,7 @@ class RankTask(TextTask):
         super().__init__(job_id, emit, sum(map(len, prompts)))
         self.waiting = [RankedText(self, index, tokens) for index, tokens in enumerate(prompts)]
         self.waiting.reverse()
-        self._found: list[Score | None] = [None] * len(prompts)
+        self._found: list[DocumentScore | None] = [None] * len(prompts)
         self._missing = len(prompts)
         self._as_given = request.raw_scores or ranking == "probability"
 
@@ -44,7 +44,7 @@ class RankTask(TextTask):
         if not math.isfinite(value):
             self.fail(EngineError("the engine computed a score that is not finite"))
             return
-        self._found[index] = Score(value if self._as_given else sigmoid(value), n_tokens)
+        self._found[index] = DocumentScore(value if self._as_given else sigmoid(value), n_tokens)
         self._missing -= 1
         if not self._missing:
             self.emit(Done(tuple(item for item in self._found if item is not None)))

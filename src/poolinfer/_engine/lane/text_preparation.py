@@ -145,7 +145,7 @@ def prompts_to_rank(
             " answer yes or no",
             field="query",
         )
-    template = info.rerank_template
+    template = info.named_templates.get("rerank")
     if template is None and info.ranking == "judge":
         template = judge_template(engine, prompter)
     check_going(cancelled)

@@ -38,6 +38,11 @@ def answer_at_once(
         return engine.detokenize(request.tokens, special=request.special).decode(errors="replace")
     messages = cast("Sequence[Mapping[str, Any]]", request.prompt)
     prepared = prompter.chat(
-        messages, request.tools, add_generation_prompt=request.add_generation_prompt, stop=cancelled
+        messages,
+        request.tools,
+        variables=request.chat_template_kwargs or {},
+        continue_final=request.continue_final_message,
+        add_generation_prompt=request.add_generation_prompt,
+        stop=cancelled,
     )
     return AppliedTemplate(str.__str__(prepared.text), tuple(prepared.tokens))

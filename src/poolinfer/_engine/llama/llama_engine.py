@@ -14,7 +14,8 @@ from ..engine_protocol import EngineFault, EngineInfo
 from ..prompt.text_size import SHORT_TEXT, check_stretches, stack_for
 from .capacity import padded
 from .growing_context import GrowingContext
-from .llama_context import LlamaContext, LlamaSampler
+from .llama_context import LlamaContext
+from .llama_sampler import Candidates, LlamaSampler
 
 #: What a context is for: to generate text, to embed, to rank by a classifier head, or to judge.
 Use: TypeAlias = Literal["generate", "embed", "rank", "judge"]
@@ -51,6 +52,7 @@ class LlamaEngine:
         self._vocab = api.llama_model_get_vocab(model)
         self._pieces: dict[int, bytes] = {}
         self._info = self._read_info()
+        self._candidates = Candidates(api, self._info.n_vocab)
 
     @property
     def info(self) -> EngineInfo:
@@ -63,7 +65,8 @@ class LlamaEngine:
         control = api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_UNKNOWN
         template = self._spec.chat_template
         if template is None:
-            template = self._template(None)
+            found = api.llama_model_chat_template(self._model, None)
+            template = found.decode(errors="replace") if found else None
         return EngineInfo(
             n_vocab=n_vocab,
             n_ctx_train=int(api.llama_model_n_ctx_train(self._model)),
@@ -77,6 +80,8 @@ class LlamaEngine:
                 or api.llama_model_n_swa(self._model) > 0
             ),
             chat_template=template,
+            named_templates=self._named_templates(),
+            template_variables=self._spec.chat_template_kwargs or {},
             control=self._spellings(attributes, control),
             control_ids=frozenset(token for token, found in enumerate(attributes) if found & control),
             markers=self._spellings(attributes, api.LLAMA_TOKEN_ATTR_USER_DEFINED),
@@ -84,15 +89,10 @@ class LlamaEngine:
             eos=self._spelling(api.llama_vocab_eos(vocab)),
             width=int(api.llama_model_n_embd_out(self._model)),
             ranking=self._spec.ranking,
-            rerank_template=self._spec.rerank_template or self._template(b"rerank"),
             pair=self._pair(),
             query_prefix=self._spec.query_prefix,
             document_prefix=self._spec.document_prefix,
         )
-
-    def _template(self, name: bytes | None) -> str | None:
-        found = self._api.llama_model_chat_template(self._model, name)
-        return found.decode(errors="replace") if found else None
 
     def _pair(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """What llama.cpp's server puts before, between and after a query and a document."""
@@ -103,6 +103,17 @@ class LlamaEngine:
         end = (sep if eos < 0 else eos,) if api.llama_vocab_get_add_eos(vocab) else ()
         between = (*end, sep) if api.llama_vocab_get_add_sep(vocab) else end
         return bos, between, end
+
+    def _named_templates(self) -> dict[str, str]:
+        # A host's own template is used for every chat.
+        chats = () if self._spec.chat_template is not None else ("tool_use", "rag")
+        found = {
+            name: self._api.llama_model_chat_template(self._model, name.encode())
+            for name in (*chats, "rerank")
+        }
+        named = {name: text.decode(errors="replace") for name, text in found.items() if text}
+        own = self._spec.rerank_template
+        return named if own is None else {**named, "rerank": own}
 
     def _spellings(self, attributes: list[int], wanted: int) -> tuple[str, ...]:
         texts = (self._spelling(token) for token, found in enumerate(attributes) if found & wanted)
@@ -195,8 +206,16 @@ class LlamaEngine:
     def is_end(self, token: int) -> bool:
         return bool(self._api.llama_vocab_is_eog(self._vocab, token))
 
+    @property
+    def end_ids(self) -> frozenset[int]:
+        return self._end_ids
+
+    @cached_property
+    def _end_ids(self) -> frozenset[int]:
+        return frozenset(filter(self.is_end, range(self._info.n_vocab)))
+
     def sampler(self, request: Generation, seed: int) -> LlamaSampler:
-        return LlamaSampler(self._api, request, seed, self._info.n_vocab)
+        return LlamaSampler(self._api, request, seed, self._candidates)
 
     def context(self, lane: LaneSpec) -> GrowingContext:
         width = int(self._api.llama_model_n_embd(self._model))

@@ -33,13 +33,19 @@ _PLACES = re.compile(r"\{(query|document)\}")
 
 
 def judge_template(tokenizer: Tokenizer, prompter: Prompter) -> str:
-    """The prompt for a judge whose file brings none: Qwen3-Reranker's words in the model's own chat template."""
+    """The prompt for a judge whose file brings none: Qwen3-Reranker's words in the model's own chat template.
+
+    A judge answers at once, so a template that can has it reason about nothing.
+    """
     info = tokenizer.info
-    thinks = "<think>" in (*info.control, *info.markers)
-    if info.chat_template is None or (thinks and "<|im_start|>" in info.control):
+    if info.chat_template is None:
         return _CHATML
     turns = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
-    return str.__str__(prompter.chat(turns, ()).text)
+    prepared = prompter.chat(turns, (), variables={"enable_thinking": False})
+    template = str.__str__(prepared.text)
+    # What a chat has before its template has a beginning-of-text token that the template does not write.
+    missing = len(prepared.tokens) > len(prompter.assembled(template, lambda: False))
+    return info.bos + template if missing else template
 
 
 class RerankPrompts:

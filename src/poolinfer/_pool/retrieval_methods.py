@@ -18,7 +18,7 @@ from .outcomes import best
 from .text_batches import embed_calls, rerank_calls
 
 
-class TextMethods(ABC):
+class RetrievalMethods(ABC):
     """Embed and rerank calls over one primitive: `submit`."""
 
     @abstractmethod
