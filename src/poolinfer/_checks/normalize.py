@@ -1,7 +1,7 @@
 """Requests as plain checked data: the one door through which a request reaches a pool (promise P2).
 
 A request has *options* and *contents*. Options are small, and `option_checks` checks them. Contents may be large:
-the messages and tools of a chat, the text to continue, the texts to embed.
+the messages and tools of a chat, the text to continue, the texts to embed, and what an answer is held to.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, get_args, get_origin
 
 from .._data.requests import Chat, Embed, Generation, Raw, Request
 from .budgets import ByteBudget, TooLargeAtOnce, WorkBudget
+from .constraints import CONSTRAINTS, constraint_of
 from .limits import count
 from .messages import check_messages
 from .option_checks import OptionCheck, check_of
@@ -35,7 +36,7 @@ def normalize(request: Request) -> Request:
         InvalidRequest: a field is not acceptable; ``.field`` names it.
     """
     values = _options(request)
-    return type(request)(**values, **_contents(request, WorkBudget()))
+    return type(request)(**_whole(request, values, WorkBudget()))
 
 
 def normalize_at_once(request: Request) -> tuple[Request, bool]:
@@ -49,7 +50,7 @@ def normalize_at_once(request: Request) -> tuple[Request, bool]:
     """
     values = _options(request)
     try:
-        return type(request)(**values, **_contents(request, WorkBudget(at_once=True))), True
+        return type(request)(**_whole(request, values, WorkBudget(at_once=True))), True
     except TooLargeAtOnce:
         return type(request)(**values, **_unchecked_contents(request)), False
 
@@ -68,6 +69,15 @@ def _options(request: Request) -> dict[str, Any]:
     return found
 
 
+def _whole(request: Request, options: dict[str, Any], work: WorkBudget) -> dict[str, Any]:
+    """All fields of a request: the options, and the contents, which are checked here."""
+    values = options | _contents(request, work)
+    if isinstance(request, Generation):
+        values |= dict.fromkeys(CONSTRAINTS)
+        values["response_format"] = constraint_of(request, options, work)
+    return values
+
+
 def _contents(request: Request, work: WorkBudget) -> dict[str, Any]:
     """The contents of a request, checked."""
     checks = _CONTENTS[type(request)]
@@ -76,7 +86,8 @@ def _contents(request: Request, work: WorkBudget) -> dict[str, Any]:
 
 def _unchecked_contents(request: Request) -> dict[str, Any]:
     """The contents of a request, unchecked, but not as the caller's own list, which may grow."""
-    found = ((name, getattr(request, name)) for name in _CONTENTS[type(request)])
+    names = [*_CONTENTS[type(request)], *(CONSTRAINTS if isinstance(request, Generation) else ())]
+    found = ((name, getattr(request, name)) for name in names)
     return {name: tuple(value) if type(value) is list else value for name, value in found}
 
 
@@ -106,10 +117,12 @@ _CONTENTS: Mapping[type[Any], Mapping[str, _ContentCheck]] = {
     Raw: {"prompt": _raw_prompt},
     Embed: {"input": _input},
 }
-#: Of each request, the options: every other field, with its default and its check.
+#: Of each request, the options: every other field but `CONSTRAINTS`, with its default and its check.
 _OPTIONS: Mapping[type[Any], tuple[tuple[str, object, OptionCheck], ...]] = {
     kind: tuple(
-        (field.name, _default(field), check_of(field)) for field in fields(kind) if field.name not in contents
+        (field.name, _default(field), check_of(field))
+        for field in fields(kind)
+        if field.name not in contents and field.name not in CONSTRAINTS
     )
     for kind, contents in _CONTENTS.items()
 }

@@ -14,11 +14,14 @@ from typing import Any, Generic, Literal, TypeAlias
 
 from typing_extensions import TypedDict, TypeVar
 
+from .constraint import Constraint
 from .option_names import options_of_class
 from .prompt_builder import Prompt
 
 #: A chat prompt: one user turn, OpenAI-shaped messages, or a `Prompt`.
 ChatInput: TypeAlias = str | Sequence[Mapping[str, Any]] | Prompt
+#: Data that an answer is to be: a type, a JSON schema, or OpenAI's dicts; a `Constraint` in a checked request.
+ResponseFormat: TypeAlias = Constraint | Mapping[str, Any] | type[Any] | Any
 #: How token vectors become one text vector.
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
 #: One text to embed, or several.
@@ -51,6 +54,16 @@ class Generation(RequestFields):
     logprobs: bool = False
     top_logprobs: int = 0
     cache_key: str | None = None
+    response_format: ResponseFormat | None = None
+    regex: str | None = None
+    choices: Sequence[str] | None = None
+    grammar: str | None = None
+    strict: bool = True
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What the answer is held to, once the request was checked; `regex` and the like are empty then."""
+        return self.response_format if isinstance(self.response_format, Constraint) else None
 
 
 @options_of_class
@@ -77,6 +90,12 @@ class Chat(Generation):
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
         cache_key: calls with the same key reuse what their prompts have in common, and so do calls without a key;
             others do not. Give each tenant a key of its own.
+        response_format: what data the answer is to be, as JSON: a dataclass, a TypedDict, a pydantic model or
+            another type, a JSON schema, or OpenAI's dicts of this name. `Response.parsed` is that data.
+        regex: a regular expression that the whole answer is to match.
+        choices: texts of which the answer is to be one.
+        grammar: a grammar that the answer is to follow: Lark's, or GBNF, which has a rule ``root ::=``.
+        strict: whether to refuse a schema with keywords that cannot be enforced; False ignores these keywords.
         timeout: seconds that the call may take, waiting included; None for no bound.
         priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
@@ -110,6 +129,12 @@ class Raw(Generation):
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
         cache_key: calls with the same key reuse what their prompts have in common, and so do calls without a key;
             others do not. Give each tenant a key of its own.
+        response_format: what data the answer is to be, as JSON: a dataclass, a TypedDict, a pydantic model or
+            another type, a JSON schema, or OpenAI's dicts of this name. `Response.parsed` is that data.
+        regex: a regular expression that the whole answer is to match.
+        choices: texts of which the answer is to be one.
+        grammar: a grammar that the answer is to follow: Lark's, or GBNF, which has a rule ``root ::=``.
+        strict: whether to refuse a schema with keywords that cannot be enforced; False ignores these keywords.
         timeout: seconds that the call may take, waiting included; None for no bound.
         priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
@@ -149,6 +174,12 @@ def vectors_wanted(request: Request) -> int:
     return 1 if isinstance(request.input, str) else len(request.input)
 
 
+def answer_type(request: Request) -> Any:
+    """The type that a request's `response_format` names; None for a schema, a dict of OpenAI's, and no format."""
+    wanted = request.response_format if isinstance(request, Generation) else None
+    return None if isinstance(wanted, Mapping | Constraint) else wanted
+
+
 class RequestOptions(TypedDict, total=False):
     """Options of every call; see `Chat`, `Raw` and `Embed`."""
 
@@ -173,6 +204,11 @@ class SamplingOptions(RequestOptions, total=False):
     logprobs: bool
     top_logprobs: int
     cache_key: str | None
+    response_format: ResponseFormat | None
+    regex: str | None
+    choices: Sequence[str] | None
+    grammar: str | None
+    strict: bool
 
 
 class RawOptions(SamplingOptions, total=False):

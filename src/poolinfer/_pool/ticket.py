@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .._data.errors import CallError, DeadlineExceeded, EngineError, PoolinferError
 from .._data.events import Done, Failed, Job
@@ -75,6 +75,7 @@ class Ticket:
         started: when the call got a slot; 0 before.
         first: when the first chunk of its answer came; 0 before.
         deadline: when the call expires, or infinity.
+        answer_type: the type that the call's answer is to be an instance of, or None; it never leaves this process.
         check: checks the job's request, if that is not done yet; the executor gets the job only afterwards.
         ended: whether the call has ended for its owner.
         result: the result of a call that ended well.
@@ -82,7 +83,18 @@ class Ticket:
     """
 
     __slots__ = (
-        *("job", "created", "started", "first", "deadline", "check", "ended", "result", "error"),
+        *(
+            "job",
+            "created",
+            "started",
+            "first",
+            "deadline",
+            "answer_type",
+            "check",
+            "ended",
+            "result",
+            "error",
+        ),
         *("_lock", "_text", "_answer", "_reasoning", "_logprobs", "_readers", "_waiters"),
     )
 
@@ -92,6 +104,7 @@ class Ticket:
         self.started: float = 0.0
         self.first: float = 0.0
         self.deadline = deadline
+        self.answer_type: Any = None
         self.check: Callable[[], Request] | None = None
         self.ended: bool = False
         self.result: Response | Embedding | list[Embedding] | None = None
@@ -214,7 +227,7 @@ class Ticket:
         return vectors[0] if isinstance(request, Embed) and isinstance(request.input, str) else vectors
 
     def timed(self, response: Response, now: float) -> Response:
-        """The response, with the timings that only the pool knows."""
+        """The response, with what only the pool knows: timings, and the type of the answer."""
         started = self.started or now
         timings = replace(
             response.timings,
@@ -222,4 +235,4 @@ class Ticket:
             ttft=(self.first or now) - self.created,
             total=now - self.created,
         )
-        return replace(response, timings=timings)
+        return replace(response, timings=timings, answer_type=self.answer_type)
