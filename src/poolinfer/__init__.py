@@ -30,10 +30,11 @@ from ._data.errors import (
     UnknownOption,
     WorkerLost,
 )
+from ._data.logprobs import Score, TokenLogprob
 from ._data.prompt_builder import Prompt, Turn
 from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Embed, Raw, Request
-from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, Usage
+from ._data.results import Chunk, Embedding, Response, Timings, ToolCall, ToolCallDelta, Usage
 from ._data.stats import PoolStats, Quantiles
 from ._data.version import __version__
 from ._pool.call import Call
@@ -76,9 +77,11 @@ __all__ = [
     "Raw",
     "Request",
     "Response",
+    "Score",
     "Timings",
     "TokenLogprob",
     "ToolCall",
+    "ToolCallDelta",
     "Turn",
     "UnknownOption",
     "Usage",

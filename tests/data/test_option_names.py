@@ -43,8 +43,10 @@ LOAD = "Model.load"
         ("Chat", "system", "put a system message into prompt"),
         ("Chat", "message", "use prompt"),
         ("Chat", "messages", "use prompt"),
-        ("Chat", "chat_template_kwargs", "leave it out"),
-        ("Chat", "enable_thinking", "leave it out"),
+        ("Chat", "template_kwargs", "use chat_template_kwargs"),
+        ("Raw", "chat_template_kwargs", "is an option of Chat and Model.load"),
+        ("Chat", "enable_thinking", "put it into chat_template_kwargs"),
+        ("Chat", "add_generation_prompt", "continue_final_message=True"),
         ("Chat", "extra_body", "by itself"),
         ("Chat", "repeat_last_n", "leave it out"),
         ("Chat", "on_token", "use stream("),
@@ -111,7 +113,7 @@ def test_unknown_options_of_every_call_are_named() -> None:
 def test_options_of_other_clients_that_ask_for_nothing_are_ignored(cls: Any) -> None:
     """What OpenAI's clients and proxies send in every request."""
     names = ("response_format", "stream_options", "metadata", "user", "functions", "function_call", "store")
-    nothing: dict[str, Any] = {**dict.fromkeys(names), "stream": False, "n": 1}
+    nothing: dict[str, Any] = {**dict.fromkeys(names), "stream": False, "best_of": 1}
     text: dict[str, Any] = {"response_format": {"type": "text"}, "encoding_format": "float", "store": False}
     assert normalize(cls("x", **nothing)) == normalize(cls("x", **text)) == normalize(cls("x"))
 
@@ -121,8 +123,8 @@ def test_options_of_other_clients_that_ask_for_nothing_are_ignored(cls: Any) -> 
     [
         ("stream", True, r"use stream\("),
         ("stream", 0, r"use stream\("),
-        ("n", 2, "ask as often"),
-        ("n", True, "ask as often"),
+        ("best_of", 2, "several answers with n"),
+        ("best_of", True, "several answers with n"),
         ("guided_json", {"type": "object"}, "use response_format"),
         ("temprature", None, "did you mean temperature"),
         ("quite_another_thing", None, "it has "),
@@ -165,7 +167,8 @@ def test_None_is_the_default(cls: Any) -> None:
 def test_no_field_of_a_request_is_left_unchecked(cls: Any) -> None:
     """A field that the check forgot would keep its default, whatever the caller gave."""
     request = cls("x")
-    found = _whole(request, _options(request), WorkBudget())
+    options = _options(request)
+    found = {**options, **_contents(request, options, WorkBudget())}
     assert set(found) == {item.name for item in fields(cls)}
 
 

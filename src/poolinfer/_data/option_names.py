@@ -78,10 +78,13 @@ _ELSEWHERE: Mapping[str, str] = {
         "use stream(...), whose call is read chunk by chunk",
     ),
     **dict.fromkeys(("system", "system_prompt", "system_message"), "put a system message into prompt"),
+    **dict.fromkeys(("template_kwargs", "template_vars"), "chat_template_kwargs"),
     **dict.fromkeys(
-        ("chat_template_kwargs", "enable_thinking", "thinking", "reasoning_effort"),
-        "leave it out; chat templates get no variables from calls",
+        ("enable_thinking", "thinking", "reasoning_effort"),
+        "put it into chat_template_kwargs, under the name that the model's chat template reads",
     ),
+    **dict.fromkeys(("continue_last_message", "prefill"), "continue_final_message"),
+    "add_generation_prompt": "leave it out; an answer is always asked for, unless continue_final_message=True",
     **dict.fromkeys(
         ("extra_body", "extra_query", "extra_headers", "options"), "give what is in it by itself"
     ),
@@ -94,8 +97,12 @@ _ELSEWHERE: Mapping[str, str] = {
         "leave it out; an answer may be as short as the model makes it",
     ),
     "stream_options": "use stream(...), whose call has the usage in its result",
-    "n": "ask as often as you want answers",
-    "best_of": "ask as often as you want answers",
+    **dict.fromkeys(("num_return_sequences", "num_choices", "n_cmpl"), "n"),
+    "best_of": "ask for several answers with n, and choose among its choices",
+    **dict.fromkeys(("input_suffix", "fim_suffix"), "suffix"),
+    "spm_infill": "suffix_first",
+    "logprob_start_len": "prompt_logprobs_start",
+    "return_full_text": "echo",
     "model": "a pool has one model; make another pool for another one",
     "dimensions": "cut the vectors yourself",
     "encoding_format": "leave it out; vectors are numbers",
@@ -105,7 +112,6 @@ _ELSEWHERE: Mapping[str, str] = {
 #: What clients and proxies send although it changes nothing. None changes nothing either, for any name above.
 _NO_CHANGE: Mapping[str, object] = {
     "stream": False,
-    "n": 1,
     "best_of": 1,
     "store": False,
     "parallel_tool_calls": True,
