@@ -1,7 +1,7 @@
 """Requests as plain checked data: the one door through which a request reaches a pool (promise P2).
 
 A request has *options* and *contents*. Options are small, and `option_checks` checks them. Contents may be large:
-the messages and tools of a chat, the text to continue, the texts to embed or to rank, token ids.
+the messages and tools of a chat, the text to continue, the texts to embed or to rank, and what an answer is held to.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from .._data.requests import Chat, Generation, Raw, Request
 from .._data.text_requests import Embed, Rerank
 from .._data.token_requests import ApplyTemplate, Detokenize, Tokenize
 from .budgets import TooLargeAtOnce, WorkBudget
+from .constraints import CONSTRAINTS, constraint_of
 from .messages import check_last, check_messages
 from .option_checks import OptionCheck, check_of
 from .refusals import refuse
@@ -94,12 +95,16 @@ def _contents(request: Request, options: Mapping[str, Any], work: WorkBudget) ->
         check_raw_together(options, found)
     if isinstance(request, Embed):
         check_chunks(options, found)
+    if isinstance(request, Generation):
+        found |= dict.fromkeys(CONSTRAINTS)
+        found["response_format"] = constraint_of(request, options, work)
     return found
 
 
 def _unchecked_contents(request: Request) -> dict[str, Any]:
     """The contents of a request, unchecked, but not as the caller's own list or dict, which may grow."""
-    found = ((name, getattr(request, name)) for name in _CONTENTS[type(request)])
+    names = [*_CONTENTS[type(request)], *(CONSTRAINTS if isinstance(request, Generation) else ())]
+    found = ((name, getattr(request, name)) for name in names)
     return {
         name: tuple(value) if type(value) is list else dict(value) if type(value) is dict else value
         for name, value in found
@@ -128,10 +133,12 @@ _CONTENTS: Mapping[type[Any], Mapping[str, _ContentCheck]] = {
         "prompt": check_messages,
     },
 }
-#: Of each request, the options: every other field, with its default and its check.
+#: Of each request, the options: every other field but `CONSTRAINTS`, with its default and its check.
 _OPTIONS: Mapping[type[Any], tuple[tuple[str, object, OptionCheck], ...]] = {
     kind: tuple(
-        (field.name, _default(field), check_of(field)) for field in fields(kind) if field.name not in contents
+        (field.name, _default(field), check_of(field))
+        for field in fields(kind)
+        if field.name not in contents and field.name not in CONSTRAINTS
     )
     for kind, contents in _CONTENTS.items()
 }

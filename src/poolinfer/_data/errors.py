@@ -15,7 +15,8 @@
         ├── CallCancelled
         ├── DeadlineExceeded (TimeoutError)
         ├── WorkerLost                   the worker that ran the call died
-        └── EngineError                  the engine refused or failed
+        ├── EngineError                  the engine refused or failed
+        └── ParseError (ValueError)      the answer is not the data that was asked for
 
 There are four branches, so that ``except InvalidRequest`` never hides a crash. What an error has to say beside its
 message is in plain attributes. So errors can be pickled, and cross process boundaries as data (`error_to_data` and
@@ -188,6 +189,13 @@ class EngineError(CallError):
     """The engine refused or failed this call; other calls are not affected."""
 
 
+class ParseError(CallError, ValueError):
+    """An answer is not the data that was asked for; raised by ``Response.parsed`` alone.
+
+    It was cut off, it is no JSON, or it does not fit the type. ``.partial`` is the answer, as far as it goes.
+    """
+
+
 _ErrorT = TypeVar("_ErrorT", bound=PoolinferError)
 
 
@@ -215,6 +223,7 @@ ERRORS: Mapping[str, type[PoolinferError]] = {
         DeadlineExceeded,
         WorkerLost,
         EngineError,
+        ParseError,
     )
 }
 

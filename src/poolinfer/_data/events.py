@@ -50,8 +50,8 @@ class Done:
     """The job ended well; the last event. Of the timings of its result, a pool uses only `prefill` and `decode`.
 
     Attributes:
-        result: what answers the job's request. A `Chat` and a `Raw` have a `Response`. An `Embed` has the embeddings
-            in the order of the texts, and a `Rerank` the scores. A `Tokenize` has the ids, a `Detokenize` the text,
+        result: what answers the job's request. A `Chat` and a `Raw` have a `Response`. An `Embed` has embeddings in
+            the order of the texts, and a `Rerank` has scores. A `Tokenize` has the ids, a `Detokenize` the text,
             and an `ApplyTemplate` an `AppliedTemplate`.
     """
 

@@ -12,11 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from .constraint import Constraint
 from .option_names import options_of_class
 from .prompt_builder import ChatInput
 from .request_fields import RequestFields, RequestOptions
 from .text_requests import Embed, Rerank
 from .token_requests import ApplyTemplate, Detokenize, Tokenize
+
+#: Data that an answer is to be: a type, a JSON schema, or OpenAI's dicts; a `Constraint` in a checked request.
+ResponseFormat: TypeAlias = Constraint | Mapping[str, Any] | type[Any] | Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,16 @@ class Generation(RequestFields):
     top_logprobs: int = 0
     n: int = 1
     cache_key: str | None = None
+    response_format: ResponseFormat | None = None
+    regex: str | None = None
+    choices: Sequence[str] | None = None
+    grammar: str | None = None
+    strict: bool = True
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What the answer is held to, once the request was checked; `regex` and the like are empty then."""
+        return self.response_format if isinstance(self.response_format, Constraint) else None
 
 
 @options_of_class
@@ -70,6 +84,12 @@ class Chat(Generation):
             i is the one that ``seed + i`` gives alone.
         cache_key: calls with the same key reuse what their prompts have in common, and so do calls without a key;
             others do not. Give each tenant a key of its own.
+        response_format: what data the answer is to be, as JSON: a dataclass, a TypedDict, a pydantic model or
+            another type, a JSON schema, or OpenAI's dicts of this name. `Response.parsed` is that data.
+        regex: a regular expression that the whole answer is to match.
+        choices: texts of which the answer is to be one.
+        grammar: a grammar that the answer is to follow: Lark's, or GBNF, which has a rule ``root ::=``.
+        strict: whether to refuse a schema with keywords that cannot be enforced; False ignores these keywords.
         timeout: seconds that the call may take, waiting included; None for no bound.
         priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
@@ -115,6 +135,12 @@ class Raw(Generation):
             i is the one that ``seed + i`` gives alone.
         cache_key: calls with the same key reuse what their prompts have in common, and so do calls without a key;
             others do not. Give each tenant a key of its own.
+        response_format: what data the answer is to be, as JSON: a dataclass, a TypedDict, a pydantic model or
+            another type, a JSON schema, or OpenAI's dicts of this name. `Response.parsed` is that data.
+        regex: a regular expression that the whole answer is to match.
+        choices: texts of which the answer is to be one.
+        grammar: a grammar that the answer is to follow: Lark's, or GBNF, which has a rule ``root ::=``.
+        strict: whether to refuse a schema with keywords that cannot be enforced; False ignores these keywords.
         timeout: seconds that the call may take, waiting included; None for no bound.
         priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
@@ -130,6 +156,12 @@ class Raw(Generation):
 
 Request: TypeAlias = Chat | Raw | Embed | Rerank | Tokenize | Detokenize | ApplyTemplate
 """What a caller may ask of a pool; works with ``isinstance``."""
+
+
+def answer_type(request: Request) -> Any:
+    """The type that a request's `response_format` names; None for a schema, a dict of OpenAI's, and no format."""
+    wanted = request.response_format if isinstance(request, Generation) else None
+    return None if isinstance(wanted, Mapping | Constraint) else wanted
 
 
 class SamplingOptions(RequestOptions, total=False):
@@ -150,6 +182,11 @@ class SamplingOptions(RequestOptions, total=False):
     top_logprobs: int
     n: int
     cache_key: str | None
+    response_format: ResponseFormat | None
+    regex: str | None
+    choices: Sequence[str] | None
+    grammar: str | None
+    strict: bool
 
 
 class RawOptions(SamplingOptions, total=False):
