@@ -1,7 +1,7 @@
 """Requests as plain checked data: the one door through which a request reaches a pool (promise P2).
 
 A request has *options* and *contents*. Options are small, and `option_checks` checks them. Contents may be large:
-the messages and tools of a chat, the text to continue, the texts to embed or to rank, and what an answer is held to.
+the messages and tools of a chat, the text to continue, the texts to embed or to rank, what an answer is held to.
 """
 
 from __future__ import annotations
