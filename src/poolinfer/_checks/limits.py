@@ -64,8 +64,11 @@ LIMITS: Mapping[str, Limit] = {
         Limit("frequency_penalty", -10, 10, "added to logits", whole=False),
         Limit("seed", 0, 2**32 - 2, "32 bits, of which llama.cpp takes the last for 'random'", optional=True),
         Limit("top_logprobs", 0, 20, "as many as OpenAI gives"),
+        Limit("n", 1, 128, "answers of one call; each one takes a slot"),
+        Limit("prompt_logprobs_start", 0, 4 * _MIB, "characters; no prompt has more"),
         # Sizes of requests.
         Limit("prompt", 1, 4 * _MIB, "bytes; more fits no context and stalls the tokenizer"),
+        Limit("suffix", 0, 4 * _MIB, "bytes; it is part of what the model sees"),
         Limit("items", 0, 64 * 1024, "messages, parts, tool calls and JSON values of a request together"),
         Limit("messages", 1, 4096, "turns; templates run over all of them"),
         Limit("parts", 1, 4096, "text parts of one message"),
@@ -80,6 +83,25 @@ LIMITS: Mapping[str, Limit] = {
         Limit("logit_bias", 0, 1024, "tokens; applied at every step"),
         Limit("logit_bias_token", 0, 2**31 - 1, "a token id; digits in a str are taken too"),
         Limit("logit_bias_value", -100, 100, "added to a logit; 100 is always, -100 is never", whole=False),
+        Limit(
+            "schema", 2, 128 * 1024, "bytes of a JSON schema; it is compiled for the first call that has it"
+        ),
+        Limit("schema_depth", 0, 64, "levels of JSON in a schema; use $defs and $ref for more"),
+        Limit(
+            "properties",
+            0,
+            1000,
+            "properties of one object of a schema; what they cost grows with the square",
+        ),
+        Limit("multiple", 1, 2000, "what multipleOf says in a schema; each remainder is a state"),
+        Limit("regex", 1, 64 * 1024, "bytes; it is compiled for the first call that has it"),
+        Limit("regex_length", 0, 250_000, "characters that a regex counts to; no context holds more"),
+        Limit("choices", 1, 30_000, "texts of which the answer is one"),
+        Limit("choices_text", 1, 1024 * 1024, "bytes of all choices together"),
+        Limit("grammar", 1, 64 * 1024, "bytes; compiling takes time with the square of them"),
+        Limit("lark", 1, 256 * 1024, "bytes of a grammar after GBNF was converted"),
+        Limit("rules", 1, 2000, "rules of one grammar"),
+        Limit("groups", 0, 200, "levels of groups in a grammar or regex; compilers recurse"),
         Limit("input", 1, 4096, "texts of one Embed; embed(...) makes several of more"),
         Limit("input_bytes", 1, 4 * _MIB, "bytes of one Embed; embed(...) makes several of many texts"),
         # Options of pools.
