@@ -53,7 +53,7 @@ def test_a_chat_that_goes_on_goes_along():
 
 
 def test_a_chat_of_a_few_words_goes_along_too():
-    first = Prompt.user("What is the capital of the country of which we spoke? ")
+    first = Prompt.user("What is the capital of the country of which we spoke on Monday?")
     later = first.assistant("Lima.").user("And of the other one?")
     one, other = prefix_hashes(normalize(Chat(first))), prefix_hashes(normalize(Chat(later)))
     assert one
