@@ -81,6 +81,12 @@ LIMITS: Mapping[str, Limit] = {
         Limit("logit_bias_value", -100, 100, "added to a logit; 100 is always, -100 is never", whole=False),
         Limit("input", 1, 4096, "texts of one Embed; embed(...) makes several of more"),
         Limit("input_bytes", 1, 4 * _MIB, "bytes of one Embed; embed(...) makes several of many texts"),
+        # Sessions.
+        Limit("max_rounds", 1, 1000, "answers of the model in one run of a session"),
+        Limit(
+            "tool_timeout", 0.001, 1e6, "seconds that a function may take as a tool", whole=False, optional=True
+        ),
+        Limit("session", 0, 64 * _MIB, "characters of a session's JSON text"),
         # Options of pools.
         Limit("workers", 1, 256, "lanes; more than cores is waste"),
         Limit("min_workers", 1, 256, "worker processes that are always there"),

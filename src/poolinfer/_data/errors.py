@@ -13,6 +13,7 @@
     └── CallError                        this call's fate; has .partial
         ├── CallCancelled
         ├── DeadlineExceeded (TimeoutError)
+        ├── TooManyRounds                a session's run wanted more rounds than it may have
         ├── WorkerLost                   the worker that ran the call died
         └── EngineError                  the engine refused or failed
 
@@ -176,6 +177,18 @@ class WorkerLost(CallError):
         self.suspect = suspect
 
 
+class TooManyRounds(CallError):
+    """The model still asked for tools in the last round of `Session.run`; the session keeps all rounds.
+
+    Attributes:
+        rounds: how many answers the model gave.
+    """
+
+    def __init__(self, message: str = "", *, partial: str = "", rounds: int = 0) -> None:
+        super().__init__(message, partial=partial)
+        self.rounds = rounds
+
+
 class EngineError(CallError):
     """The engine refused or failed this call; other calls are not affected."""
 
@@ -204,6 +217,7 @@ ERRORS: Mapping[str, type[PoolinferError]] = {
         ForkedPool,
         CallCancelled,
         DeadlineExceeded,
+        TooManyRounds,
         WorkerLost,
         EngineError,
     )

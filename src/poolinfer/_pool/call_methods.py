@@ -8,7 +8,7 @@ type checkers need them at each function.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial, wraps
 from inspect import iscoroutinefunction
@@ -33,7 +33,9 @@ from .._data.stats import PoolStats
 from .bulk import Bulk
 from .call import Call
 from .mapping import Mapped, as_request, mapped, mapped_result
+from .session import Session
 from .text_batches import embed_calls
+from .tool_functions import Tool
 
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
@@ -176,6 +178,27 @@ class CallMethods(ABC):
                 f"prompt: an {kind} request has no text to stream; use submit", field="prompt"
             )
         return self.submit(request)
+
+    def session(
+        self,
+        *,
+        system: str | None = None,
+        messages: ChatInput = (),
+        tools: Sequence[Tool] = (),
+        **options: Unpack[ChatOptions],
+    ) -> Session:
+        """A chat that keeps its turns; see `Session`.
+
+        Args:
+            system: text of the system turn; None for none.
+            messages: turns to begin with, as `Chat.prompt` takes them.
+            tools: tools that the model may call: Python functions, and OpenAI-shaped dicts.
+            options: options of `Chat` for every turn.
+
+        Raises:
+            InvalidRequest: an option is unknown or out of bounds, or a tool cannot be described.
+        """
+        return Session(self, system=system, messages=messages, tools=tools, **options)
 
     @overload
     def map(
