@@ -84,7 +84,12 @@ LIMITS: Mapping[str, Limit] = {
         # Sessions.
         Limit("max_rounds", 1, 1000, "answers of the model in one run of a session"),
         Limit(
-            "tool_timeout", 0.001, 1e6, "seconds that a function may take as a tool", whole=False, optional=True
+            "tool_timeout",
+            0.001,
+            1e6,
+            "seconds that a function may take as a tool",
+            whole=False,
+            optional=True,
         ),
         Limit("session", 0, 64 * _MIB, "characters of a session's JSON text"),
         # Options of pools.

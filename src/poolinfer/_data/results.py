@@ -24,11 +24,13 @@ class Usage:
         prompt_tokens: tokens of the prompt, template included.
         cached_tokens: prompt tokens that were not computed, because their KV was resident.
         completion_tokens: tokens generated.
+        reasoning_tokens: those of them that belong to blocks of reasoning, marks included.
     """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -72,6 +74,23 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A part of a tool call in a streamed answer. The parts of one index, joined, are that `ToolCall`.
+
+    Attributes:
+        index: which of the answer's tool calls this is a part of, from 0.
+        id: identifier of the call, in its first part; ``""`` in all others.
+        name: name of the tool, in the call's first part; ``""`` in all others.
+        arguments: the next piece of the arguments' JSON text.
+    """
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TokenLogprob:
     """One generated token with its log probability.
 
@@ -96,16 +115,18 @@ class Chunk:
     """A part of a streamed answer. The fields of all chunks, joined, are those of the `Response`.
 
     Attributes:
-        text: all new text, reasoning tags included.
+        text: all new text, as it was generated; marks that are control tokens are not text.
         answer: the new text of the answer.
-        reasoning: the new text of the reasoning, which stands between ``<think>`` and ``</think>``.
+        reasoning: the new text of the reasoning, without the marks around it.
         logprobs: the tokens of this chunk with their log probabilities, when asked for.
+        tool_calls: the new parts of tool calls. The parts of one call, joined, are a `ToolCall`.
     """
 
     text: str = ""
     answer: str = ""
     reasoning: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCallDelta, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +134,10 @@ class Response:
     """The answer to a `Chat` or `Raw` request.
 
     Attributes:
-        text: everything generated, stop text excluded.
+        text: everything generated, stop text excluded. Control tokens are not part of it, even where they mark
+            reasoning and tool calls.
         answer: the text without reasoning and without tool calls.
-        reasoning: what stood between ``<think>`` and ``</think>``.
+        reasoning: what the model wrote in its blocks of reasoning, without the marks around them.
         tool_calls: the tools that the model asks to call.
         finish_reason: ``"stop"``, ``"length"`` or ``"tool_calls"``.
         usage: token counts.
@@ -171,6 +193,7 @@ class Response:
                 "completion_tokens": self.usage.completion_tokens,
                 "total_tokens": self.usage.total_tokens,
                 "prompt_tokens_details": {"cached_tokens": self.usage.cached_tokens},
+                "completion_tokens_details": {"reasoning_tokens": self.usage.reasoning_tokens},
             },
         }
 

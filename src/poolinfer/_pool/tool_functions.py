@@ -6,11 +6,14 @@ import asyncio
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from dataclasses import asdict, is_dataclass
+from typing import Any, NamedTuple, TypeAlias, cast, get_type_hints
+
+from typing_extensions import NotRequired, TypedDict
 
 from .._checks.refusals import refuse
 from .._checks.tools import tool_name
-from .._data.errors import InvalidRequest
+from .._data.answer_types import instance_of_type, schema_of_type
 from .._data.results import ToolCall
 from .docstrings import described
 
@@ -99,3 +102,90 @@ class ToolFunctions:
             return function, function.values(call.arguments)
         except (ValueError, TypeError, RecursionError) as error:
             return Outcome(f"error: the arguments do not fit: {error}", True)
+
+
+class _Function:
+    """A function that a model may call.
+
+    Attributes:
+        function: the function.
+        name: its name.
+        spec: its description, as `Chat.tools` takes it.
+        is_async: whether it is an async function.
+    """
+
+    def __init__(self, field: str, function: Callable[..., Any]) -> None:
+        if not callable(function) or isinstance(function, type):
+            refuse(field, function, "use a function, or {'type': 'function', 'function': {...}}")
+        self.function = function
+        self.name = tool_name(f"{field}.__name__", getattr(function, "__name__", None))
+        self.is_async = inspect.iscoroutinefunction(function)
+        self._type = _arguments_type(field, self.name, function)
+        text = described(function)
+        schema = schema_of_type(self._type)
+        for name, property_ in schema.get("properties", {}).items():
+            if name in text.parameters:
+                property_.setdefault("description", text.parameters[name])
+        self.spec: dict[str, Any] = {
+            "type": "function",
+            "function": {"name": self.name, "description": text.summary, "parameters": schema},
+        }
+
+    def values(self, arguments: str) -> dict[str, Any]:
+        """The arguments of a call, from their JSON text.
+
+        Raises:
+            ValueError: they are not what the function takes.
+        """
+        return cast("dict[str, Any]", instance_of_type(self._type, json.loads(arguments)))
+
+    def run(self, values: Mapping[str, Any]) -> Any:
+        """Call the function; an async one in an event loop of its own."""
+        if not self.is_async:
+            return self.function(**values)
+
+        async def work() -> Any:
+            return await self.function(**values)
+
+        return asyncio.run(work())
+
+
+def _arguments_type(field: str, name: str, function: Callable[..., Any]) -> Any:
+    """The parameters of a function, as a typed dict.
+
+    Raises:
+        InvalidRequest: the function has parameters that cannot be given by name, or hints that cannot be read.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+        hints = get_type_hints(function, include_extras=True)
+    except (TypeError, ValueError, NameError) as error:
+        refuse(field, function, f"use a function with a signature ({error})")
+    kinds: dict[str, Any] = {}
+    for one in parameters:
+        if one.kind is inspect.Parameter.VAR_KEYWORD:
+            continue
+        if one.kind not in _BY_NAME:
+            refuse(f"{field}.{one.name}", function, "use a function whose parameters can be given by name")
+        hint = hints.get(one.name, Any)
+        kinds[one.name] = hint if one.default is inspect.Parameter.empty else NotRequired[hint]
+    return TypedDict(name, kinds)  # type: ignore[operator]  # the functional form, whose fields are not literals
+
+
+def _content(result: object) -> Outcome:
+    """What a function returned, as text for the model: a str as it is, everything else as JSON."""
+    if isinstance(result, str):
+        return Outcome(result)
+    return Outcome(json.dumps(result, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: object) -> object:
+    """What `json` does not know, as what it knows; as its text at worst."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json") if callable(dump) else str(value)
+
+
+def _failed(error: Exception) -> Outcome:
+    return Outcome(f"error: {type(error).__name__}: {error}", True)

@@ -5,7 +5,7 @@ control tokens and markers must be the same, since they can only come from the t
 about a text (``if '</think>' in content``) the two may part; then the stronger question is asked directly: are the
 control tokens those that the template's own characters spell?
 
-POOLINFER_FUZZ_PROMPTS is the number of conversations. With POOLINFER_LLAMA_SOURCE (a folder of llama.cpp's source)
+POOLINFER_FUZZ_PROMPTS is the number of conversations. With POOLINFER_LLAMA_CPP (a folder of llama.cpp's source)
 all of its templates and vocabularies are tried as well.
 """
 

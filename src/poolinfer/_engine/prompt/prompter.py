@@ -8,13 +8,14 @@ other text is tokenized as text, and cut where it spells a token that it may not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 from ..._data.errors import CallCancelled, InvalidRequest
-from ..text.reasoning import THINK_OPEN
+from ..text.formats import Formats
+from ..text.reasoning_format import THINK_OPEN
 from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate
 from .sandbox.authored_text import FOREIGN, cut, origin
@@ -29,10 +30,14 @@ class PreparedPrompt:
     Attributes:
         tokens: the prompt's token ids.
         reasoning_open: whether the prompt ends inside an open block of reasoning.
+        formats: how the model spells reasoning and tool calls.
+        marks: the control tokens that the formats are made of, with their spellings.
     """
 
     tokens: list[int]
     reasoning_open: bool = False
+    formats: Formats = field(default_factory=Formats)
+    marks: Mapping[int, str] = field(default_factory=dict)
 
 
 class Prompter:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .finder import Automaton, Finder
+from .reasoning_format import THINK_CLOSE, THINK_OPEN
 from .trimmer import Trimmer
 
-#: How reasoning is spelled: the one format that is known, until formats are learned from templates.
-THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 _CLOSE = Automaton([THINK_CLOSE])
 
 
