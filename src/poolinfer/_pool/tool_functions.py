@@ -7,13 +7,14 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Any, NamedTuple, TypeAlias, cast, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeAlias, cast, get_type_hints
 
 from typing_extensions import NotRequired, TypedDict
 
 from .._checks.refusals import refuse
 from .._checks.tools import tool_name
-from .._data.answer_types import instance_of_type, schema_of_type
+from .._data.answer_types import parse_answer, schema_of_type
+from .._data.errors import InvalidRequest, ParseError
 from .._data.results import ToolCall
 from .docstrings import described
 
@@ -68,9 +69,16 @@ class ToolFunctions:
         function = self._functions.get(name)
         return function is not None and function.is_async
 
-    def call(self, call: ToolCall) -> Outcome:
-        """Call a function, on this thread; an async one in an event loop of its own."""
-        return self._told(call, lambda function, values: function.run(values))
+    def call(self, call: ToolCall, timeout: float | None = None) -> Outcome:
+        """Call a function, on this thread; an async one in an asyncio loop of its own, for `timeout` seconds."""
+        made = self._made(call)
+        if isinstance(made, Outcome):
+            return made
+        function, values = made
+        try:
+            return _content(function.run(values, timeout))
+        except Exception as error:
+            return _failed(error)
 
     async def acall(self, call: ToolCall) -> Outcome:
         """Call an async function."""
@@ -83,15 +91,6 @@ class ToolFunctions:
         except Exception as error:
             return _failed(error)
 
-    def _told(self, call: ToolCall, run: Callable[[_Function, dict[str, Any]], Any]) -> Outcome:
-        made = self._made(call)
-        if isinstance(made, Outcome):
-            return made
-        try:
-            return _content(run(*made))
-        except Exception as error:
-            return _failed(error)
-
     def _made(self, call: ToolCall) -> tuple[_Function, dict[str, Any]] | Outcome:
         """The function of a call and its arguments, or what is wrong with the call."""
         function = self._functions.get(call.name)
@@ -100,8 +99,8 @@ class ToolFunctions:
             return Outcome(f"error: there is no function {call.name!r}; there are: {known}", True)
         try:
             return function, function.values(call.arguments)
-        except (ValueError, TypeError, RecursionError) as error:
-            return Outcome(f"error: the arguments do not fit: {error}", True)
+        except ParseError as error:
+            return Outcome(f"error: the arguments do not fit: {error.message}", True)
 
 
 class _Function:
@@ -120,37 +119,45 @@ class _Function:
         self.function = function
         self.name = tool_name(f"{field}.__name__", getattr(function, "__name__", None))
         self.is_async = inspect.iscoroutinefunction(function)
-        self._type = _arguments_type(field, self.name, function)
         text = described(function)
-        schema = schema_of_type(self._type)
-        for name, property_ in schema.get("properties", {}).items():
-            if name in text.parameters:
-                property_.setdefault("description", text.parameters[name])
-        self.spec: dict[str, Any] = {
-            "type": "function",
-            "function": {"name": self.name, "description": text.summary, "parameters": schema},
-        }
+        self._type = _arguments_type(field, self.name, function, text.parameters)
+        described_as = {"name": self.name, "description": text.summary, "parameters": self._schema(field)}
+        self.spec: dict[str, Any] = {"type": "function", "function": described_as}
+
+    def _schema(self, field: str) -> dict[str, Any]:
+        """The JSON schema of the parameters."""
+        try:
+            schema = schema_of_type(self._type)
+        except InvalidRequest as error:
+            # The message begins with the option of a request, of which this is none.
+            raise InvalidRequest(f"{field}: {self.name} {error.message}", field=field) from error
+        definitions = schema.pop("$defs", {})
+        own = definitions.pop(self.name, None) if "$ref" in schema else None
+        schema = own or schema
+        return {**schema, "$defs": definitions} if definitions else schema
 
     def values(self, arguments: str) -> dict[str, Any]:
         """The arguments of a call, from their JSON text.
 
         Raises:
-            ValueError: they are not what the function takes.
+            ParseError: they are not what the function takes.
         """
-        return cast("dict[str, Any]", instance_of_type(self._type, json.loads(arguments)))
+        return cast("dict[str, Any]", parse_answer(arguments, self._type))
 
-    def run(self, values: Mapping[str, Any]) -> Any:
-        """Call the function; an async one in an event loop of its own."""
+    def run(self, values: Mapping[str, Any], timeout: float | None) -> Any:
+        """Call the function; an async one in an asyncio loop of its own, for `timeout` seconds at most."""
         if not self.is_async:
             return self.function(**values)
 
         async def work() -> Any:
-            return await self.function(**values)
+            return await asyncio.wait_for(self.function(**values), timeout)
 
         return asyncio.run(work())
 
 
-def _arguments_type(field: str, name: str, function: Callable[..., Any]) -> Any:
+def _arguments_type(
+    field: str, name: str, function: Callable[..., Any], descriptions: Mapping[str, str]
+) -> Any:
     """The parameters of a function, as a typed dict.
 
     Raises:
@@ -168,6 +175,8 @@ def _arguments_type(field: str, name: str, function: Callable[..., Any]) -> Any:
         if one.kind not in _BY_NAME:
             refuse(f"{field}.{one.name}", function, "use a function whose parameters can be given by name")
         hint = hints.get(one.name, Any)
+        if one.name in descriptions:
+            hint = Annotated[hint, descriptions[one.name]]
         kinds[one.name] = hint if one.default is inspect.Parameter.empty else NotRequired[hint]
     return TypedDict(name, kinds)  # type: ignore[operator]  # the functional form, whose fields are not literals
 

@@ -54,7 +54,7 @@ class Rounds:
         """Call tools at the same time, each on a thread of its own; their results in the order of the calls."""
         if self._is_last:
             return [self._refused(call) for call in calls]
-        running = [_Running(self._tools, call) for call in calls]
+        running = [_Running(self._tools, call, self._timeout) for call in calls]
         ends = None if self._timeout is None else time.monotonic() + self._timeout
         return [one.result(ends, self._timeout) for one in running]
 
@@ -115,14 +115,14 @@ class Rounds:
 class _Running:
     """A tool that runs on a thread of its own, with the context variables of the thread that started it."""
 
-    def __init__(self, tools: ToolFunctions, call: ToolCall) -> None:
+    def __init__(self, tools: ToolFunctions, call: ToolCall, timeout: float | None) -> None:
         self._call = call
         self._began = time.monotonic()
         self._ended = threading.Event()
         self._outcome: Outcome | None = None
         self._error: BaseException | None = None
         self._seconds = 0.0
-        work = partial(contextvars.copy_context().run, tools.call, call)
+        work = partial(contextvars.copy_context().run, tools.call, call, timeout)
         OwnThread(partial(self._run, work), f"poolinfer-tool-{call.name}").start()
 
     def _run(self, work: partial[Outcome]) -> None:
