@@ -61,7 +61,9 @@ def test_parameters_are_found(text):
     assert found.parameters == {"a": "first thing goes on.", "b": "second: thing.", "c": "third"}
 
 
-@pytest.mark.parametrize("text", [None, "", "Only this.", "Note: it is odd.", "Args:", "Args:\n    nothing here"])
+@pytest.mark.parametrize(
+    "text", [None, "", "Only this.", "Note: it is odd.", "Args:", "Args:\n    nothing here"]
+)
 def test_other_texts_have_no_parameters(text):
     def function() -> None: ...
 

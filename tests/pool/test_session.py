@@ -171,7 +171,18 @@ def test_options_that_are_no_json_are_refused(pool):
 def test_the_tenth_turn_computes_only_what_is_new(workers):
     with Pool(demo_model(), executor="process", workers=workers, slots=2) as pool:
         session = pool.session(system="You are a helpful assistant.", temperature=0)
-        countries = ["France", "Peru", "Japan", "Kenya", "Italy", "Spain", "Chile", "Norway", "Egypt", "India"]
+        countries = [
+            "France",
+            "Peru",
+            "Japan",
+            "Kenya",
+            "Italy",
+            "Spain",
+            "Chile",
+            "Norway",
+            "Egypt",
+            "India",
+        ]
         before = 0
         for country in countries:
             usage = session.chat(f"What is the capital of {country}?").usage

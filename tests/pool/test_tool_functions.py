@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import anyio
 import pytest
 
-from poolinfer import InvalidRequest, Pool, Session, TooManyRounds, ToolCall, demo_model
+from poolinfer import InvalidRequest, Pool, Session, ToolCall, TooManyRounds, demo_model
 from poolinfer._pool.tool_functions import ToolFunctions
 
 
@@ -65,7 +65,10 @@ def test_a_function_is_described_by_its_signature_and_docstring():
 
 
 def test_arguments_become_what_the_hints_say():
-    assert outcome([get_weather], "get_weather", {"city": "Lima", "unit": "kelvin"}) == ("Lima KELVIN 1", False)
+    assert outcome([get_weather], "get_weather", {"city": "Lima", "unit": "kelvin"}) == (
+        "Lima KELVIN 1",
+        False,
+    )
     content, error = outcome([later], "later", {"place": {"city": "Lima"}})
     assert not error
     assert json.loads(content) == {"place": {"city": "Lima", "country": "?"}, "how": "late"}
