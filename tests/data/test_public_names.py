@@ -59,7 +59,11 @@ PICKLED: dict[type, Any] = {
             poolinfer.Score((poolinfer.TokenLogprob(1, "a", -0.5),)),
             poolinfer.Timings(),
             poolinfer.TokenLogprob(1, "a", -0.5),
+            poolinfer.RunStep(poolinfer.Response("a")),
             poolinfer.ToolCall("call_1", "sum", "{}"),
+            poolinfer.ToolCallDelta(0, "call_1", "sum", "{"),
+            poolinfer.ToolResult(poolinfer.ToolCall("call_1", "sum", "{}"), "3"),
+            poolinfer.ToolRun((poolinfer.RunStep(poolinfer.Response("a")),)),
             poolinfer.Prompt.assistant(poolinfer.Response("hello")).turns[0],
             poolinfer.Usage(),
             poolinfer.executor.ExecutorStats(memory=(1, 2)),
@@ -71,7 +75,7 @@ PICKLED: dict[type, Any] = {
     },
 }
 NOT_PICKLED: set[type] = {
-    *(poolinfer.AsCompleted, poolinfer.Call, poolinfer.Model, poolinfer.Pool),
+    *(poolinfer.AsCompleted, poolinfer.Call, poolinfer.Model, poolinfer.Pool, poolinfer.Session),
     *(poolinfer.executor.Description, poolinfer.executor.Executor),
     *(poolinfer.testing.ExecutorContract, poolinfer.testing.FakeEngine, poolinfer.testing.FakeExecutor),
     poolinfer.testing.Held,

@@ -98,15 +98,19 @@ def test_a_refused_turn_leaves_no_trace(pool):
 
 def test_a_fork_goes_its_own_way(pool):
     one = pool.session(temperature=0)
-    one.chat("My name is Ana.")
     other = one.fork()
+    one.chat("My name is Ana.")
     other.chat("My name is Tom.")
+    again = other.fork()
     assert one.chat("What is my name?").answer == "Your name is Ana."
     assert other.chat("What is my name?").answer == "Your name is Tom."
+    assert len(again.messages) == 2
+    assert again.chat("What is my name?").answer == "Your name is Tom."
 
 
 def test_messages_are_a_copy(pool):
-    given = [{"role": "user", "content": "My name is Ana."}, {"role": "assistant", "content": "Hello Ana!"}]
+    given = [{"role": "user", "content": "My name is Ana."}]
+    given.append({"role": "assistant", "content": pool.chat(given, temperature=0).answer})
     session = pool.session(messages=given, temperature=0)
     given[0]["content"] = "My name is Tom."
     session.messages[0]["content"] = "My name is Tom."

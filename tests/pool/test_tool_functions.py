@@ -22,7 +22,7 @@ class Unit(enum.Enum):
 
 
 @dataclass
-class Place:
+class Town:
     city: str
     country: str = "?"
 
@@ -39,9 +39,9 @@ def get_weather(city: str, unit: Unit = Unit.CELSIUS, days: int = 1) -> str:
     return f"{city} {unit.name} {days}"
 
 
-async def later(place: Place, *, how: Literal["soon", "late"] = "late", **more: object) -> dict[str, object]:
+async def later(town: Town, *, how: Literal["soon", "late"] = "late", **more: object) -> dict[str, object]:
     await anyio.sleep(0)
-    return {"place": place, "how": how}
+    return {"town": town, "how": how}
 
 
 def outcome(functions, name: str, arguments: object) -> tuple[str, bool]:
@@ -69,9 +69,9 @@ def test_arguments_become_what_the_hints_say():
         "Lima KELVIN 1",
         False,
     )
-    content, error = outcome([later], "later", {"place": {"city": "Lima"}})
+    content, error = outcome([later], "later", {"town": {"city": "Lima"}})
     assert not error
-    assert json.loads(content) == {"place": {"city": "Lima", "country": "?"}, "how": "late"}
+    assert json.loads(content) == {"town": {"city": "Lima", "country": "?"}, "how": "late"}
 
 
 def test_methods_and_annotated_parameters():
@@ -107,7 +107,7 @@ def test_what_goes_wrong_is_told_to_the_model():
     assert "fails" in content
 
 
-@pytest.mark.parametrize("result", [None, 7, "text", [1, "ä"], {"a": {1}}, Place("Lima"), object()])
+@pytest.mark.parametrize("result", [None, 7, "text", [1, "ä"], {"a": {1}}, Town("Lima"), object()])
 def test_results_become_text(result):
     def tool():
         return result
@@ -130,7 +130,7 @@ def with_unknown(a: NoSuchType):  # noqa: F821
 
 
 @pytest.mark.parametrize(
-    "tool", [positional, several, with_unknown, 7, None, int, Place, lambda a: a, min, threading.Lock()]
+    "tool", [positional, several, with_unknown, 7, None, int, Town, lambda a: a, min, threading.Lock()]
 )
 def test_what_cannot_be_described_is_refused_by_name(tool):
     with pytest.raises(InvalidRequest, match=r"tools\[0\]") as caught:

@@ -247,13 +247,18 @@ class RawOptions(SamplingOptions, total=False):
     echo: bool
 
 
-class ChatOptions(SamplingOptions, total=False):
-    """Options of ``chat``; see `Chat`."""
+class TurnOptions(SamplingOptions, total=False):
+    """Options of a turn of a session: those of ``chat``, but for its tools; see `Chat`."""
 
-    tools: Sequence[Mapping[str, Any]]
     tool_choice: Literal["auto", "none"]
     chat_template_kwargs: Mapping[str, Any] | None
     continue_final_message: bool
+
+
+class ChatOptions(TurnOptions, total=False):
+    """Options of ``chat``; see `Chat`."""
+
+    tools: Sequence[Mapping[str, Any]]
 
 
 class EmbedOptions(RequestOptions, total=False):

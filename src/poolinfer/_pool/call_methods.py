@@ -27,6 +27,7 @@ from .._data.requests import (
     Raw,
     RawOptions,
     Request,
+    TurnOptions,
 )
 from .._data.results import Embedding, Response
 from .._data.stats import PoolStats
@@ -185,19 +186,9 @@ class CallMethods(ABC):
         system: str | None = None,
         messages: ChatInput = (),
         tools: Sequence[Tool] = (),
-        **options: Unpack[ChatOptions],
+        **options: Unpack[TurnOptions],
     ) -> Session:
-        """A chat that keeps its turns; see `Session`.
-
-        Args:
-            system: text of the system turn; None for none.
-            messages: turns to begin with, as `Chat.prompt` takes them.
-            tools: tools that the model may call: Python functions, and OpenAI-shaped dicts.
-            options: options of `Chat` for every turn.
-
-        Raises:
-            InvalidRequest: an option is unknown or out of bounds, or a tool cannot be described.
-        """
+        """A chat that keeps its turns. `Session` explains the arguments, and what they raise."""
         return Session(self, system=system, messages=messages, tools=tools, **options)
 
     @overload

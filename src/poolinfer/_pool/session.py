@@ -6,7 +6,7 @@ import copy
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
 from typing_extensions import Unpack
 
@@ -15,7 +15,7 @@ from .._checks.normalize import normalize_at_once
 from .._checks.refusals import refuse
 from .._data.errors import InvalidRequest
 from .._data.prompt_builder import Prompt
-from .._data.requests import Chat, ChatInput, ChatOptions
+from .._data.requests import Chat, ChatInput, TurnOptions
 from .._data.results import Response
 from .._data.tool_runs import RunStep, ToolRun
 from .call import Call
@@ -61,7 +61,7 @@ class Session:
         system: str | None = None,
         messages: ChatInput = (),
         tools: Sequence[Tool] = (),
-        **options: Unpack[ChatOptions],
+        **options: Unpack[TurnOptions],
     ) -> None:
         self._pool = pool
         self._tools = ToolFunctions(tools)
@@ -82,7 +82,7 @@ class Session:
             self._settle()
             return copy.deepcopy(self._messages)
 
-    def chat(self, prompt: ChatInput | None = None, **options: Unpack[ChatOptions]) -> Response:
+    def chat(self, prompt: ChatInput | None = None, **options: Unpack[TurnOptions]) -> Response:
         """Answer the next turn and wait for it.
 
         Args:
@@ -96,11 +96,11 @@ class Session:
         """
         return self.stream(prompt, **options)._answer("`await achat(..)`")
 
-    async def achat(self, prompt: ChatInput | None = None, **options: Unpack[ChatOptions]) -> Response:
+    async def achat(self, prompt: ChatInput | None = None, **options: Unpack[TurnOptions]) -> Response:
         """`chat` for async code (asyncio and trio)."""
         return await self.stream(prompt, **options)
 
-    def stream(self, prompt: ChatInput | None = None, **options: Unpack[ChatOptions]) -> Call[Response]:
+    def stream(self, prompt: ChatInput | None = None, **options: Unpack[TurnOptions]) -> Call[Response]:
         """Start the next turn and return its call, to read chunk by chunk or to wait for.
 
         Raises:
@@ -115,8 +115,8 @@ class Session:
                     " wait for its call, cancel it, or fork() the session",
                     field="prompt",
                 )
-            merged = cast("ChatOptions", {"tools": self._tools.specs, **self._options, **options})
-            call = self._pool.submit(Chat([*self._messages, *new], **merged))
+            merged = cast("TurnOptions", {**self._options, **options})
+            call = self._pool.submit(Chat([*self._messages, *new], tools=self._tools.specs, **merged))
             self._turn = new, call
         return call
 
@@ -127,7 +127,7 @@ class Session:
         max_rounds: int = 8,
         tool_timeout: float | None = 60.0,
         on_step: Callable[[RunStep], object] | None = None,
-        **options: Unpack[ChatOptions],
+        **options: Unpack[TurnOptions],
     ) -> ToolRun:
         """Answer the next turn, and call the tools that the model asks for, until it asks for no more.
 
@@ -166,7 +166,7 @@ class Session:
         max_rounds: int = 8,
         tool_timeout: float | None = 60.0,
         on_step: Callable[[RunStep], object] | None = None,
-        **options: Unpack[ChatOptions],
+        **options: Unpack[TurnOptions],
     ) -> ToolRun:
         """`run` for async code (asyncio and trio). Async functions run in this event loop, sync ones on threads."""
         rounds = Rounds(self._tools, max_rounds, tool_timeout)
@@ -189,7 +189,7 @@ class Session:
             return self._like(self._messages)
 
     def to_json(self) -> str:
-        """The turns, tools and options as JSON text, for `from_json`. Of functions, only their descriptions are kept.
+        """The turns, tools and options as JSON text, for `from_json`. Of functions, only descriptions are kept.
 
         Raises:
             InvalidRequest: an option of the session is not plain data.
@@ -243,6 +243,11 @@ class Session:
     def _like(self, messages: Sequence[_Message]) -> Session:
         return Session(self._pool, messages=messages, tools=self._tools.given, **self._options)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Session belongs to its pool and cannot be pickled or copied; use fork() or to_json()"
+        )
+
     def __repr__(self) -> str:
         return f"<Session of {len(self.messages)} messages>"
 
@@ -256,7 +261,7 @@ def _turns(prompt: ChatInput) -> list[_Message]:
     if isinstance(prompt, Mapping) or not isinstance(prompt, Sequence):
         refuse("prompt", prompt, "use a str, a list of message dicts or a Prompt")
     try:
-        return [dict(message) for message in copy.deepcopy(list(prompt))]
+        return [dict(cast("Mapping[str, Any]", message)) for message in copy.deepcopy(list(prompt))]
     except (TypeError, ValueError, RecursionError):
         refuse("prompt", prompt, "use a str, a list of message dicts or a Prompt")
 

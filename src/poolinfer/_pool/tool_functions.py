@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -108,8 +107,8 @@ class _Function:
 
     Attributes:
         function: the function.
-        name: its name.
-        spec: its description, as `Chat.tools` takes it.
+        name: the function's name.
+        spec: the function's description, as `Chat.tools` takes it.
         is_async: whether it is an async function.
     """
 
@@ -140,7 +139,7 @@ class _Function:
         """The arguments of a call, from their JSON text.
 
         Raises:
-            ParseError: they are not what the function takes.
+            ParseError: the function does not take these.
         """
         return cast("dict[str, Any]", parse_answer(arguments, self._type))
 
@@ -148,6 +147,9 @@ class _Function:
         """Call the function; an async one in an asyncio loop of its own, for `timeout` seconds at most."""
         if not self.is_async:
             return self.function(**values)
+
+        # Imported here, since it is slow to import, and few hosts have such functions.
+        import asyncio
 
         async def work() -> Any:
             return await asyncio.wait_for(self.function(**values), timeout)

@@ -54,9 +54,9 @@ class Rounds:
         """Call tools at the same time, each on a thread of its own; their results in the order of the calls."""
         if self._is_last:
             return [self._refused(call) for call in calls]
-        running = [_Running(self._tools, call, self._timeout) for call in calls]
+        threads = [_ToolThread(self._tools, call, self._timeout) for call in calls]
         ends = None if self._timeout is None else time.monotonic() + self._timeout
-        return [one.result(ends, self._timeout) for one in running]
+        return [one.result(ends, self._timeout) for one in threads]
 
     async def arun(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
         """`run` for async code: async functions run in this event loop, sync ones on threads."""
@@ -112,7 +112,7 @@ class Rounds:
         return ToolResult(call, f"error: {call.name} was not called, as there were too many rounds", True)
 
 
-class _Running:
+class _ToolThread:
     """A tool that runs on a thread of its own, with the context variables of the thread that started it."""
 
     def __init__(self, tools: ToolFunctions, call: ToolCall, timeout: float | None) -> None:
