@@ -13,7 +13,7 @@ import pytest
 import poolinfer
 from poolinfer import Chat, Embed, InvalidRequest, Model, Pool, Raw, UnknownOption, demo_model
 from poolinfer._checks.budgets import WorkBudget
-from poolinfer._checks.normalize import _options, _whole, normalize
+from poolinfer._checks.normalize import _contents, _options, normalize
 from poolinfer._data.option_names import _ELSEWHERE, _NO_CHANGE, _OWNERS, scalar
 from poolinfer.testing import FakeExecutor
 
