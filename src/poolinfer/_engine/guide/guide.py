@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from .guide_vocabulary import GuideVocabulary
 
-#: Processor time that a token may take, in seconds, and how many tokens may take longer.
-_LONG_SECONDS = 0.05
-_MOST_LONG = 3
+#: Processor time that a token may take, in seconds, and how much more the tokens of an answer may take together.
+_TOKEN_SECONDS = 0.05
+_MORE_SECONDS = 0.15
 _MOST_SHOWN = 300
 
 
@@ -39,8 +39,8 @@ class Guide:
         self._matcher = matcher
         self._vocabulary = vocabulary
         self._field = field
-        self._n_long = self._n_accepted = 0
-        self._began = 0.0
+        self._n_accepted = 0
+        self._began, self._left = 0.0, _MORE_SECONDS
         self.complete = False
 
     def forced(self, most: int, stops: Sequence[str] = ()) -> list[int]:
@@ -100,9 +100,10 @@ class Guide:
         self._n_accepted += 1
         self.complete = self._matcher.is_stopped()
         # Time of the processor, since a loaded machine is not the grammar's fault.
-        if time.thread_time() - self._began > _LONG_SECONDS:
-            self._n_long += 1
-            if self._n_long > _MOST_LONG:
+        took = time.thread_time() - self._began
+        if took > _TOKEN_SECONDS:
+            self._left -= took - _TOKEN_SECONDS
+            if self._left < 0:
                 raise self._failed("it takes too long to find out which tokens may come next")
 
     def _failed(self, why: str) -> EngineError:

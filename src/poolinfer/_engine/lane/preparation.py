@@ -64,7 +64,7 @@ def prepare(
 
 
 def _guide(request: Chat | Raw, guides: Guides) -> Guide | None:
-    constraint = getattr(request, "constraint", None)
+    constraint = request.constraint
     return None if constraint is None else guides.guide(grammar_of(constraint))
 
 
