@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import urandom
 from random import SystemRandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, PoolinferError
 from ..._data.events import Done, Emit, Event, Failed, Started
@@ -12,8 +14,11 @@ from ..._data.requests import Chat, Generation
 from ..._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
 from ..engine_protocol import Context, Engine
 from ..prompt.prompter import PreparedPrompt
+from ..text.answer_splitter import AnswerSplitter
+from ..text.call_ids import CallIds
 from ..text.text_stream import TextStream
 from .prefix_cache import AwaitedPrefix, KVSequence, pack
+from .reasoning_budget import ReasoningBudget
 
 if TYPE_CHECKING:
     import numpy
@@ -86,19 +91,16 @@ class Slot(Task):
         self._n_cached: int | None = None
         self._n_most = n_ctx if request.max_tokens is None else self._n_prompt + request.max_tokens
         self._n_top = request.top_logprobs if request.logprobs or request.top_logprobs else -1
-        chat = isinstance(request, Chat)
-        self._stream = TextStream(
-            tuple(request.stop),
-            split=chat,
-            reasoning_open=prepared.reasoning_open,
-            tools=isinstance(request, Chat) and bool(request.tools) and request.tool_choice != "none",
-        )
+        # The same seed makes the same response, ids of tool calls included.
+        nonce = urandom(16) if request.seed is None else b"%d:%b" % (request.seed, self.ids)
+        self._stream = TextStream(tuple(request.stop), _splitter(request, prepared, nonce))
+        self._marks = prepared.marked.characters
+        budget = request.reasoning_budget if isinstance(request, Chat) else None
+        self._reasoning = ReasoningBudget(self._stream, budget, prepared.closing)
         self._logprobs: list[TokenLogprob] = []
         self._n_emitted = 0
         self._began = self._first = self._last = 0.0
         self._sampler = engine.sampler(request, _new_seed(32) if request.seed is None else request.seed)
-        # The same seed makes the same response, ids of tool calls included.
-        self._nonce = urandom(16) if request.seed is None else b"%d:%b" % (request.seed, self.ids)
 
     @property
     def computed(self) -> int:
@@ -134,23 +136,32 @@ class Slot(Task):
     def advance(self, context: Context, row: int, now: float) -> None:
         """Choose the next token from a row's logits, emit its text, and end if it is the last."""
         logits = context.logits(row)
-        token = self._sampler.sample(logits)
+        token = self._reasoning.next()
+        if token is None:
+            token = self._sampler.sample(logits)
         self._sampler.accept(token)
         self._tokens.append(token)
         if self._n_top >= 0:
             self._logprobs.append(self._logprob(logits, token))
         self._first = self._first or now
         self._last = now
-        if self._engine.is_end(token):
-            self._finish("stop")
-            return
-        chunk = self._stream.feed(self._engine.piece(token))
-        if chunk is not None:
-            self._emit_chunk(chunk)
-        if self._stream.stopped:
+        if self._said(token) or self._stream.stopped or self._stream.ended:
             self._finish("stop")
         elif len(self._tokens) >= self._n_most:
             self._finish("length")
+
+    def _said(self, token: int) -> bool:
+        """Emit a token's text; whether the token ends the answer. One that closes reasoning does not."""
+        ends = self._engine.is_end(token)
+        inside, mark = self._stream.in_reasoning, self._marks.get(token)
+        if mark is not None:
+            chunk = self._stream.mark(mark)
+        else:
+            chunk = None if ends else self._stream.feed(self._engine.piece(token))
+        if chunk is not None:
+            self._emit_chunk(chunk)
+        self._reasoning.note()
+        return ends and not (inside and not self._stream.in_reasoning)
 
     def take(self, n: int) -> tuple[int, list[int]]:
         """Position of the next `n` tokens to compute, and the tokens; they count as computed before the step runs.
@@ -191,7 +202,7 @@ class Slot(Task):
     def _emit_chunk(self, chunk: Chunk) -> None:
         if self._n_top >= 0:
             fresh, self._n_emitted = tuple(self._logprobs[self._n_emitted :]), len(self._logprobs)
-            chunk = Chunk(chunk.text, chunk.answer, chunk.reasoning, fresh)
+            chunk = replace(chunk, logprobs=fresh)
         self.emit(chunk)
 
     def _finish(self, reason: FinishReason) -> None:
@@ -204,8 +215,9 @@ class Slot(Task):
         if last is not None:
             self._emit_chunk(last)
         self.close()
-        stream, calls = self._stream, self._stream.tool_calls(self._nonce)
-        usage = Usage(self._n_prompt, self._n_cached or 0, len(self._tokens) - self._n_prompt)
+        stream, calls = self._stream, self._stream.tool_calls
+        n_generated = len(self._tokens) - self._n_prompt
+        usage = Usage(self._n_prompt, self._n_cached or 0, n_generated, self._reasoning.n_tokens)
         timings = Timings(prefill=self._first - self._began, decode=self._last - self._first)
         self.emit(
             Done(
@@ -239,3 +251,21 @@ class Slot(Task):
             top=tuple((i, texts[i], value) for i, value in ranked),
             raw=tuple((i, piece) for i, piece in pieces.items() if piece != texts[i].encode()),
         )
+
+
+def _splitter(request: Generation, prepared: PreparedPrompt, nonce: bytes) -> AnswerSplitter | None:
+    """What splits the answer to a request; a `Raw` is not split."""
+    if not isinstance(request, Chat):
+        return None
+    formats, taken = prepared.marked.formats, ()
+    if request.tools and request.tool_choice != "none":
+        turns = cast("Sequence[Mapping[str, Any]]", request.prompt)
+        taken = [call["id"] for turn in turns for call in turn.get("tool_calls", ()) if call.get("id")]
+    else:
+        formats = replace(formats, tools=None)
+    return AnswerSplitter(
+        formats,
+        CallIds(nonce, taken),
+        reasoning_open=prepared.reasoning_open,
+        single=not request.parallel_tool_calls,
+    )

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..._data.errors import CallCancelled, InvalidRequest
-from ..text.formats import Formats
+from ..text.formats import Formats, MarkedFormats
 from ..text.reasoning_format import THINK_OPEN
 from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate
@@ -31,13 +31,15 @@ class PreparedPrompt:
         tokens: the prompt's token ids.
         reasoning_open: whether the prompt ends inside an open block of reasoning.
         formats: how the model spells reasoning and tool calls.
-        marks: the control tokens that the formats are made of, with their spellings.
+        marked: the same, with a character for each control token.
+        closing: the tokens that close a block of reasoning, and lead to the answer.
     """
 
     tokens: list[int]
     reasoning_open: bool = False
     formats: Formats = field(default_factory=Formats)
-    marks: Mapping[int, str] = field(default_factory=dict)
+    marked: MarkedFormats = field(default_factory=MarkedFormats)
+    closing: Sequence[int] = ()
 
 
 class Prompter:
