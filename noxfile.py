@@ -1,4 +1,4 @@
-"""What is run on this project: ``nox -s demo``, and tests, soak, fuzz, lint, types, docs, bench."""
+"""What is run on this project: ``nox -s demo``, and tests, conformance, soak, fuzz, lint, types, docs, bench."""
 
 from __future__ import annotations
 
@@ -74,24 +74,48 @@ def fuzz(session: nox.Session) -> None:
     env = {
         "POOLINFER_FUZZ_HEADERS": os.environ.get("POOLINFER_FUZZ_HEADERS", "10000"),
         "POOLINFER_FUZZ_PROMPTS": os.environ.get("POOLINFER_FUZZ_PROMPTS", "5000"),
-        "POOLINFER_LLAMA_SOURCE": _llama_source(session),
+        "POOLINFER_LLAMA_CPP": _llama_source(session),
     }
     session.run("python", "-m", "pytest", "-s", "-m", "fuzz", "--timeout", "7200", *session.posargs, env=env)
 
 
 def _llama_source(session: nox.Session) -> str:
     """The folder of llama.cpp's source in the source distribution of the llama-cpp-python that is installed."""
-    say = "import importlib.metadata as m; print(m.version('llama-cpp-python'))"
+    return str(_source(session, "llama-cpp-python") / "vendor" / "llama.cpp")
+
+
+def _source(session: nox.Session, package: str) -> Path:
+    """The folder of a package's unpacked source distribution, of the version that is installed.
+
+    pip asks its build backend for metadata only, so nothing is compiled.
+    """
+    say = f"import importlib.metadata as m; print(m.version({package!r}))"
     version = str(session.run("python", "-c", say, silent=True)).strip()
     folder = Path(session.create_tmp())
-    source = folder / f"llama_cpp_python-{version}" / "vendor" / "llama.cpp"
-    if not source.exists():
-        wanted = f"llama-cpp-python=={version}"
-        only_source = ("--no-deps", "--no-binary", "llama-cpp-python")
-        session.run("python", "-m", "pip", "download", "-q", *only_source, "-d", str(folder), wanted)
-        with tarfile.open(next(folder.glob("llama_cpp_python-*.tar.gz"))) as archive:
+    name = f"{package.replace('-', '_')}-{version}"
+    if not (folder / name).exists():
+        only_source = ("--no-deps", "--no-binary", package)
+        session.run(
+            *("python", "-m", "pip", "download", "-q", *only_source),
+            *("-d", str(folder), f"{package}=={version}"),
+        )
+        with tarfile.open(folder / f"{name}.tar.gz") as archive:
             archive.extractall(folder, filter="data")
-    return str(source)
+    return folder / name
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Compare with what others have written down: llama.cpp's templates and cases, the JSON-Schema-Test-Suite.
+
+    Both come out of source distributions that pip downloads; transformers renders the same templates.
+    """
+    _install(session, "tests", "conformance")
+    env = {
+        "POOLINFER_LLAMA_CPP": _llama_source(session),
+        "POOLINFER_JSON_SCHEMA_TESTS": str(_source(session, "jsonschema") / "json"),
+    }
+    session.run("python", "-m", "pytest", "-n", "2", "tests/conformance", *session.posargs, env=env)
 
 
 @nox.session

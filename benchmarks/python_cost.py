@@ -27,6 +27,7 @@ from output import options, publish, table
 import poolinfer
 from poolinfer._engine.lane.lane import Lane
 from poolinfer._engine.llama.llama_context import LlamaContext
+from poolinfer._engine.llama.llama_sampler import LlamaSampler
 
 MANY = 16
 
@@ -44,7 +45,7 @@ class Meter:
 
     def install(self) -> Callable[[], None]:
         """Measure every lane from now on; returns a function that ends the measurement."""
-        kept: Any = Lane._step, LlamaContext.decode, LlamaContext.sample
+        kept: Any = Lane._step, LlamaContext.decode, LlamaSampler.sample
         began = engine = chosen = 0.0
         tokens = prompt = 0
 
@@ -66,15 +67,15 @@ class Meter:
                 context._api = api
                 engine += timed.seconds
 
-        def sample(context: Any, row: int, sampler: Any) -> int:
+        def sample(sampler: Any, logits: Any) -> int:
             nonlocal chosen, tokens
             before = time.perf_counter()
-            token: int = kept[2](context, row, sampler)
+            token: int = kept[2](sampler, logits)
             chosen += time.perf_counter() - before
             tokens += 1
             return token
 
-        names = (Lane, "_step", step), (LlamaContext, "decode", decode), (LlamaContext, "sample", sample)
+        names = (Lane, "_step", step), (LlamaContext, "decode", decode), (LlamaSampler, "sample", sample)
         for (owner, name, new), _ in zip(names, kept, strict=True):
             setattr(owner, name, new)
 

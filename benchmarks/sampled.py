@@ -26,6 +26,7 @@ import poolinfer
 from poolinfer._engine.lane.lane import Lane
 from poolinfer._engine.llama.growing_context import GrowingContext
 from poolinfer._engine.llama.llama_context import LlamaContext
+from poolinfer._engine.llama.llama_sampler import LlamaSampler
 
 _CALLS, _TOKENS = 16, 200
 _TIMEOUT = 600.0
@@ -74,7 +75,7 @@ def _place(frames: list[str], decode_line: int) -> str:
     """The place of a stack of a lane's step; `decode_line` is the line that calls llama.cpp's decode."""
     if _is_within(frames[-1:], LlamaContext.decode) and frames[-1].endswith(f":{decode_line})"):
         return "engine"
-    if _is_within(frames, LlamaContext.sample):
+    if _is_within(frames, LlamaSampler.sample):
         return "choice"
     # Making a context, or moving to a larger one, is llama.cpp's work; it happens once for each size.
     return "moving" if _is_within(frames, GrowingContext.fit) else "python"

@@ -19,7 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from poolinfer._engine.engine_protocol import EngineInfo
 from poolinfer._engine.prompt.chat_template import ChatTemplate
 
-SOURCE = os.environ.get("POOLINFER_LLAMA_SOURCE", "")
+SOURCE = os.environ.get("POOLINFER_LLAMA_CPP", "")
 TEMPLATES = sorted(Path(SOURCE, "models", "templates").glob("*.jinja")) if SOURCE else []
 
 CHATML = """\

@@ -113,7 +113,21 @@ class StepShare(NamedTuple):
 
 
 class Sampler(Protocol):
-    """One call's sampling chain; owned by one slot."""
+    """Chooses one call's tokens; owned by one slot."""
+
+    def sample(self, logits: numpy.typing.NDArray[numpy.float32], /) -> int:
+        """Choose a token from a row of logits, and none whose logit is minus infinity.
+
+        The choice is not noted. So a caller may refuse it, and sample again once the row is masked.
+
+        Raises:
+            EngineFault: the row holds a NaN, or nothing but minus infinity.
+        """
+        ...
+
+    def accept(self, token: int, /) -> None:
+        """Note the token that was chosen, for what depends on earlier ones (penalties)."""
+        ...
 
     def close(self) -> None:
         """Free it; idempotent."""
@@ -218,12 +232,8 @@ class Context(Decoder, Protocol):
         """
         ...
 
-    def sample(self, row: int, sampler: Sampler, /) -> int:
-        """Choose the next token from the logits of a row of the last decode."""
-        ...
-
     def logits(self, row: int, /) -> numpy.typing.NDArray[numpy.float32]:
-        """The logits of a row of the last decode; a view, valid until the next one."""
+        """The logits of a row of the last decode; a view that may be written to, valid until the next decode."""
         ...
 
 
@@ -241,6 +251,11 @@ class Engine(Tokenizer, Protocol):
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends a generation."""
+        ...
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """All tokens of which `is_end` is true."""
         ...
 
     def sampler(self, request: Generation, seed: int) -> Sampler:

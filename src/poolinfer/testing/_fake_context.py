@@ -1,17 +1,17 @@
-"""The contexts and samplers of `FakeEngine`: lists of tokens, and the settings that make steps wait or fail."""
+"""The contexts of `FakeEngine`: lists of tokens, and the settings that make steps wait or fail."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._data.requests import Generation
-from .._engine.engine_protocol import Batch, EngineAborted, EngineFault, EngineInfo, Sampler
+from .._engine.engine_protocol import Batch, EngineAborted, EngineFault, EngineInfo
 
 if TYPE_CHECKING:
     import numpy
     import numpy.typing
+
+    from ._fake_sampler import FakeLogits
 
 _WIDTH = 4
 
@@ -34,32 +34,6 @@ class FakeScript(Protocol):
         """Count a step of so many rows; its number, from 1."""
         ...
 
-    def answer(self, prompt: list[int], index: int) -> int:
-        """The token at an index of the answer to a prompt."""
-        ...
-
-
-class FakeSampler:
-    """Counts one call's tokens (`poolinfer._engine.engine_protocol.Sampler`).
-
-    Attributes:
-        request: the request of the call.
-        seed: the seed of the call.
-        drawn: tokens sampled so far.
-    """
-
-    def __init__(self, request: Generation, seed: int, on_close: Callable[[], None]) -> None:
-        self.request: Generation = request
-        self.seed: int = seed
-        self.drawn: int = 0
-        self._on_close: Callable[[], None] | None = on_close
-
-    def close(self) -> None:
-        """Free the sampler; idempotent."""
-        on_close, self._on_close = self._on_close, None
-        if on_close is not None:
-            on_close()
-
 
 class FakeContext:
     """Steps by the script of a fake engine; how tokens are held is for the classes that inherit it.
@@ -75,7 +49,7 @@ class FakeContext:
         self._script = script
         self._stop = threading.Event()
         self._batch = Batch()
-        self._chosen: dict[int, int] = {}
+        self._rows: dict[int, FakeLogits] = {}
 
     def held(self, sequence: int) -> list[int]:
         """The tokens of a sequence."""
@@ -95,7 +69,7 @@ class FakeContext:
             raise EngineFault("the fake engine was told to fail")
         for token, position, sequence in zip(batch.tokens, batch.positions, batch.sequences, strict=True):
             self._append(sequence, position, token)
-        self._batch, self._chosen = batch, {}
+        self._batch, self._rows = batch, {}
 
     def _wait(self) -> None:
         script = self._script
@@ -107,23 +81,15 @@ class FakeContext:
         if stop.is_set():
             raise EngineAborted("the step was stopped")
 
-    def sample(self, row: int, sampler: Sampler) -> int:
-        """The next token of the echo; `row` must have had its output wanted."""
-        if not isinstance(sampler, FakeSampler) or not self._batch.outputs[row]:
-            raise EngineFault(f"row {row} has no output, or the sampler is not this engine's")
-        held = self.held(self._batch.sequences[row])
-        token = self._script.answer(held[: len(held) - sampler.drawn], sampler.drawn)
-        sampler.drawn += 1
-        self._chosen[row] = token
-        return token
+    def logits(self, row: int) -> FakeLogits:
+        """Zeros, which know the tokens of the row's sequence; `row` must have had its output wanted."""
+        from ._fake_sampler import FakeLogits
 
-    def logits(self, row: int) -> numpy.typing.NDArray[numpy.float32]:
-        """Zeros, but for the token that was sampled from the row."""
-        import numpy
-
-        logits: Any = numpy.zeros(self._script.info.n_vocab, "f4")
-        logits[self._chosen.get(row, 0)] = 10.0
-        return logits  # type: ignore[no-any-return]
+        if not self._batch.outputs[row]:
+            raise EngineFault(f"row {row} has no output")
+        if row not in self._rows:
+            self._rows[row] = FakeLogits(self._script.info.n_vocab, self.held(self._batch.sequences[row]))
+        return self._rows[row]
 
     def embeddings(self, rows: int) -> numpy.typing.NDArray[numpy.float32]:
         """Vectors of token, position and a one."""

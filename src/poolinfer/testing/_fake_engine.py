@@ -19,7 +19,8 @@ from .._engine.llama.growing_context import GrowingContext
 from .._executors.thread import ThreadExecutor
 from .._pool.pool import Pool
 from ._fake_blocks import FakeBlocks
-from ._fake_context import FakeContext, FakeRectangle, FakeSampler
+from ._fake_context import FakeContext, FakeRectangle
+from ._fake_sampler import FakeSampler
 
 _CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -176,10 +177,15 @@ class FakeEngine:
         """Whether a token is the last control token."""
         return token == self._end
 
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The last control token."""
+        return frozenset([self._end])
+
     def sampler(self, request: Generation, seed: int) -> FakeSampler:
         """See `poolinfer._engine.engine_protocol.Engine.sampler`."""
         self.count(samplers=1, _alive=1)
-        return FakeSampler(request, seed, lambda: self.count(_alive=-1))
+        return FakeSampler(request, seed, self.answer, lambda: self.count(_alive=-1))
 
     def context(self, lane: LaneSpec) -> Context:
         """See `poolinfer._engine.engine_protocol.Engine.context`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from os import urandom
 from random import SystemRandom
+from typing import TYPE_CHECKING
 
 from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, PoolinferError
 from ..._data.events import Done, Emit, Event, Failed, Started
@@ -13,6 +14,10 @@ from ..engine_protocol import Context, Engine
 from ..prompt.prompter import PreparedPrompt
 from ..text.text_stream import TextStream
 from .prefix_cache import AwaitedPrefix, KVSequence, pack
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
 
 _new_seed = SystemRandom().getrandbits
 
@@ -128,10 +133,12 @@ class Slot(Task):
 
     def advance(self, context: Context, row: int, now: float) -> None:
         """Choose the next token from a row's logits, emit its text, and end if it is the last."""
-        token = context.sample(row, self._sampler)
+        logits = context.logits(row)
+        token = self._sampler.sample(logits)
+        self._sampler.accept(token)
         self._tokens.append(token)
         if self._n_top >= 0:
-            self._logprobs.append(self._logprob(context, row, token))
+            self._logprobs.append(self._logprob(logits, token))
         self._first = self._first or now
         self._last = now
         if self._engine.is_end(token):
@@ -215,10 +222,10 @@ class Slot(Task):
             )
         )
 
-    def _logprob(self, context: Context, row: int, token: int) -> TokenLogprob:
+    def _logprob(self, row: numpy.typing.NDArray[numpy.float32], token: int) -> TokenLogprob:
         import numpy
 
-        logits = context.logits(row).astype("f8")
+        logits = row.astype("f8")
         peak = logits.max()
         logits -= peak + numpy.log(numpy.exp(logits - peak).sum())
         best = numpy.argpartition(-logits, self._n_top)[: self._n_top]

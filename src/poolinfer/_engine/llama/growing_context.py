@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from ..._data.errors import ModelError
 from ..._data.specs import LaneSpec
 from ..._system.logs import SafeLog
-from ..engine_protocol import Batch, Decoder, EngineFault, Need, Sampler, StepShare
+from ..engine_protocol import Batch, Decoder, EngineFault, Need, StepShare
 from .capacity import Capacity, CapacityBounds, padded
 from .passes import passes
 
@@ -24,10 +24,6 @@ _CELLS_PER_TOKEN = 128
 
 class Rectangle(Decoder, Protocol):
     """A context of llama.cpp: so many sequences of so many tokens, whose memory was taken when it was made."""
-
-    def sample(self, row: int, sampler: Sampler, /) -> int:
-        """See `Context.sample`."""
-        ...
 
     def logits(self, row: int, /) -> numpy.typing.NDArray[numpy.float32]:
         """See `Context.logits`."""
@@ -153,7 +149,6 @@ class GrowingContext:
         rectangle.abort(self._stopping)
         # The rectangle's own methods, since a detour would cost time for each token.
         self.decode: Callable[[Batch], None] = rectangle.decode
-        self.sample: Callable[[int, Sampler], int] = rectangle.sample
         self.logits: Callable[[int], numpy.typing.NDArray[numpy.float32]] = rectangle.logits
 
     def share(self, source: int, target: int, length: int) -> None:
@@ -186,7 +181,7 @@ class GrowingContext:
     def close(self) -> None:
         rectangle, self._rectangle = self._rectangle, None
         if rectangle is not None:
-            self.decode = self.sample = self.logits = _gone
+            self.decode = self.logits = _gone
             rectangle.close()
 
 

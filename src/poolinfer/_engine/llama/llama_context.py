@@ -1,23 +1,20 @@
-"""A llama.cpp context and sampler chain behind the lane's protocols; the bindings come as `api`."""
+"""A llama.cpp context behind the lane's protocols; the bindings come as `api`."""
 
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 from ..._data.errors import ModelError
-from ..._data.requests import Generation
 from ..engine_protocol import Batch, EngineAborted, EngineFault
 
 if TYPE_CHECKING:
     import numpy
     import numpy.typing
 
-_PENALTY_TOKENS = 64
 _CODE_ABORTED = 2
 _STATE_HEAD_BYTES = 12
 _MOST_VIEWS = 256
@@ -28,55 +25,6 @@ def stopping_here() -> bool:
     """Whether this thread is inside a decode that `LlamaContext.abort` told to stop."""
     context: LlamaContext | None = getattr(_thread, "context", None)
     return context is not None and context.stopping
-
-
-class LlamaSampler:
-    """A llama.cpp sampler chain in llama.cpp's own order (`engine_protocol.Sampler`).
-
-    Attributes:
-        chain: the chain; None when closed, or where `greedy` is true.
-        greedy: whether the most likely token is all that is asked for.
-    """
-
-    def __init__(self, api: Any, request: Generation, seed: int, n_vocab: int) -> None:
-        self._free = api.llama_sampler_free
-        samplers = _samplers(api, request, seed, n_vocab)
-        self.greedy = not samplers
-        self.chain: Any = None
-        if self.greedy:
-            return
-        self.chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
-        for sampler in samplers:
-            if not sampler:
-                self.close()
-                raise EngineFault("llama.cpp refused a sampling option")
-            api.llama_sampler_chain_add(self.chain, sampler)
-
-    def close(self) -> None:
-        chain, self.chain = self.chain, None
-        if chain is not None:
-            self._free(chain)
-
-
-def _samplers(api: Any, request: Generation, seed: int, n_vocab: int) -> list[Any]:
-    """llama.cpp samplers, in the order of the chain; none where the most likely token is all that is asked for."""
-    samplers = []
-    if request.logit_bias:
-        biases = (api.llama_logit_bias * len(request.logit_bias))(*request.logit_bias.items())
-        samplers.append(api.llama_sampler_init_logit_bias(n_vocab, len(biases), biases))
-    penalties = request.repeat_penalty, request.frequency_penalty, request.presence_penalty
-    if penalties != (1.0, 0.0, 0.0):
-        samplers.append(api.llama_sampler_init_penalties(n_vocab, _PENALTY_TOKENS, *penalties))
-    if request.temperature == 0:
-        return [*samplers, api.llama_sampler_init_greedy()] if samplers else []
-    return [
-        *samplers,
-        api.llama_sampler_init_top_k(request.top_k),
-        api.llama_sampler_init_top_p(request.top_p, 1),
-        api.llama_sampler_init_min_p(request.min_p, 1),
-        api.llama_sampler_init_temp(request.temperature),
-        api.llama_sampler_init_dist(seed),
-    ]
 
 
 class LlamaContext:
@@ -146,19 +94,6 @@ class LlamaContext:
             raise EngineAborted("the step was stopped")
         if code:
             raise EngineFault(f"llama_decode failed with code {code}")
-
-    def sample(self, row: int, sampler: Any) -> int:
-        if sampler.greedy:
-            # llama.cpp would first copy the logits of the whole vocabulary, which takes six times as long.
-            logits = self.logits(row)
-            token = int(logits.argmax())
-            chosen = float(logits[token])
-        else:
-            token = int(self._api.llama_sampler_sample(sampler.chain, self._ctx, row))
-            chosen = float(self._api.llama_get_logits_ith(self._ctx, row)[token])
-        if math.isnan(chosen):
-            raise EngineFault("the model computes numbers that are not finite, so its answers would be noise")
-        return token
 
     def logits(self, row: int) -> numpy.typing.NDArray[numpy.float32]:
         values = self._api.llama_get_logits_ith(self._ctx, row)

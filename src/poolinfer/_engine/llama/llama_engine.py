@@ -14,7 +14,8 @@ from ..engine_protocol import EngineFault, EngineInfo
 from ..prompt.text_size import SHORT_TEXT, check_stretches, stack_for
 from .capacity import padded
 from .growing_context import GrowingContext
-from .llama_context import LlamaContext, LlamaSampler
+from .llama_context import LlamaContext
+from .llama_sampler import Candidates, LlamaSampler
 
 
 class LlamaEngine:
@@ -48,6 +49,7 @@ class LlamaEngine:
         self._vocab = api.llama_model_get_vocab(model)
         self._pieces: dict[int, bytes] = {}
         self._info = self._read_info()
+        self._candidates = Candidates(api, self._info.n_vocab)
 
     @property
     def info(self) -> EngineInfo:
@@ -75,12 +77,23 @@ class LlamaEngine:
                 or api.llama_model_n_swa(self._model) > 0
             ),
             chat_template=template,
+            named_templates=self._named_templates(),
+            template_variables=self._spec.chat_template_kwargs or {},
             control=self._spellings(attributes, control),
             control_ids=frozenset(token for token, found in enumerate(attributes) if found & control),
             markers=self._spellings(attributes, api.LLAMA_TOKEN_ATTR_USER_DEFINED),
             bos=self._spelling(api.llama_vocab_bos(vocab)),
             eos=self._spelling(api.llama_vocab_eos(vocab)),
         )
+
+    def _named_templates(self) -> dict[str, str]:
+        # A host's own template is used for every chat.
+        chats = () if self._spec.chat_template is not None else ("tool_use", "rag")
+        found = {
+            name: self._api.llama_model_chat_template(self._model, name.encode())
+            for name in (*chats, "rerank")
+        }
+        return {name: text.decode(errors="replace") for name, text in found.items() if text}
 
     def _spellings(self, attributes: list[int], wanted: int) -> tuple[str, ...]:
         texts = (self._spelling(token) for token, found in enumerate(attributes) if found & wanted)
@@ -159,8 +172,16 @@ class LlamaEngine:
     def is_end(self, token: int) -> bool:
         return bool(self._api.llama_vocab_is_eog(self._vocab, token))
 
+    @property
+    def end_ids(self) -> frozenset[int]:
+        return self._end_ids
+
+    @cached_property
+    def _end_ids(self) -> frozenset[int]:
+        return frozenset(filter(self.is_end, range(self._info.n_vocab)))
+
     def sampler(self, request: Generation, seed: int) -> LlamaSampler:
-        return LlamaSampler(self._api, request, seed, self._info.n_vocab)
+        return LlamaSampler(self._api, request, seed, self._candidates)
 
     def context(self, lane: LaneSpec) -> GrowingContext:
         width = int(self._api.llama_model_n_embd(self._model))
