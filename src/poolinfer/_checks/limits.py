@@ -72,6 +72,7 @@ LIMITS: Mapping[str, Limit] = {
         Limit("tools", 0, 128, "each one costs context"),
         Limit("tools_json", 0, 256 * 1024, "bytes; they become part of the prompt"),
         Limit("arguments", 0, 256 * 1024, "bytes of a tool call's JSON text; it is decoded in one go"),
+        Limit("chat_template_kwargs", 0, _MIB, "bytes; documents among them become part of the prompt"),
         Limit("depth", 0, 32, "levels of nested JSON; templates and schemas recurse"),
         Limit("stop", 0, 16, "texts; each is looked for in every piece"),
         Limit("stop_text", 1, 256, "bytes; that much text is held back while streaming"),

@@ -13,10 +13,11 @@ from typing import Any, TypeAlias, get_args, get_origin
 from .._data.requests import Chat, Embed, Generation, Raw, Request
 from .budgets import ByteBudget, TooLargeAtOnce, WorkBudget
 from .limits import count
-from .messages import check_messages
+from .messages import check_last, check_messages
 from .option_checks import OptionCheck, check_of
 from .plain_data import nonempty, sequence
 from .refusals import refuse
+from .template_variables import check_variables
 from .tools import check_tools
 
 #: Takes a field's value and what checking it may cost; gives the checked value, or raises `InvalidRequest`.
@@ -71,13 +72,19 @@ def _options(request: Request) -> dict[str, Any]:
 def _contents(request: Request, work: WorkBudget) -> dict[str, Any]:
     """The contents of a request, checked."""
     checks = _CONTENTS[type(request)]
-    return {name: check(getattr(request, name), work) for name, check in checks.items()}
+    found = {name: check(getattr(request, name), work) for name, check in checks.items()}
+    if isinstance(request, Chat):
+        check_last(found["prompt"], bool(request.continue_final_message))
+    return found
 
 
 def _unchecked_contents(request: Request) -> dict[str, Any]:
-    """The contents of a request, unchecked, but not as the caller's own list, which may grow."""
+    """The contents of a request, unchecked, but not as the caller's own list or dict, which may grow."""
     found = ((name, getattr(request, name)) for name in _CONTENTS[type(request)])
-    return {name: tuple(value) if type(value) is list else value for name, value in found}
+    return {
+        name: tuple(value) if type(value) is list else dict(value) if type(value) is dict else value
+        for name, value in found
+    }
 
 
 def _raw_prompt(value: object, work: WorkBudget) -> str:
@@ -102,7 +109,11 @@ def _default(field: Field[Any]) -> object:
 
 #: Of each request, the contents.
 _CONTENTS: Mapping[type[Any], Mapping[str, _ContentCheck]] = {
-    Chat: {"tools": check_tools, "prompt": check_messages},
+    Chat: {
+        "tools": check_tools,
+        "chat_template_kwargs": check_variables,
+        "prompt": check_messages,
+    },
     Raw: {"prompt": _raw_prompt},
     Embed: {"input": _input},
 }

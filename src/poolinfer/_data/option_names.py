@@ -64,10 +64,13 @@ _ELSEWHERE: Mapping[str, str] = {
         "use stream(...), whose call is read chunk by chunk",
     ),
     **dict.fromkeys(("system", "system_prompt", "system_message"), "put a system message into prompt"),
+    **dict.fromkeys(("template_kwargs", "template_vars"), "chat_template_kwargs"),
     **dict.fromkeys(
-        ("chat_template_kwargs", "enable_thinking", "thinking", "reasoning_effort"),
-        "leave it out; chat templates get no variables from calls",
+        ("enable_thinking", "thinking", "reasoning_effort"),
+        "put it into chat_template_kwargs, under the name that the model's chat template reads",
     ),
+    **dict.fromkeys(("continue_last_message", "prefill"), "continue_final_message"),
+    "add_generation_prompt": "leave it out; an answer is always asked for, unless continue_final_message=True",
     **dict.fromkeys(
         ("extra_body", "extra_query", "extra_headers", "options"), "give what is in it by itself"
     ),

@@ -62,6 +62,10 @@ class Chat(Generation):
         prompt: text of one user turn, OpenAI-shaped messages, or a `Prompt`.
         tools: OpenAI-shaped function tools that the model may call.
         tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them.
+        chat_template_kwargs: variables for the chat template by their names, as JSON has values (for example
+            ``{"enable_thinking": False}``, or ``documents``). They go before those of `Model.load`.
+        continue_final_message: whether the last message, an assistant message, is continued instead of answered.
+            The answer then holds only what is new.
         max_tokens: most tokens to generate; None for as many as the context holds.
         temperature: 0 picks the most likely token; higher is more varied.
         top_p: nucleus sampling: smallest set of tokens whose probabilities reach this sum.
@@ -84,6 +88,8 @@ class Chat(Generation):
     prompt: ChatInput
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: Literal["auto", "none"] = "auto"
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    continue_final_message: bool = False
 
 
 @options_of_class
@@ -186,6 +192,8 @@ class ChatOptions(SamplingOptions, total=False):
 
     tools: Sequence[Mapping[str, Any]]
     tool_choice: Literal["auto", "none"]
+    chat_template_kwargs: Mapping[str, Any] | None
+    continue_final_message: bool
 
 
 class EmbedOptions(RequestOptions, total=False):

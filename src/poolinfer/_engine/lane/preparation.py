@@ -61,7 +61,13 @@ def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], boo
     if isinstance(request, Raw):
         return prompter.raw(request.prompt, request.parse_special)
     tools = request.tools if request.tool_choice != "none" else ()
-    return prompter.chat(cast("Sequence[Mapping[str, Any]]", request.prompt), tools, stop=cancelled)
+    return prompter.chat(
+        cast("Sequence[Mapping[str, Any]]", request.prompt),
+        tools,
+        variables=request.chat_template_kwargs or {},
+        continue_final=request.continue_final_message,
+        stop=cancelled,
+    )
 
 
 def _texts(request: Embed, engine: Engine, n_ctx: int, cancelled: Callable[[], bool]) -> list[list[int]]:
