@@ -99,6 +99,14 @@ def _tool_choice(field: str, value: object) -> str:
     return str.__str__(value)
 
 
+def _reasoning(field: str, value: object) -> bool | str | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if not is_one_of(value, ("low", "medium", "high")):
+        refuse(field, value, "use True, False, 'low', 'medium', 'high', or None to leave it to the model")
+    return str.__str__(value)
+
+
 def _pooling(_: str, value: object) -> str | None:
     return check_pooling(value)
 
@@ -108,5 +116,6 @@ _CHECKS: Mapping[str, OptionCheck] = {
     "cache_key": _cache_key,
     "logit_bias": _logit_bias,
     "tool_choice": _tool_choice,
+    "reasoning": _reasoning,
     "pooling": _pooling,
 }

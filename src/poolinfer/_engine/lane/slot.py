@@ -16,6 +16,7 @@ from ..engine_protocol import Context, Engine
 from ..prompt.prompter import PreparedPrompt
 from ..text.answer_splitter import AnswerSplitter
 from ..text.call_ids import CallIds
+from ..text.parameter_types import ParameterTypes
 from ..text.text_stream import TextStream
 from .prefix_cache import AwaitedPrefix, KVSequence, pack
 from .reasoning_budget import ReasoningBudget
@@ -94,9 +95,9 @@ class Slot(Task):
         # The same seed makes the same response, ids of tool calls included.
         nonce = urandom(16) if request.seed is None else b"%d:%b" % (request.seed, self.ids)
         self._stream = TextStream(tuple(request.stop), _splitter(request, prepared, nonce))
-        self._marks = prepared.marked.characters
+        self._marks = prepared.learned.marked.characters
         budget = request.reasoning_budget if isinstance(request, Chat) else None
-        self._reasoning = ReasoningBudget(self._stream, budget, prepared.closing)
+        self._reasoning = ReasoningBudget(self._stream, budget, prepared.learned.closing)
         self._logprobs: list[TokenLogprob] = []
         self._n_emitted = 0
         self._began = self._first = self._last = 0.0
@@ -257,15 +258,12 @@ def _splitter(request: Generation, prepared: PreparedPrompt, nonce: bytes) -> An
     """What splits the answer to a request; a `Raw` is not split."""
     if not isinstance(request, Chat):
         return None
-    formats, taken = prepared.marked.formats, ()
-    if request.tools and request.tool_choice != "none":
-        turns = cast("Sequence[Mapping[str, Any]]", request.prompt)
-        taken = [call["id"] for turn in turns for call in turn.get("tool_calls", ()) if call.get("id")]
-    else:
-        formats = replace(formats, tools=None)
+    formats, tools = prepared.learned.marked.formats, request.tools if request.tool_choice != "none" else ()
+    turns = cast("Sequence[Mapping[str, Any]]", request.prompt) if tools else ()
     return AnswerSplitter(
-        formats,
-        CallIds(nonce, taken),
+        formats if tools else replace(formats, tools=None),
+        CallIds(nonce, (call.get("id", "") for turn in turns for call in turn.get("tool_calls") or ())),
+        ParameterTypes(tools),
         reasoning_open=prepared.reasoning_open,
         single=not request.parallel_tool_calls,
     )
