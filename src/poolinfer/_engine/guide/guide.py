@@ -24,7 +24,7 @@ _MOST_SHOWN = 300
 class Guide:
     """Holds one answer to a grammar; owned by one slot, and used by its lane's thread.
 
-    For each token: `allows`, then `mask` if it said no, and `accept`.
+    For each token that is chosen: `allows`, then `mask` if it said no, and `accept`.
 
     Args:
         matcher: where the grammar stands; nobody else may use it.
@@ -40,7 +40,8 @@ class Guide:
         self._vocabulary = vocabulary
         self._field = field
         self._n_accepted = 0
-        self._began, self._left = 0.0, _MORE_SECONDS
+        self._began: float | None = None
+        self._left = _MORE_SECONDS
         self.complete = False
 
     def forced(self, most: int, stops: Sequence[str] = ()) -> list[int]:
@@ -100,7 +101,8 @@ class Guide:
         self._n_accepted += 1
         self.complete = self._matcher.is_stopped()
         # Time of the processor, since a loaded machine is not the grammar's fault.
-        took = time.thread_time() - self._began
+        began, self._began = self._began, None
+        took = 0.0 if began is None else time.thread_time() - began
         if took > _TOKEN_SECONDS:
             self._left -= took - _TOKEN_SECONDS
             if self._left < 0:
