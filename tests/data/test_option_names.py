@@ -45,7 +45,7 @@ LOAD = "Model.load"
         ("Chat", "messages", "use prompt"),
         ("Chat", "template_kwargs", "use chat_template_kwargs"),
         ("Raw", "chat_template_kwargs", "is an option of Chat and Model.load"),
-        ("Chat", "enable_thinking", "put it into chat_template_kwargs"),
+        ("Chat", "enable_thinking", "use reasoning"),
         ("Chat", "add_generation_prompt", "continue_final_message=True"),
         ("Chat", "extra_body", "by itself"),
         ("Chat", "repeat_last_n", "leave it out"),

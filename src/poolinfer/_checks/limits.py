@@ -55,6 +55,7 @@ LIMITS: Mapping[str, Limit] = {
         Limit("timeout", 0, 1e7, "seconds; 0 expires at once", whole=False, optional=True),
         Limit("priority", -1000, 1000, "an order, not an amount"),
         Limit("max_tokens", 1, 1_000_000, "no context is longer; None fills it", optional=True),
+        Limit("reasoning_budget", 0, 1_000_000, "tokens; no context is longer; 0 is none", optional=True),
         Limit("temperature", 1e-3, 10, "0 is greedy; smaller ones overflow", whole=False, zero=True),
         Limit("top_p", 1e-12, 1, "a sum of probabilities", whole=False),
         Limit("top_k", 0, 1_000_000, "no vocabulary is larger; 0 is all of it"),

@@ -105,6 +105,14 @@ def _max_tokens(field: str, value: object) -> int | float | None:
     return 0 if type(plain) is int and plain == 0 else number(field, value)
 
 
+def _reasoning(field: str, value: object) -> bool | str | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if not is_one_of(value, ("low", "medium", "high")):
+        refuse(field, value, "use True, False, 'low', 'medium', 'high', or None to leave it to the model")
+    return str.__str__(value)
+
+
 def _pooling(_: str, value: object) -> str | None:
     return check_pooling(value)
 
@@ -115,5 +123,6 @@ _CHECKS: Mapping[str, OptionCheck] = {
     "cache_key": _cache_key,
     "logit_bias": _logit_bias,
     "tool_choice": _tool_choice,
+    "reasoning": _reasoning,
     "pooling": _pooling,
 }

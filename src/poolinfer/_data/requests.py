@@ -24,6 +24,8 @@ ChatInput: TypeAlias = str | Sequence[Mapping[str, Any]] | Prompt
 ResponseFormat: TypeAlias = Constraint | Mapping[str, Any] | type[Any] | Any
 #: How token vectors become one text vector.
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
+#: Whether a model reasons before it answers, or how much it does.
+Reasoning: TypeAlias = bool | Literal["low", "medium", "high"]
 #: One text to embed, or several.
 InputT_co = TypeVar("InputT_co", bound=str | Sequence[str], default=Any, covariant=True)
 
@@ -76,6 +78,12 @@ class Chat(Generation):
         prompt: text of one user turn, OpenAI-shaped messages, or a `Prompt`.
         tools: OpenAI-shaped function tools that the model may call.
         tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them.
+        parallel_tool_calls: whether one answer may call several tools; if not, it ends after its first call.
+        reasoning: whether the model reasons before it answers, or how much it does: True, False, ``"low"``,
+            ``"medium"`` or ``"high"``. None leaves that to the model's chat template. What the model has no switch
+            for is refused, but True where it reasons anyway, and False where it never does.
+        reasoning_budget: most tokens of reasoning; then its block is closed, and the model goes on with the answer.
+            0 for none, None for as many as the model wants.
         chat_template_kwargs: variables for the chat template by their names, as JSON has values (for example
             ``{"enable_thinking": False}``, or ``documents``). They go before those of `Model.load`.
         continue_final_message: whether the last message, an assistant message, is continued instead of answered.
@@ -110,6 +118,9 @@ class Chat(Generation):
     prompt: ChatInput
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: Literal["auto", "none"] = "auto"
+    parallel_tool_calls: bool = True
+    reasoning: Reasoning | None = None
+    reasoning_budget: int | None = None
     chat_template_kwargs: Mapping[str, Any] | None = None
     continue_final_message: bool = False
 
@@ -251,6 +262,9 @@ class TurnOptions(SamplingOptions, total=False):
     """Options of a turn of a session: those of ``chat``, but for its tools; see `Chat`."""
 
     tool_choice: Literal["auto", "none"]
+    parallel_tool_calls: bool
+    reasoning: Reasoning | None
+    reasoning_budget: int | None
     chat_template_kwargs: Mapping[str, Any] | None
     continue_final_message: bool
 

@@ -64,7 +64,7 @@ def prepare(
 
 
 def _guide(request: Chat | Raw, guides: Guides) -> Guide | None:
-    constraint = getattr(request, "constraint", None)
+    constraint = request.constraint
     return None if constraint is None else guides.guide(grammar_of(constraint))
 
 
@@ -76,6 +76,7 @@ def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], boo
         cast("Sequence[Mapping[str, Any]]", request.prompt),
         tools,
         variables=request.chat_template_kwargs or {},
+        reasoning=request.reasoning,
         continue_final=request.continue_final_message,
         stop=cancelled,
     )
