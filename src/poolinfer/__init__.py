@@ -32,6 +32,7 @@ from ._data.prompt_builder import Prompt, Turn
 from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Embed, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, ToolCallDelta, Usage
+from ._data.sampling import Sampling
 from ._data.stats import PoolStats, Quantiles
 from ._data.version import __version__
 from ._pool.call import Call
@@ -72,6 +73,7 @@ __all__ = [
     "Raw",
     "Request",
     "Response",
+    "Sampling",
     "Timings",
     "TokenLogprob",
     "ToolCall",

@@ -62,9 +62,12 @@ def _options(request: Request) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, default, check in checks:
         value = getattr(request, name)
-        found[name] = check(name, default if value is None else value)
+        chosen = default if value is None else value
+        found[name] = None if chosen is None else check(name, chosen)
     if isinstance(request, Generation):
         found["logprobs"] = found["logprobs"] or found["top_logprobs"] > 0
+        if found["max_tokens"] is not None and found["min_tokens"] > found["max_tokens"]:
+            refuse("min_tokens", found["min_tokens"], f"use max_tokens ({found['max_tokens']}) or less")
     return found
 
 

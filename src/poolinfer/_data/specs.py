@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .requests import Pooling
+from .sampling import LLAMA_CPP_SAMPLING, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class ModelSpec:
             computed.
         repack: whether ggml copies weights into a layout that suits the processor. Prompts are computed faster with
             it, but the copies are private memory, which processes cannot share.
+        sampling: sampling options for requests that leave them open.
     """
 
     path: str
@@ -38,6 +40,7 @@ class ModelSpec:
     mlock: bool = False
     n_positions: int | None = None
     repack: bool = True
+    sampling: Sampling = LLAMA_CPP_SAMPLING
 
 
 @dataclass(frozen=True, slots=True)

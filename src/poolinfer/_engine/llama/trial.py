@@ -11,15 +11,15 @@ all children. This is the host's side; the child runs `trial_child`.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import TracebackType
+from typing import cast
 
 from typing_extensions import Self
 
@@ -27,6 +27,9 @@ from ..._data.errors import ModelError, PoolClosed
 from ..._data.specs import ModelSpec
 from ..._system.environment import child_environment, interpreter
 from ..._system.logs import SafeLog
+from ..._wire.codec import decode, encode, register
+
+register(ModelSpec)
 
 _log = SafeLog()
 #: The steps that a child announces.
@@ -122,13 +125,12 @@ class Trial:
 
 def _encode(spec: ModelSpec | None) -> str:
     # No argument may be as long as a chat template.
-    return "" if spec is None else json.dumps(asdict(replace(spec, chat_template=None)))
+    return "" if spec is None else encode(replace(spec, chat_template=None)).decode()
 
 
 def decode_spec(text: str) -> ModelSpec:
     """The model that a child finds in its arguments."""
-    fields = json.loads(text)
-    return ModelSpec(**{**fields, "identity": tuple(fields["identity"])})
+    return cast("ModelSpec", decode(text.encode()))
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
