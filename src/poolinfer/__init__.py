@@ -18,8 +18,10 @@ from ._data.errors import (
     DeadlineExceeded,
     EngineError,
     ForkedPool,
+    InvalidGrammar,
     InvalidRequest,
     ModelError,
+    ParseError,
     PoolBroken,
     PoolClosed,
     PoolError,
@@ -28,10 +30,11 @@ from ._data.errors import (
     UnknownOption,
     WorkerLost,
 )
+from ._data.logprobs import Score, TokenLogprob
 from ._data.prompt_builder import Prompt, Turn
 from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Embed, Raw, Request
-from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, ToolCallDelta, Usage
+from ._data.results import Chunk, Embedding, Response, Timings, ToolCall, ToolCallDelta, Usage
 from ._data.sampling import Sampling
 from ._data.stats import PoolStats, Quantiles
 from ._data.version import __version__
@@ -57,10 +60,12 @@ __all__ = [
     "Embedding",
     "EngineError",
     "ForkedPool",
+    "InvalidGrammar",
     "InvalidRequest",
     "Model",
     "ModelError",
     "ModelInfo",
+    "ParseError",
     "Pool",
     "PoolBroken",
     "PoolClosed",
@@ -74,6 +79,7 @@ __all__ = [
     "Request",
     "Response",
     "Sampling",
+    "Score",
     "Timings",
     "TokenLogprob",
     "ToolCall",

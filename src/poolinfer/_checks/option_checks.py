@@ -112,11 +112,18 @@ def _tool_choice(field: str, value: object) -> str:
     return str.__str__(value)
 
 
+def _max_tokens(field: str, value: object) -> int | float | None:
+    """0 passes here: `check_together` refuses it where the prompt is not wanted, either."""
+    plain = scalar(value)
+    return 0 if type(plain) is int and plain == 0 else number(field, value)
+
+
 def _pooling(_: str, value: object) -> str | None:
     return check_pooling(value)
 
 
 _CHECKS: Mapping[str, OptionCheck] = {
+    "max_tokens": _max_tokens,
     "stop": _stop,
     "dry_sequence_breakers": _breakers,
     "cache_key": _cache_key,

@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, TypeAlias
 
 from typing_extensions import TypedDict, TypeVar
 
+from .constraint import Constraint
 from .option_names import options_of_class
 from .prompt_builder import Prompt
 
@@ -21,6 +22,8 @@ from .prompt_builder import Prompt
 ChatInput: TypeAlias = str | Sequence[Mapping[str, Any]] | Prompt
 #: Numbers to add to logits, by token id or by text.
 LogitBias: TypeAlias = Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float]
+#: Data that an answer is to be: a type, a JSON schema, or OpenAI's dicts; a `Constraint` in a checked request.
+ResponseFormat: TypeAlias = Constraint | Mapping[str, Any] | type[Any] | Any
 #: How token vectors become one text vector.
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
 #: One text to embed, or several.
@@ -69,7 +72,18 @@ class Generation(RequestFields):
     logit_bias: LogitBias | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+    n: int = 1
     cache_key: str | None = None
+    response_format: ResponseFormat | None = None
+    regex: str | None = None
+    choices: Sequence[str] | None = None
+    grammar: str | None = None
+    strict: bool = True
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What the answer is held to, once the request was checked; `regex` and the like are empty then."""
+        return self.response_format if isinstance(self.response_format, Constraint) else None
 
 
 @options_of_class
@@ -83,6 +97,10 @@ class Chat(Generation):
         prompt: text of one user turn, OpenAI-shaped messages, or a `Prompt`.
         tools: OpenAI-shaped function tools that the model may call.
         tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them.
+        chat_template_kwargs: variables for the chat template by their names, as JSON has values (for example
+            ``{"enable_thinking": False}``, or ``documents``). They go before those of `Model.load`.
+        continue_final_message: whether the last message, an assistant message, is continued instead of answered.
+            The answer then holds only what is new.
         max_tokens: most tokens to generate; None for as many as the context holds.
         min_tokens: tokens before which the model cannot end its answer, those of its reasoning included. A `stop`
             text, or a constraint that allows nothing more, ends it at any time.
@@ -118,8 +136,16 @@ class Chat(Generation):
             text, for all tokens of the text.
         logprobs: whether to return each token's log probability.
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
+        n: how many answers to give (`Response.choices`), of one prompt that is computed once. With a `seed`, answer
+            i is the one that ``seed + i`` gives alone.
         cache_key: calls with the same key reuse what their prompts have in common, and so do calls without a key;
             others do not. Give each tenant a key of its own.
+        response_format: what data the answer is to be, as JSON: a dataclass, a TypedDict, a pydantic model or
+            another type, a JSON schema, or OpenAI's dicts of this name. `Response.parsed` is that data.
+        regex: a regular expression that the whole answer is to match.
+        choices: texts of which the answer is to be one.
+        grammar: a grammar that the answer is to follow: Lark's, or GBNF, which has a rule ``root ::=``.
+        strict: whether to refuse a schema with keywords that cannot be enforced; False ignores these keywords.
         timeout: seconds that the call may take, waiting included; None for no bound.
         priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
@@ -127,6 +153,8 @@ class Chat(Generation):
     prompt: ChatInput
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: Literal["auto", "none"] = "auto"
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    continue_final_message: bool = False
 
 
 @options_of_class
@@ -140,6 +168,14 @@ class Raw(Generation):
         prompt: the text to continue.
         parse_special: whether control tokens spelled in the text (``<|im_end|>``) count as such. Leave
             it False for text from users.
+        suffix: what is to follow the answer, so that the model fills the gap between prompt and suffix; None for no
+            suffix. Needs a model that has learned to fill in (`Raw.prompt` may be empty then).
+        suffix_first: whether the model sees the suffix before the prompt, as Codestral has learned it.
+        prompt_logprobs: whether to return the log probability of each token of the prompt. `max_tokens` may be 0.
+        prompt_logprobs_start: characters at the start of the prompt whose tokens get none; they may be reused, and
+            need not be computed.
+        echo: whether the text of the response begins with the prompt, and `logprobs`, where asked for, with its
+            tokens. `max_tokens` may be 0.
         max_tokens: most tokens to generate; None for as many as the context holds.
         min_tokens: tokens before which the model cannot end its answer, those of its reasoning included. A `stop`
             text, or a constraint that allows nothing more, ends it at any time.
@@ -175,14 +211,27 @@ class Raw(Generation):
             text, for all tokens of the text.
         logprobs: whether to return each token's log probability.
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
+        n: how many answers to give (`Response.choices`), of one prompt that is computed once. With a `seed`, answer
+            i is the one that ``seed + i`` gives alone.
         cache_key: calls with the same key reuse what their prompts have in common, and so do calls without a key;
             others do not. Give each tenant a key of its own.
+        response_format: what data the answer is to be, as JSON: a dataclass, a TypedDict, a pydantic model or
+            another type, a JSON schema, or OpenAI's dicts of this name. `Response.parsed` is that data.
+        regex: a regular expression that the whole answer is to match.
+        choices: texts of which the answer is to be one.
+        grammar: a grammar that the answer is to follow: Lark's, or GBNF, which has a rule ``root ::=``.
+        strict: whether to refuse a schema with keywords that cannot be enforced; False ignores these keywords.
         timeout: seconds that the call may take, waiting included; None for no bound.
         priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
 
     prompt: str
     parse_special: bool = False
+    suffix: str | None = None
+    suffix_first: bool = False
+    prompt_logprobs: bool = False
+    prompt_logprobs_start: int = 0
+    echo: bool = False
 
 
 @options_of_class
@@ -214,6 +263,12 @@ def vectors_wanted(request: Request) -> int:
     if not isinstance(request, Embed):
         return 0
     return 1 if isinstance(request.input, str) else len(request.input)
+
+
+def answer_type(request: Request) -> Any:
+    """The type that a request's `response_format` names; None for a schema, a dict of OpenAI's, and no format."""
+    wanted = request.response_format if isinstance(request, Generation) else None
+    return None if isinstance(wanted, Mapping | Constraint) else wanted
 
 
 class RequestOptions(TypedDict, total=False):
@@ -256,13 +311,24 @@ class SamplingOptions(RequestOptions, total=False):
     logit_bias: LogitBias | None
     logprobs: bool
     top_logprobs: int
+    n: int
     cache_key: str | None
+    response_format: ResponseFormat | None
+    regex: str | None
+    choices: Sequence[str] | None
+    grammar: str | None
+    strict: bool
 
 
 class RawOptions(SamplingOptions, total=False):
     """Options of ``raw``; see `Raw`."""
 
     parse_special: bool
+    suffix: str | None
+    suffix_first: bool
+    prompt_logprobs: bool
+    prompt_logprobs_start: int
+    echo: bool
 
 
 class ChatOptions(SamplingOptions, total=False):
@@ -270,6 +336,8 @@ class ChatOptions(SamplingOptions, total=False):
 
     tools: Sequence[Mapping[str, Any]]
     tool_choice: Literal["auto", "none"]
+    chat_template_kwargs: Mapping[str, Any] | None
+    continue_final_message: bool
 
 
 class EmbedOptions(RequestOptions, total=False):
