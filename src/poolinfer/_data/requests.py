@@ -117,7 +117,7 @@ class Chat(Generation):
         top_n_sigma: drop tokens whose logits are more standard deviations than this below the highest; 0 for none.
         xtc_probability: how often all but the least likely of the tokens above `xtc_threshold` are dropped.
         xtc_threshold: probability from which on `xtc_probability` drops tokens.
-        mirostat: the version of Mirostat, 1 or 2, which keeps each token's surprise near `mirostat_tau`; 0 for none.
+        mirostat: the version of Mirostat, 1 or 2, which keeps the surprise of tokens near `mirostat_tau`; 0: none.
             It takes the place of `top_k`, `top_p` and the other options that drop tokens.
         mirostat_tau: surprise that mirostat aims at, in bits.
         mirostat_eta: how fast mirostat follows what it sees.
@@ -192,7 +192,7 @@ class Raw(Generation):
         top_n_sigma: drop tokens whose logits are more standard deviations than this below the highest; 0 for none.
         xtc_probability: how often all but the least likely of the tokens above `xtc_threshold` are dropped.
         xtc_threshold: probability from which on `xtc_probability` drops tokens.
-        mirostat: the version of Mirostat, 1 or 2, which keeps each token's surprise near `mirostat_tau`; 0 for none.
+        mirostat: the version of Mirostat, 1 or 2, which keeps the surprise of tokens near `mirostat_tau`; 0: none.
             It takes the place of `top_k`, `top_p` and the other options that drop tokens.
         mirostat_tau: surprise that mirostat aims at, in bits.
         mirostat_eta: how fast mirostat follows what it sees.
