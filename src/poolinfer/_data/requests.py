@@ -205,6 +205,14 @@ class RawOptions(SamplingOptions, total=False):
     echo: bool
 
 
+class ScoreOptions(RequestOptions, total=False):
+    """Options of ``score``; see `Raw`."""
+
+    parse_special: bool
+    top_logprobs: int
+    cache_key: str | None
+
+
 class ChatOptions(SamplingOptions, total=False):
     """Options of ``chat``; see `Chat`."""
 

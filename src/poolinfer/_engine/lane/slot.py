@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from os import urandom
 from random import SystemRandom
-from typing import TYPE_CHECKING
 
 from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, PoolinferError
 from ..._data.events import Done, Emit, Event, Failed, Started
 from ..._data.logprobs import TokenLogprob
-from ..._data.requests import Chat, Generation
+from ..._data.requests import Chat, Generation, Raw
 from ..._data.results import Chunk, FinishReason, Response, Timings, Usage
 from ..engine_protocol import Context, Engine
 from ..prompt.prompter import PreparedPrompt
 from ..text.text_stream import TextStream
 from .prefix_cache import AwaitedPrefix, KVSequence, pack
-
-if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+from .prompt_scorer import prompt_scorer
+from .token_logprobs import token_logprob
 
 _new_seed = SystemRandom().getrandbits
 
@@ -61,10 +59,12 @@ class Slot(Task):
     """A call that generates text: rows of its prompt first, then one row in each step.
 
     Attributes:
-        ids: the slot's tokens, packed, as they were when it last began to wait for a sequence.
+        ids: the slot's tokens, packed, as they were when it last began to wait for a sequence, as far as other
+            sequences may have computed them for it.
         key: the call's `cache_key`.
         sequence: the slot's KV sequence in the lane's context; None while the slot waits for one.
         wait: the prefix that the slot waits for before it gets a sequence, or None.
+        scorer: finds the log probabilities of the prompt's tokens, where they are asked for.
     """
 
     def __init__(
@@ -82,8 +82,9 @@ class Slot(Task):
         self.wait: AwaitedPrefix | None = None
         self._engine = engine
         self._tokens = list(prepared.tokens)
-        self.ids = pack(self._tokens)
+        self.scorer = prompt_scorer(request, prepared.tokens, engine)
         self._n_prompt = self._n_prefill = len(self._tokens)
+        self.ids = self._reusable()
         self._n_cached: int | None = None
         self._n_most = n_ctx if request.max_tokens is None else self._n_prompt + request.max_tokens
         self._n_top = request.top_logprobs if request.logprobs or request.top_logprobs else -1
@@ -94,6 +95,9 @@ class Slot(Task):
             reasoning_open=prepared.reasoning_open,
             tools=isinstance(request, Chat) and bool(request.tools) and request.tool_choice != "none",
         )
+        self._returns_scores = isinstance(request, Raw) and request.prompt_logprobs
+        self._echo = request.prompt if isinstance(request, Raw) and request.echo else ""
+        self._echoed = ""
         self._logprobs: list[TokenLogprob] = []
         self._n_emitted = 0
         self._began = self._first = self._last = 0.0
@@ -121,6 +125,11 @@ class Slot(Task):
         """Whether the prompt is computed."""
         return self.computed >= self._n_prefill
 
+    @property
+    def generates(self) -> bool:
+        """Whether an answer is wanted, or only its prompt is read (``max_tokens=0``)."""
+        return self._n_most > self._n_prompt
+
     def begin(self, now: float) -> None:
         """Note when the call got its slot, and emit that."""
         self._began = now
@@ -134,12 +143,16 @@ class Slot(Task):
 
     def advance(self, context: Context, row: int, now: float) -> None:
         """Choose the next token from a row's logits, emit its text, and end if it is the last."""
+        if not self.generates:
+            self._first = self._last = now
+            self._finish("length")
+            return
         logits = context.logits(row)
         token = self._sampler.sample(logits)
         self._sampler.accept(token)
         self._tokens.append(token)
         if self._n_top >= 0:
-            self._logprobs.append(self._logprob(logits, token))
+            self._logprobs.append(token_logprob(self._engine, logits, token, self._n_top))
         self._first = self._first or now
         self._last = now
         if self._engine.is_end(token):
@@ -179,7 +192,11 @@ class Slot(Task):
         self.sequence = self.wait = None
         if not exact:
             self._n_prefill = len(self._tokens)
-        self.ids = pack(self._tokens[: self._n_prefill])
+        self.ids = self._reusable()
+
+    def _reusable(self) -> bytes:
+        n = self._n_prefill
+        return pack(self._tokens[: n if self.scorer is None else self.scorer.reusable(n)])
 
     def rewind(self, *, exact: bool) -> None:
         """Forget what the context held; all tokens so far are computed again, as `pause` says."""
@@ -190,9 +207,14 @@ class Slot(Task):
         self._sampler.close()
 
     def _emit_chunk(self, chunk: Chunk) -> None:
+        if self._echo:
+            chunk = replace(chunk, text=self._echo + chunk.text, answer=self._echo + chunk.answer)
+            self._echo, self._echoed = "", self._echo
+            if self._n_top >= 0 and self.scorer is not None:
+                self._logprobs[:0] = self.scorer.found
         if self._n_top >= 0:
             fresh, self._n_emitted = tuple(self._logprobs[self._n_emitted :]), len(self._logprobs)
-            chunk = Chunk(chunk.text, chunk.answer, chunk.reasoning, fresh)
+            chunk = replace(chunk, logprobs=fresh)
         self.emit(chunk)
 
     def _finish(self, reason: FinishReason) -> None:
@@ -200,7 +222,7 @@ class Slot(Task):
         if self._stream.stopped:
             # Text was held back, since a longer stop string could follow; it holds a shorter one.
             reason = "stop"
-        if last is None and self._n_emitted < len(self._logprobs):
+        if last is None and (self._echo or self._n_emitted < len(self._logprobs)):
             last = Chunk()
         if last is not None:
             self._emit_chunk(last)
@@ -211,32 +233,15 @@ class Slot(Task):
         self.emit(
             Done(
                 Response(
-                    text=stream.text,
-                    answer=stream.answer,
+                    text=self._echoed + stream.text,
+                    answer=self._echoed + stream.answer,
                     reasoning=stream.reasoning,
                     tool_calls=calls,
                     finish_reason="tool_calls" if calls and reason == "stop" else reason,
                     usage=usage,
                     timings=timings,
                     logprobs=tuple(self._logprobs),
+                    prompt_logprobs=tuple(self.scorer.found) if self.scorer and self._returns_scores else (),
                 )
             )
-        )
-
-    def _logprob(self, row: numpy.typing.NDArray[numpy.float32], token: int) -> TokenLogprob:
-        import numpy
-
-        logits = row.astype("f8")
-        peak = logits.max()
-        logits -= peak + numpy.log(numpy.exp(logits - peak).sum())
-        best = numpy.argpartition(-logits, self._n_top)[: self._n_top]
-        ranked = sorted(((int(i), float(logits[i])) for i in best), key=lambda pair: -pair[1])
-        pieces = {i: self._engine.piece(i) for i in (token, *(i for i, _ in ranked))}
-        texts = {i: piece.decode(errors="replace") for i, piece in pieces.items()}
-        return TokenLogprob(
-            token,
-            texts[token],
-            float(logits[token]),
-            top=tuple((i, texts[i], value) for i, value in ranked),
-            raw=tuple((i, piece) for i, piece in pieces.items() if piece != texts[i].encode()),
         )
