@@ -138,11 +138,14 @@ def test_F40_normal_form() -> None:
     assert isinstance(found, Chat)
     arguments = {"a": (1, {"b": None})}
     assert found.prompt == (
-        {"role": "system", "content": "be brief"},
+        {
+            "role": "developer",
+            "content": ({"type": "text", "text": "be "}, {"type": "text", "text": "brief"}),
+        },
         {"role": "user", "content": "hi", "name": "bob"},
         {
             "role": "assistant",
-            "content": "",
+            "content": None,
             "tool_calls": (
                 {"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}},
             ),
@@ -173,7 +176,7 @@ def test_a_reply_with_tool_calls_continues_a_conversation() -> None:
         {"role": "user", "content": "hi"},
         {
             "role": "assistant",
-            "content": "",
+            "content": None,
             "reasoning_content": "hm",
             "tool_calls": ({"id": "c1", "type": "function", "function": arguments},),
         },

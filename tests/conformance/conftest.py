@@ -1,4 +1,4 @@
-"""What the tests of conformance compare with: sources that `nox -s conformance` downloads, and nothing of the repository.
+"""What the tests of conformance compare with: sources of others, which `nox -s conformance` downloads.
 
 Without the environment variables that name these sources the tests are skipped.
 """
@@ -26,5 +26,5 @@ def llama_cpp_source() -> Path:
 
 @pytest.fixture(scope="session")
 def json_schema_tests() -> Path:
-    """The folder of the JSON-Schema-Test-Suite (POOLINFER_JSON_SCHEMA_TESTS), which holds ``tests/draft2020-12``."""
+    """The folder of the JSON-Schema-Test-Suite (POOLINFER_JSON_SCHEMA_TESTS), with ``tests/draft2020-12``."""
     return _folder("POOLINFER_JSON_SCHEMA_TESTS")

@@ -13,7 +13,7 @@ import pytest
 import poolinfer
 from poolinfer import Chat, Embed, InvalidRequest, Model, Pool, Raw, UnknownOption, demo_model
 from poolinfer._checks.budgets import WorkBudget
-from poolinfer._checks.normalize import _contents, _options, normalize
+from poolinfer._checks.normalize import _options, _whole, normalize
 from poolinfer._data.option_names import _ELSEWHERE, _NO_CHANGE, _OWNERS, scalar
 from poolinfer.testing import FakeExecutor
 
@@ -31,14 +31,22 @@ LOAD = "Model.load"
         ("Chat", "function_call", "use tool_choice"),
         ("Chat", "stop_sequences", "use stop"),
         ("Chat", "stream", "use stream("),
-        ("Chat", "response_format", "ask for JSON"),
+        ("Chat", "guided_json", "use response_format"),
+        ("Chat", "json_schema", "use response_format"),
+        ("Raw", "format", "use response_format"),
+        ("Raw", "guided_regex", "use regex"),
+        ("Chat", "guided_choice", "use choices"),
+        ("Chat", "guided_grammar", "use grammar"),
+        ("Embed", "response_format", "response_format is an option of Chat and Raw"),
         ("Chat", "store", "leave it out"),
         ("Chat", "min_tokens", "leave it out"),
         ("Chat", "system", "put a system message into prompt"),
         ("Chat", "message", "use prompt"),
         ("Chat", "messages", "use prompt"),
-        ("Chat", "chat_template_kwargs", "leave it out"),
-        ("Chat", "enable_thinking", "leave it out"),
+        ("Chat", "template_kwargs", "use chat_template_kwargs"),
+        ("Raw", "chat_template_kwargs", "is an option of Chat and Model.load"),
+        ("Chat", "enable_thinking", "put it into chat_template_kwargs"),
+        ("Chat", "add_generation_prompt", "continue_final_message=True"),
         ("Chat", "extra_body", "by itself"),
         ("Chat", "repeat_last_n", "leave it out"),
         ("Chat", "on_token", "use stream("),
@@ -107,7 +115,7 @@ def test_options_of_other_clients_that_ask_for_nothing_are_ignored(cls: Any) -> 
     names = ("response_format", "stream_options", "metadata", "user", "functions", "function_call", "store")
     nothing: dict[str, Any] = {**dict.fromkeys(names), "stream": False, "best_of": 1}
     text: dict[str, Any] = {"response_format": {"type": "text"}, "encoding_format": "float", "store": False}
-    assert cls("x", **nothing) == cls("x", **text) == cls("x")
+    assert normalize(cls("x", **nothing)) == normalize(cls("x", **text)) == normalize(cls("x"))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +125,7 @@ def test_options_of_other_clients_that_ask_for_nothing_are_ignored(cls: Any) -> 
         ("stream", 0, r"use stream\("),
         ("best_of", 2, "several answers with n"),
         ("best_of", True, "several answers with n"),
-        ("response_format", {"type": "json_object"}, "ask for JSON"),
+        ("guided_json", {"type": "object"}, "use response_format"),
         ("temprature", None, "did you mean temperature"),
         ("quite_another_thing", None, "it has "),
     ],

@@ -37,6 +37,7 @@ SAMPLES: dict[type, Any] = {
         poolinfer.Response("a", "b", tool_calls=(poolinfer.ToolCall("call_1", "sum", "{}"),)),
         poolinfer.Embedding(b"\0\0\x80?" * 3, prompt_tokens=2),
         poolinfer.PoolStats(ttft=poolinfer.Quantiles(0.1, 0.2, 0.3)),
+        poolinfer.executor.Constraint("regex", "[a-z]+"),
         poolinfer.executor.Job(1, poolinfer.Raw("hello")),
         poolinfer.executor.Done(poolinfer.Response("a")),
         poolinfer.executor.Failed.of(poolinfer.PoolFull("full", retry_after=3.0)),

@@ -75,6 +75,7 @@ LIMITS: Mapping[str, Limit] = {
         Limit("tools", 0, 128, "each one costs context"),
         Limit("tools_json", 0, 256 * 1024, "bytes; they become part of the prompt"),
         Limit("arguments", 0, 256 * 1024, "bytes of a tool call's JSON text; it is decoded in one go"),
+        Limit("chat_template_kwargs", 0, _MIB, "bytes; documents among them become part of the prompt"),
         Limit("depth", 0, 32, "levels of nested JSON; templates and schemas recurse"),
         Limit("stop", 0, 16, "texts; each is looked for in every piece"),
         Limit("stop_text", 1, 256, "bytes; that much text is held back while streaming"),
@@ -82,6 +83,25 @@ LIMITS: Mapping[str, Limit] = {
         Limit("logit_bias", 0, 1024, "tokens; applied at every step"),
         Limit("logit_bias_token", 0, 2**31 - 1, "a token id; digits in a str are taken too"),
         Limit("logit_bias_value", -100, 100, "added to a logit; 100 is always, -100 is never", whole=False),
+        Limit(
+            "schema", 2, 128 * 1024, "bytes of a JSON schema; it is compiled for the first call that has it"
+        ),
+        Limit("schema_depth", 0, 64, "levels of JSON in a schema; use $defs and $ref for more"),
+        Limit(
+            "properties",
+            0,
+            1000,
+            "properties of one object of a schema; what they cost grows with the square",
+        ),
+        Limit("multiple", 1, 2000, "what multipleOf says in a schema; each remainder is a state"),
+        Limit("regex", 1, 64 * 1024, "bytes; it is compiled for the first call that has it"),
+        Limit("regex_length", 0, 250_000, "characters that a regex counts to; no context holds more"),
+        Limit("choices", 1, 30_000, "texts of which the answer is one"),
+        Limit("choices_text", 1, 1024 * 1024, "bytes of all choices together"),
+        Limit("grammar", 1, 64 * 1024, "bytes; compiling takes time with the square of them"),
+        Limit("lark", 1, 256 * 1024, "bytes of a grammar after GBNF was converted"),
+        Limit("rules", 1, 2000, "rules of one grammar"),
+        Limit("groups", 0, 200, "levels of groups in a grammar or regex; compilers recurse"),
         Limit("input", 1, 4096, "texts of one Embed; embed(...) makes several of more"),
         Limit("input_bytes", 1, 4 * _MIB, "bytes of one Embed; embed(...) makes several of many texts"),
         # Options of pools.

@@ -15,7 +15,9 @@ from .refusals import refuse, show
 from .tools import check_function, tool_name
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
-_MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"}
+#: What clients call an assistant's reasoning; the first that is there counts.
+_REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+_MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id", *_REASONING_KEYS}
 _CALL_KEYS = {"id", "type", "function", "index"}
 
 
@@ -28,13 +30,26 @@ def check_messages(prompt: object, work: WorkBudget) -> tuple[dict[str, Any], ..
     count("messages", len(turns))
     work.spend_items("messages", len(turns))
     found = tuple([_message(f"messages[{i}]", turn, budget) for i, turn in enumerate(turns)])
-    if found[-1]["role"] == "assistant":
-        field = f"messages[{len(found) - 1}].role"
-        refuse(field, "assistant", "end with a user or tool message; an answer cannot be continued")
     if not any(turn["content"] or "tool_calls" in turn for turn in found):
         raise InvalidRequest("messages hold no text: give some text", field="messages")
     _check_ids(found)
     return found
+
+
+def check_last(turns: Sequence[Mapping[str, Any]], continued: bool) -> None:
+    """Refuse a chat whose last turn is an answer, unless that one is to be continued, and then any other turn.
+
+    Raises:
+        InvalidRequest: the last turn is the wrong one.
+    """
+    role = turns[-1]["role"]
+    if continued and role != "assistant":
+        refuse("continue_final_message", True, "end with the assistant message that is to be continued")
+    if role == "assistant" and not continued:
+        field = f"messages[{len(turns) - 1}].role"
+        refuse(
+            field, role, "end with a user or tool message, or have it continued: continue_final_message=True"
+        )
 
 
 def _turns(prompt: object) -> object:
@@ -55,27 +70,32 @@ def _message(field: str, value: object, budget: ByteBudget) -> dict[str, Any]:
     refuse_other_keys(field, turn, _MESSAGE_KEYS, budget.work)
     calls = _tool_calls(f"{field}.tool_calls", turn.get("tool_calls"), role, budget)
     content = turn.get("content")
-    if content is None and calls:
-        content = ""
-    found: dict[str, Any] = {
-        "role": "system" if role == "developer" else role,
-        "content": _content(f"{field}.content", content, budget),
-    }
-    for key in ("name", "tool_call_id", "reasoning_content"):
+    found: dict[str, Any] = {"role": role, "content": None}
+    if content is not None or not calls:
+        found["content"] = _content(f"{field}.content", content, budget)
+    for key in ("name", "tool_call_id"):
         if turn.get(key) is not None:
             found[key] = budget.checked_text(f"{field}.{key}", turn[key])
+    for key in _REASONING_KEYS:
+        if turn.get(key) is not None:
+            found["reasoning_content"] = budget.checked_text(f"{field}.{key}", turn[key])
+            break
     if calls:
         found["tool_calls"] = calls
     return found
 
 
-def _content(field: str, value: object, budget: ByteBudget) -> str:
+def _content(field: str, value: object, budget: ByteBudget) -> str | tuple[dict[str, str], ...]:
+    """The content of a turn: a text, or several text parts, which templates may join in their own way."""
     if isinstance(value, str):
         return budget.checked_text(field, value)
     parts = sequence(field, value, "use a str or a list of text parts")
     count("parts", len(parts), field)
     budget.work.spend_items(field, len(parts))
-    return "".join([_part(f"{field}[{i}]", part, budget) for i, part in enumerate(parts)])
+    texts = [_part(f"{field}[{i}]", part, budget) for i, part in enumerate(parts)]
+    if sum(map(bool, texts)) < 2:
+        return "".join(texts)
+    return tuple([{"type": "text", "text": text} for text in texts])
 
 
 def _part(field: str, value: object, budget: ByteBudget) -> str:

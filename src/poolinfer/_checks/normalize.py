@@ -1,7 +1,7 @@
 """Requests as plain checked data: the one door through which a request reaches a pool (promise P2).
 
 A request has *options* and *contents*. Options are small, and `option_checks` checks them. Contents may be large:
-the messages and tools of a chat, the text to continue, the texts to embed.
+the messages and tools of a chat, the text to continue, the texts to embed, and what an answer is held to.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any, TypeAlias, get_args, get_origin
 
 from .._data.requests import Chat, Embed, Generation, Raw, Request
 from .budgets import ByteBudget, TooLargeAtOnce, WorkBudget
+from .constraints import CONSTRAINTS, constraint_of
 from .limits import count
-from .messages import check_messages
+from .messages import check_last, check_messages
 from .option_checks import OptionCheck, check_of
 from .plain_data import nonempty, sequence
 from .refusals import refuse
+from .template_variables import check_variables
 from .together import check_options_together, check_raw_together
 from .tools import check_tools
 
@@ -74,15 +76,24 @@ def _contents(request: Request, options: Mapping[str, Any], work: WorkBudget) ->
     """The contents of a request, checked."""
     checks = _CONTENTS[type(request)]
     found = {name: check(getattr(request, name), work) for name, check in checks.items()}
+    if isinstance(request, Chat):
+        check_last(found["prompt"], bool(request.continue_final_message))
     if isinstance(request, Raw):
         check_raw_together(options, found)
+    if isinstance(request, Generation):
+        found |= dict.fromkeys(CONSTRAINTS)
+        found["response_format"] = constraint_of(request, options, work)
     return found
 
 
 def _unchecked_contents(request: Request) -> dict[str, Any]:
-    """The contents of a request, unchecked, but not as the caller's own list, which may grow."""
-    found = ((name, getattr(request, name)) for name in _CONTENTS[type(request)])
-    return {name: tuple(value) if type(value) is list else value for name, value in found}
+    """The contents of a request, unchecked, but not as the caller's own list or dict, which may grow."""
+    names = [*_CONTENTS[type(request)], *(CONSTRAINTS if isinstance(request, Generation) else ())]
+    found = ((name, getattr(request, name)) for name in names)
+    return {
+        name: tuple(value) if type(value) is list else dict(value) if type(value) is dict else value
+        for name, value in found
+    }
 
 
 def _raw_prompt(value: object, work: WorkBudget) -> str:
@@ -111,14 +122,20 @@ def _default(field: Field[Any]) -> object:
 
 #: Of each request, the contents.
 _CONTENTS: Mapping[type[Any], Mapping[str, _ContentCheck]] = {
-    Chat: {"tools": check_tools, "prompt": check_messages},
+    Chat: {
+        "tools": check_tools,
+        "chat_template_kwargs": check_variables,
+        "prompt": check_messages,
+    },
     Raw: {"prompt": _raw_prompt, "suffix": _suffix},
     Embed: {"input": _input},
 }
-#: Of each request, the options: every other field, with its default and its check.
+#: Of each request, the options: every other field but `CONSTRAINTS`, with its default and its check.
 _OPTIONS: Mapping[type[Any], tuple[tuple[str, object, OptionCheck], ...]] = {
     kind: tuple(
-        (field.name, _default(field), check_of(field)) for field in fields(kind) if field.name not in contents
+        (field.name, _default(field), check_of(field))
+        for field in fields(kind)
+        if field.name not in contents and field.name not in CONSTRAINTS
     )
     for kind, contents in _CONTENTS.items()
 }

@@ -18,7 +18,6 @@ _ClassT = TypeVar("_ClassT", bound=type)
 
 _PLAIN = frozenset((str, int, float, bool, type(None), list, tuple, dict))
 _NAME = 40
-_NO_FORM = "answers cannot be held to a form yet; ask for JSON in the prompt"
 _NO_USE = "leave it out; it means nothing here"
 
 #: What other libraries call an option, and what to do here instead. The name of an option means: use that one.
@@ -54,6 +53,21 @@ _ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("pooling_type", "pooling_mode"), "pooling"),
     **dict.fromkeys(("normalize_embeddings", "normalise"), "normalize"),
     **dict.fromkeys(("queue_size", "max_waiting"), "max_queue"),
+    **dict.fromkeys(
+        (
+            "response_format",
+            "json_schema",
+            "guided_json",
+            "format",
+            "schema",
+            "response_model",
+            "output_type",
+        ),
+        "response_format",
+    ),
+    **dict.fromkeys(("guided_regex", "pattern"), "regex"),
+    **dict.fromkeys(("guided_choice", "choice"), "choices"),
+    **dict.fromkeys(("guided_grammar", "gbnf", "lark", "ebnf", "grammar_text"), "grammar"),
     "functions": "tools",
     "function_call": "tool_choice",
     "use_mmap": "mmap",
@@ -64,10 +78,13 @@ _ELSEWHERE: Mapping[str, str] = {
         "use stream(...), whose call is read chunk by chunk",
     ),
     **dict.fromkeys(("system", "system_prompt", "system_message"), "put a system message into prompt"),
+    **dict.fromkeys(("template_kwargs", "template_vars"), "chat_template_kwargs"),
     **dict.fromkeys(
-        ("chat_template_kwargs", "enable_thinking", "thinking", "reasoning_effort"),
-        "leave it out; chat templates get no variables from calls",
+        ("enable_thinking", "thinking", "reasoning_effort"),
+        "put it into chat_template_kwargs, under the name that the model's chat template reads",
     ),
+    **dict.fromkeys(("continue_last_message", "prefill"), "continue_final_message"),
+    "add_generation_prompt": "leave it out; an answer is always asked for, unless continue_final_message=True",
     **dict.fromkeys(
         ("extra_body", "extra_query", "extra_headers", "options"), "give what is in it by itself"
     ),
@@ -90,7 +107,6 @@ _ELSEWHERE: Mapping[str, str] = {
     "dimensions": "cut the vectors yourself",
     "encoding_format": "leave it out; vectors are numbers",
     "verbose": "leave it out; poolinfer prints nothing",
-    **dict.fromkeys(("response_format", "grammar", "json_schema", "guided_json", "format"), _NO_FORM),
     **dict.fromkeys(("parallel_tool_calls", "store", "metadata", "service_tier"), _NO_USE),
 }
 #: What clients and proxies send although it changes nothing. None changes nothing either, for any name above.

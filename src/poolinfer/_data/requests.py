@@ -14,11 +14,14 @@ from typing import Any, Generic, Literal, TypeAlias
 
 from typing_extensions import TypedDict, TypeVar
 
+from .constraint import Constraint
 from .option_names import options_of_class
 from .prompt_builder import Prompt
 
 #: A chat prompt: one user turn, OpenAI-shaped messages, or a `Prompt`.
 ChatInput: TypeAlias = str | Sequence[Mapping[str, Any]] | Prompt
+#: Data that an answer is to be: a type, a JSON schema, or OpenAI's dicts; a `Constraint` in a checked request.
+ResponseFormat: TypeAlias = Constraint | Mapping[str, Any] | type[Any] | Any
 #: How token vectors become one text vector.
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
 #: One text to embed, or several.
@@ -52,6 +55,16 @@ class Generation(RequestFields):
     top_logprobs: int = 0
     n: int = 1
     cache_key: str | None = None
+    response_format: ResponseFormat | None = None
+    regex: str | None = None
+    choices: Sequence[str] | None = None
+    grammar: str | None = None
+    strict: bool = True
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What the answer is held to, once the request was checked; `regex` and the like are empty then."""
+        return self.response_format if isinstance(self.response_format, Constraint) else None
 
 
 @options_of_class
@@ -63,6 +76,10 @@ class Chat(Generation):
         prompt: text of one user turn, OpenAI-shaped messages, or a `Prompt`.
         tools: OpenAI-shaped function tools that the model may call.
         tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them.
+        chat_template_kwargs: variables for the chat template by their names, as JSON has values (for example
+            ``{"enable_thinking": False}``, or ``documents``). They go before those of `Model.load`.
+        continue_final_message: whether the last message, an assistant message, is continued instead of answered.
+            The answer then holds only what is new.
         max_tokens: most tokens to generate; None for as many as the context holds.
         temperature: 0 picks the most likely token; higher is more varied.
         top_p: nucleus sampling: smallest set of tokens whose probabilities reach this sum.
@@ -80,6 +97,12 @@ class Chat(Generation):
             i is the one that ``seed + i`` gives alone.
         cache_key: calls with the same key reuse what their prompts have in common, and so do calls without a key;
             others do not. Give each tenant a key of its own.
+        response_format: what data the answer is to be, as JSON: a dataclass, a TypedDict, a pydantic model or
+            another type, a JSON schema, or OpenAI's dicts of this name. `Response.parsed` is that data.
+        regex: a regular expression that the whole answer is to match.
+        choices: texts of which the answer is to be one.
+        grammar: a grammar that the answer is to follow: Lark's, or GBNF, which has a rule ``root ::=``.
+        strict: whether to refuse a schema with keywords that cannot be enforced; False ignores these keywords.
         timeout: seconds that the call may take, waiting included; None for no bound.
         priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
@@ -87,6 +110,8 @@ class Chat(Generation):
     prompt: ChatInput
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: Literal["auto", "none"] = "auto"
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    continue_final_message: bool = False
 
 
 @options_of_class
@@ -123,6 +148,12 @@ class Raw(Generation):
             i is the one that ``seed + i`` gives alone.
         cache_key: calls with the same key reuse what their prompts have in common, and so do calls without a key;
             others do not. Give each tenant a key of its own.
+        response_format: what data the answer is to be, as JSON: a dataclass, a TypedDict, a pydantic model or
+            another type, a JSON schema, or OpenAI's dicts of this name. `Response.parsed` is that data.
+        regex: a regular expression that the whole answer is to match.
+        choices: texts of which the answer is to be one.
+        grammar: a grammar that the answer is to follow: Lark's, or GBNF, which has a rule ``root ::=``.
+        strict: whether to refuse a schema with keywords that cannot be enforced; False ignores these keywords.
         timeout: seconds that the call may take, waiting included; None for no bound.
         priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
@@ -167,6 +198,12 @@ def vectors_wanted(request: Request) -> int:
     return 1 if isinstance(request.input, str) else len(request.input)
 
 
+def answer_type(request: Request) -> Any:
+    """The type that a request's `response_format` names; None for a schema, a dict of OpenAI's, and no format."""
+    wanted = request.response_format if isinstance(request, Generation) else None
+    return None if isinstance(wanted, Mapping | Constraint) else wanted
+
+
 class RequestOptions(TypedDict, total=False):
     """Options of every call; see `Chat`, `Raw` and `Embed`."""
 
@@ -192,6 +229,11 @@ class SamplingOptions(RequestOptions, total=False):
     top_logprobs: int
     n: int
     cache_key: str | None
+    response_format: ResponseFormat | None
+    regex: str | None
+    choices: Sequence[str] | None
+    grammar: str | None
+    strict: bool
 
 
 class RawOptions(SamplingOptions, total=False):
@@ -218,6 +260,8 @@ class ChatOptions(SamplingOptions, total=False):
 
     tools: Sequence[Mapping[str, Any]]
     tool_choice: Literal["auto", "none"]
+    chat_template_kwargs: Mapping[str, Any] | None
+    continue_final_message: bool
 
 
 class EmbedOptions(RequestOptions, total=False):

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
 
+from .answer_types import parse_answer
+from .errors import ParseError
 from .logprobs import Score, TokenLogprob, openai_logprobs
 
 if TYPE_CHECKING:
@@ -130,6 +132,8 @@ class Response:
             them, and so is the token that ended the answer.
         prompt_logprobs: the tokens of the prompt with their log probabilities, when asked for.
         others: the other answers, where `n` asked for several. See `choices`.
+        answer_type: the type that the request's `response_format` named, of which `parsed` makes an instance; None
+            if it named none.
     """
 
     text: str
@@ -142,7 +146,28 @@ class Response:
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
     others: tuple[Response, ...] = ()
+    answer_type: Any = field(default=None, repr=False, compare=False)
 
+    @property
+    def parsed(self) -> Any:
+        """The answer, decoded from JSON; an instance of the type that `response_format` named, if it named one.
+
+        It is decoded anew each time.
+
+        Raises:
+            ParseError: the answer was cut off (`finish_reason` is ``"length"``), asks for tools, is no JSON, or
+                does not fit the type. ``.partial`` is the answer, as far as it goes.
+        """
+        if self.finish_reason == "length":
+            raise ParseError(
+                "the answer was cut off (finish_reason is 'length'): give a larger max_tokens or n_ctx",
+                partial=self.answer,
+            )
+        if self.finish_reason == "tool_calls":
+            raise ParseError("the model asks for tools: see tool_calls", partial=self.answer)
+        return parse_answer(self.answer, self.answer_type)
+
+    @property
     @property
     def choices(self) -> tuple[Response, ...]:
         """All answers, of which this one is the first; as many as `n` asked for."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .requests import Pooling
 
@@ -18,6 +20,7 @@ class ModelSpec:
         causal: whether tokens attend only to earlier ones.
         pooling: how token vectors become one vector.
         chat_template: Jinja source to use instead of the file's own, or None.
+        chat_template_kwargs: variables for the chat template; those of a call go before them.
         n_gpu_layers: layers to put on a GPU; -1 for all.
         mmap: whether the file is mapped, and so shared between processes, instead of read into memory.
         mlock: whether the weights are kept from being swapped out.
@@ -33,6 +36,7 @@ class ModelSpec:
     causal: bool = True
     pooling: Pooling = "mean"
     chat_template: str | None = None
+    chat_template_kwargs: Mapping[str, Any] | None = None
     n_gpu_layers: int = 0
     mmap: bool = True
     mlock: bool = False

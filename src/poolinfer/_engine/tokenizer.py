@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 
 class FillInTokens(NamedTuple):
@@ -29,6 +30,8 @@ class TokenizerInfo:
         n_ctx_train: context length that the model was trained for.
         n_positions: positions that the model has learned (no context is longer), or None where they are computed.
         chat_template: Jinja source of the model's chat template, or None.
+        named_templates: further templates by their names: ``"tool_use"``, ``"rag"``, ``"rerank"``.
+        template_variables: variables for chat templates that a host has given for every call.
         control: spellings of the control tokens, which no user's text may become.
         control_ids: ids of the control tokens.
         markers: spellings of the user-defined tokens (``<think>``), which no untrusted turn may become.
@@ -41,6 +44,8 @@ class TokenizerInfo:
     n_ctx_train: int
     n_positions: int | None = None
     chat_template: str | None = None
+    named_templates: Mapping[str, str] = field(default_factory=dict)
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
     control: tuple[str, ...] = ()
     control_ids: frozenset[int] = frozenset()
     markers: tuple[str, ...] = ()

@@ -134,7 +134,7 @@ def is_large(request: Request) -> bool:
 def _contents(request: Request) -> object:
     """The fields of a request that may be large; all fields of a request type that has no line here."""
     if isinstance(request, Chat):
-        return request.prompt, request.tools
+        return request.prompt, request.tools, request.chat_template_kwargs
     if isinstance(request, Embed):
         return request.input
     return [getattr(request, item.name) for item in fields(request)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.resources import files
 from types import TracebackType
 from typing import Any, NoReturn
@@ -51,6 +52,7 @@ class Model(CallMethods):
         *,
         n_ctx: int | None = None,
         chat_template: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         pooling: Pooling | None = None,
         n_gpu_layers: int = 0,
         mmap: bool = True,
@@ -64,6 +66,8 @@ class Model(CallMethods):
                 More than the model was trained for gives a warning, and is refused where the model has learned
                 a fixed number of positions.
             chat_template: Jinja source to use instead of the file's own.
+            chat_template_kwargs: variables for the chat template in every call, as JSON has values. A call's own
+                `chat_template_kwargs` go before them.
             pooling: how embeddings are pooled; None for what the file says, else ``"mean"``.
             n_gpu_layers: layers to put on a GPU, with a GPU build of llama-cpp-python; -1 for all. Where there is
                 none, they stay on the CPU, and a warning is logged.
@@ -80,6 +84,7 @@ class Model(CallMethods):
             path,
             n_ctx=n_ctx,
             chat_template=chat_template,
+            chat_template_kwargs=chat_template_kwargs,
             pooling=pooling,
             n_gpu_layers=n_gpu_layers,
             mmap=mmap,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
+from .._checks.budgets import WorkBudget
 from .._checks.limits import check_option
 from .._checks.model_fit import check_tokens
 from .._checks.plain_data import check_pooling, flag
 from .._checks.refusals import refuse
+from .._checks.template_variables import check_variables
 from .._data.errors import InvalidRequest, ModelError
 from .._data.requests import Chat, Generation, Pooling, Request
 from .._data.specs import ModelSpec
@@ -133,6 +136,7 @@ def load_model_info(
     *,
     n_ctx: int | None = None,
     chat_template: str | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     pooling: Pooling | None = None,
     n_gpu_layers: int = 0,
     mmap: bool = True,
@@ -161,6 +165,7 @@ def load_model_info(
         causal=not file.embedding_only,
         pooling=pooling or cast("Pooling", file.pooling) or "mean",
         chat_template=chat_template,
+        chat_template_kwargs=check_variables(chat_template_kwargs, WorkBudget()),
         n_gpu_layers=n_gpu_layers,
         mmap=mmap,
         mlock=mlock,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .._data.errors import CallError, DeadlineExceeded, EngineError, PoolinferError
 from .._data.events import Done, Failed, Job
@@ -43,6 +43,7 @@ class Ticket:
         started: when the call got a slot; 0 before.
         first: when the first chunk of its answer came; 0 before.
         deadline: when the call expires, or infinity.
+        answer_type: the type that the call's answer is to be an instance of, or None; it never leaves this process.
         check: checks the job's request, if that is not done yet; the executor gets the job only afterwards.
         ended: whether the call has ended for its owner.
         result: the result of a call that ended well.
@@ -50,7 +51,7 @@ class Ticket:
     """
 
     __slots__ = (
-        *("job", "n", "n_given", "created", "started", "first", "deadline", "check"),
+        *("job", "n", "n_given", "created", "started", "first", "deadline", "answer_type", "check"),
         *("ended", "result", "error", "_lock", "_answers", "_done", "_readers", "_waiters"),
     )
 
@@ -62,6 +63,7 @@ class Ticket:
         self.started: float = 0.0
         self.first: float = 0.0
         self.deadline = deadline
+        self.answer_type: Any = None
         self.check: Callable[[], Request] | None = None
         self.ended: bool = False
         self.result: Response | Embedding | list[Embedding] | None = None
@@ -188,7 +190,7 @@ class Ticket:
         return vectors[0] if isinstance(request, Embed) and isinstance(request.input, str) else vectors
 
     def timed(self, response: Response, now: float) -> Response:
-        """The response, with the timings that only the pool knows: those of the call, for each of its answers."""
+        """The response, with what only the pool knows: the call's timings, and the type of the answer."""
         timings = replace(
             response.timings,
             queue=(self.started or now) - self.created,
@@ -196,4 +198,4 @@ class Ticket:
             total=now - self.created,
         )
         others = tuple([self.timed(other, now) for other in response.others])
-        return replace(response, timings=timings, others=others)
+        return replace(response, timings=timings, others=others, answer_type=self.answer_type)

@@ -283,7 +283,10 @@ def test_reasoning_of_a_turn_with_tool_calls_and_text_is_left_out_where_both_are
         "reasoning_content": "because",
         "tool_calls": [{"type": "function"}],
     }
-    source = "{% set m = messages[0] %}{{ raise_exception('both') if m.thinking and m.content }}"
+    source = (
+        "{% for m in messages %}{% if m.tool_calls and m.thinking and m.content %}{{ raise_exception('both') }}"
+        "{% endif %}{% endfor %}"
+    )
     assert render(source, [turn]) == ""
 
 

@@ -5,18 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from os import urandom
 from random import SystemRandom
+from typing import TYPE_CHECKING, TypeAlias
 
-from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, PoolinferError
+from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, EngineError, PoolinferError
 from ..._data.events import Done, Emit, Event, Failed, Started
 from ..._data.logprobs import TokenLogprob
 from ..._data.requests import Chat, Generation, Raw
 from ..._data.results import Chunk, FinishReason, Response, Timings, Usage
-from ..engine_protocol import Context, Engine
+from ..engine_protocol import Context, Engine, EngineFault
+from ..guide.guide import Guide
 from ..prompt.prompter import PreparedPrompt
 from ..text.text_stream import TextStream
 from .prefix_cache import AwaitedPrefix, KVSequence, pack
 from .prompt_scorer import prompt_scorer
 from .token_logprobs import token_logprob
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
+
+    Row: TypeAlias = numpy.typing.NDArray[numpy.float32]
 
 _new_seed = SystemRandom().getrandbits
 
@@ -75,16 +83,17 @@ class Slot(Task):
         prepared: PreparedPrompt,
         engine: Engine,
         n_ctx: int,
+        guide: Guide | None = None,
     ) -> None:
         super().__init__(job_id, emit)
         self.key = request.cache_key
         self.sequence: KVSequence | None = None
         self.wait: AwaitedPrefix | None = None
         self._engine = engine
+        self._guide = guide
         self._tokens = list(prepared.tokens)
         self.scorer = prompt_scorer(request, prepared.tokens, engine)
-        self._n_prompt = self._n_prefill = len(self._tokens)
-        self.ids = self._reusable()
+        self._n_prompt = len(self._tokens)
         self._n_cached: int | None = None
         self._n_most = n_ctx if request.max_tokens is None else self._n_prompt + request.max_tokens
         self._n_top = request.top_logprobs if request.logprobs or request.top_logprobs else -1
@@ -102,6 +111,9 @@ class Slot(Task):
         self._n_emitted = 0
         self._began = self._first = self._last = 0.0
         self._sampler = engine.sampler(request, _new_seed(32) if request.seed is None else request.seed)
+        self._tokens += self._forced(tuple(request.stop))
+        self._n_prefill = len(self._tokens)
+        self.ids = self._reusable()
         # The same seed makes the same response, ids of tool calls included.
         self._nonce = urandom(16) if request.seed is None else b"%d:%b" % (request.seed, self.ids)
 
@@ -134,6 +146,8 @@ class Slot(Task):
         """Note when the call got its slot, and emit that."""
         self._began = now
         self.emit(Started(self._n_prompt))
+        for token in self._tokens[self._n_prompt :]:
+            self._show(token)
 
     def start(self, sequence: KVSequence) -> None:
         """Take a sequence of the context, and what it holds already."""
@@ -143,25 +157,28 @@ class Slot(Task):
 
     def advance(self, context: Context, row: int, now: float) -> None:
         """Choose the next token from a row's logits, emit its text, and end if it is the last."""
+        self._first = self._first or now
+        self._last = now
         if not self.generates:
-            self._first = self._last = now
             self._finish("length")
             return
-        logits = context.logits(row)
-        token = self._sampler.sample(logits)
-        self._sampler.accept(token)
+        try:
+            token, logits = self._choose(context.logits(row))
+            if token is None:
+                self._finish("stop")
+                return
+            self._accept(token)
+        except EngineError as error:
+            self.fail(error)
+            return
         self._tokens.append(token)
         if self._n_top >= 0:
             self._logprobs.append(token_logprob(self._engine, logits, token, self._n_top))
-        self._first = self._first or now
-        self._last = now
         if self._engine.is_end(token):
             self._finish("stop")
             return
-        chunk = self._stream.feed(self._engine.piece(token))
-        if chunk is not None:
-            self._emit_chunk(chunk)
-        if self._stream.stopped:
+        self._show(token)
+        if self._stream.stopped or (self._guide is not None and self._guide.complete):
             self._finish("stop")
         elif len(self._tokens) >= self._n_most:
             self._finish("length")
@@ -205,6 +222,48 @@ class Slot(Task):
 
     def close(self) -> None:
         self._sampler.close()
+
+    def _forced(self, stops: tuple[str, ...]) -> list[int]:
+        """Tokens with which the guide lets every answer begin; they are computed with the prompt."""
+        # Log probabilities are known of tokens that were chosen.
+        if self._guide is None or self._n_top >= 0 or not self.generates:
+            return []
+        tokens = self._guide.forced(self._n_most - self._n_prompt - 1, stops)
+        for token in tokens:
+            self._sampler.accept(token)
+        return tokens
+
+    def _choose(self, logits: Row) -> tuple[int | None, Row]:
+        """The next token, and the logits that it is from, without a mask; None where only the end may follow.
+
+        Raises:
+            EngineError: the guide cannot be followed.
+        """
+        token = self._sampler.sample(logits)
+        guide = self._guide
+        if guide is None or guide.allows(token):
+            return token, logits
+        # Most tokens that a model wants are allowed, and a mask takes a hundred times as long as asking for one.
+        whole = logits.copy() if self._n_top >= 0 else logits
+        guide.mask(logits)
+        if guide.complete:
+            return None, whole
+        try:
+            return self._sampler.sample(logits), whole
+        except EngineFault as fault:
+            # The engine is well: other options of the call rule out all that the guide allows.
+            raise EngineError(f"no token is left that the call's options allow: {fault}") from fault
+
+    def _accept(self, token: int) -> None:
+        self._sampler.accept(token)
+        if self._guide is not None and not self._engine.is_end(token):
+            self._guide.accept(token)
+
+    def _show(self, token: int) -> None:
+        """Emit what a token adds to the text."""
+        chunk = self._stream.feed(self._engine.piece(token))
+        if chunk is not None:
+            self._emit_chunk(chunk)
 
     def _emit_chunk(self, chunk: Chunk) -> None:
         if self._echo:

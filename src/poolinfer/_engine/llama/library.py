@@ -162,7 +162,7 @@ def load(
 
 def _weights_of(spec: ModelSpec) -> ModelSpec:
     """What tells weights in memory apart: all but how prompts are written and vectors pooled."""
-    return replace(spec, chat_template=None, pooling="mean")
+    return replace(spec, chat_template=None, chat_template_kwargs=None, pooling="mean")
 
 
 def bindings() -> Any:

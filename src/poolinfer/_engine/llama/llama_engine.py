@@ -83,6 +83,8 @@ class LlamaEngine:
                 or api.llama_model_n_swa(self._model) > 0
             ),
             chat_template=template,
+            named_templates=self._named_templates(),
+            template_variables=self._spec.chat_template_kwargs or {},
             control=self._spellings(attributes, control),
             control_ids=frozenset(token for token, found in enumerate(attributes) if found & control),
             markers=self._spellings(attributes, api.LLAMA_TOKEN_ATTR_USER_DEFINED),
@@ -96,6 +98,15 @@ class LlamaEngine:
         names = api.llama_vocab_fim_pre, api.llama_vocab_fim_suf, api.llama_vocab_fim_mid
         found = FillInTokens(*[int(name(vocab)) for name in names])
         return found if min(found) >= 0 else None
+
+    def _named_templates(self) -> dict[str, str]:
+        # A host's own template is used for every chat.
+        chats = () if self._spec.chat_template is not None else ("tool_use", "rag")
+        found = {
+            name: self._api.llama_model_chat_template(self._model, name.encode())
+            for name in (*chats, "rerank")
+        }
+        return {name: text.decode(errors="replace") for name, text in found.items() if text}
 
     def _spellings(self, attributes: list[int], wanted: int) -> tuple[str, ...]:
         texts = (self._spelling(token) for token, found in enumerate(attributes) if found & wanted)

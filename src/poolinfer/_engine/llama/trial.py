@@ -121,8 +121,9 @@ class Trial:
 
 
 def _encode(spec: ModelSpec | None) -> str:
-    # No argument may be as long as a chat template.
-    return "" if spec is None else json.dumps(asdict(replace(spec, chat_template=None)))
+    # No argument may be as long as a chat template, or the documents for it.
+    short = None if spec is None else replace(spec, chat_template=None, chat_template_kwargs=None)
+    return "" if short is None else json.dumps(asdict(short))
 
 
 def decode_spec(text: str) -> ModelSpec:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from ..._data.errors import CallCancelled, InvalidRequest, ModelError
+from .continued_answer import ContinuedAnswer
+from .message_repairs import ProbeRender, Repairs, learn_repairs
 from .sandbox.authored_text import join
 from .sandbox.fuel import Fuel
-from .template_input import REASONING_NAMES, TemplateInput
+from .template_input import TemplateInput
 
 if TYPE_CHECKING:
     import jinja2
@@ -25,15 +28,15 @@ MAX_MESSAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """A template's code.
+    """A template's code, and what it needs.
 
     Attributes:
         template: the compiled template.
-        reasoning_names: the names under which it reads an assistant's reasoning.
+        repairs: what it needs otherwise than callers give it.
     """
 
     template: jinja2.Template
-    reasoning_names: frozenset[str]
+    repairs: Repairs
 
 
 class ChatTemplate:
@@ -61,7 +64,9 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]] = (),
         *,
+        variables: Mapping[str, Any] = MappingProxyType({}),
         add_generation_prompt: bool = True,
+        continue_final: bool = False,
         stop: Callable[[], bool] | None = None,
     ) -> str:
         """The prompt as text; an `AuthoredText`, if any of it was written by a caller.
@@ -69,7 +74,10 @@ class ChatTemplate:
         Args:
             messages: the turns, as `poolinfer._checks.normalize` makes them.
             tools: the tools that are offered.
+            variables: further variables by their names.
             add_generation_prompt: whether the prompt ends where the answer begins.
+            continue_final: whether the prompt ends right after the content of the last turn, an answer, whatever
+                `add_generation_prompt` says.
             stop: says whether the call was given up; asked every few milliseconds.
 
         Raises:
@@ -78,16 +86,21 @@ class ChatTemplate:
             ModelError: the template is not a valid one.
         """
         compiled = self._compiled()
-        found = TemplateInput(compiled.reasoning_names)
-        variables = {
-            "messages": found.messages(messages),
-            "tools": found.tools(tools) or None,
+        found = TemplateInput()
+        turns = found.messages(messages)
+        names = {
             "documents": None,
-            "add_generation_prompt": add_generation_prompt,
+            **found.variables(variables),
+            "tools": found.tools(tools) or None,
+            "add_generation_prompt": add_generation_prompt and not continue_final,
             **self._tokens,
         }
+        fuel = Fuel(found.size, len(messages), stop)
         try:
-            return _render(compiled.template, variables, Fuel(found.size, len(messages), stop))
+            turns = compiled.repairs.mended(turns, fuel.pay)
+            answer = ContinuedAnswer(turns) if continue_final else None
+            rendered = _render(compiled.template, {**names, "messages": turns}, fuel)
+            return rendered if answer is None else answer.cut(rendered)
         except (InvalidRequest, CallCancelled):
             raise
         # Whatever a template's own code raises is about these messages, not about us.
@@ -100,12 +113,37 @@ class ChatTemplate:
     def _compiled(self) -> _Compiled:
         with self._lock:
             if self._known is None:
-                self._known = _compile(self.source)
+                template, names_read = _compile(self.source)
+                self._known = _Compiled(template, learn_repairs(self._probe(template), names_read))
             return self._known
 
+    def _probe(self, template: jinja2.Template) -> ProbeRender:
+        """Renders probes, all of them with the fuel of one rendering; None where the template fails."""
+        fuel = Fuel(0, 0)
 
-def _compile(source: str) -> _Compiled:
-    """Compile a template. Jinja is imported here, as an engine without a chat template needs none of it."""
+        def render(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> str | None:
+            found = TemplateInput()
+            names = {
+                "messages": found.messages(messages),
+                "tools": found.tools(tools) or None,
+                "documents": None,
+                "add_generation_prompt": True,
+                **self._tokens,
+            }
+            try:
+                return _render(template, names, fuel)
+            # Whatever a template's own code raises, it does not take this probe.
+            except Exception:
+                return None
+
+        return render
+
+
+def _compile(source: str) -> tuple[jinja2.Template, frozenset[str]]:
+    """A template's code, and the names of which it may read something of a message.
+
+    Jinja is imported here, as an engine without a chat template needs none of it.
+    """
     if len(source) > MAX_SOURCE:
         raise ModelError(f"the model's chat template is not valid: it has more than {MAX_SOURCE} characters")
     from .sandbox.template_environment import TemplateEnvironment, names_read
@@ -113,7 +151,7 @@ def _compile(source: str) -> _Compiled:
     try:
         environment = TemplateEnvironment()
         tree = environment.parse(source)
-        return _Compiled(environment.from_string(tree), names_read(tree) & REASONING_NAMES)
+        return environment.from_string(tree), names_read(tree)
     except Exception as error:
         why = str(error)[:MAX_MESSAGE] or type(error).__name__
         raise ModelError(f"the model's chat template is not valid: {why}") from error

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 from ..._data.errors import CallCancelled, InvalidRequest
@@ -51,7 +52,13 @@ class Prompter:
         self._n_ctx = n_ctx
         info = tokenizer.info
         source = info.chat_template if template is None else template
+        named = info.named_templates if template is None else {}
         self._template = None if source is None else ChatTemplate(source, info.bos, info.eos)
+        self._named = {
+            name: ChatTemplate(named[name], info.bos, info.eos)
+            for name in ("tool_use", "rag")
+            if name in named
+        }
         self._control = Spellings(info.control, trusted=False)
         self._user_defined = Spellings(info.markers, trusted=True)
         self._known: dict[str, _ControlToken] = {}
@@ -61,28 +68,49 @@ class Prompter:
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]],
         *,
+        variables: Mapping[str, Any] = MappingProxyType({}),
+        continue_final: bool = False,
         stop: Callable[[], bool] | None = None,
     ) -> PreparedPrompt:
         """Tokens of a chat, in which control tokens come from the template only.
 
-        `stop` is asked every few milliseconds whether the call was given up.
+        Args:
+            messages: the turns, as `poolinfer._checks.normalize` makes them.
+            tools: the tools that are offered.
+            variables: further variables for the template by their names; they go before those of the model.
+            continue_final: whether the last turn, an answer, is continued.
+            stop: is asked every few milliseconds whether the call was given up.
 
         Raises:
             InvalidRequest: there is no chat template, or it refuses these messages, or does too much with them,
                 or they are too long.
             CallCancelled: `stop` said so.
         """
-        if self._template is None:
+        variables = {**self._tokenizer.info.template_variables, **variables}
+        template = self.template_for(tools, variables)
+        if template is None:
             raise InvalidRequest(
                 "this model has no chat template; pass chat_template= to Model.load, or use raw",
                 field="prompt",
             )
-        rendered = self._template.render(messages, tools, stop=stop)
+        rendered = template.render(
+            messages, tools, variables=variables, continue_final=continue_final, stop=stop
+        )
         self._check_size(rendered)
         tokens = self._assemble(rendered, stop or _never)
         if tokens[: len(self._bos)] != self._bos:
             tokens = self._bos + tokens
         return PreparedPrompt(tokens, _opens_reasoning(rendered))
+
+    def template_for(
+        self, tools: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]
+    ) -> ChatTemplate | None:
+        """The template of a chat: ``tool_use`` where tools are offered, ``rag`` with documents, or the default.
+
+        A model may lack any of them; the default is used in place of the others.
+        """
+        name = "tool_use" if tools else "rag" if variables.get("documents") else ""
+        return self._named.get(name, self._template)
 
     def raw(self, text: str, parse_special: bool) -> PreparedPrompt:
         """Tokens of a text as it is, with what the model wants around it.

@@ -1,11 +1,8 @@
-"""Messages and tools as a chat template gets them: lists and dicts of its own, each text with its author.
-
-What a template needs otherwise than callers give it is mended here, in `TemplateInput`.
-"""
+"""Messages, tools and variables as a chat template gets them: copies of its own, each text with its author."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..._data.errors import InvalidRequest
@@ -16,10 +13,6 @@ KNOWN_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "fu
 #: Roles whose texts may spell user-defined tokens (``<think>``).
 TRUSTED_ROLES = frozenset({"system", "developer", "assistant"})
 
-#: What an assistant's reasoning is called in requests, and what else templates call it.
-REASONING, OTHER_REASONING = "reasoning_content", ("thinking", "reasoning")
-REASONING_NAMES = frozenset({REASONING, *OTHER_REASONING})
-
 # In these the keys come from callers; elsewhere poolinfer writes them.
 _CALLERS_KEYS = frozenset({"arguments", "parameters"})
 # What an item costs in `size` beside its text.
@@ -27,20 +20,14 @@ _ITEM_SIZE = 8
 
 
 class TemplateInput:
-    """Makes the messages and tools of one rendering.
-
-    Args:
-        reasoning_names: the names under which the template reads an assistant's reasoning. If `REASONING` is not
-            among them, the reasoning is given under each of the others.
+    """Makes the messages, tools and variables of one rendering, which may change them as it likes.
 
     Attributes:
         size: characters of all that was made, and a few for each item.
     """
 
-    def __init__(self, reasoning_names: Collection[str] = ()) -> None:
+    def __init__(self) -> None:
         self.size = 0
-        others = [name for name in OTHER_REASONING if name in reasoning_names]
-        self._aliases = () if REASONING in reasoning_names else tuple(others)
 
     def messages(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The messages for a template.
@@ -56,29 +43,33 @@ class TemplateInput:
         Raises:
             InvalidRequest: the tools are nested too deeply.
         """
-        found: list[Any] = self._copy(tools, FOREIGN)
+        found: list[Any] = self._copy(tools, FOREIGN, OWN)
         return found
+
+    def variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Further variables for a template by their names; anybody may have written them.
+
+        Raises:
+            InvalidRequest: the variables are nested too deeply.
+        """
+        return {str(name): self._copy(value, FOREIGN, FOREIGN) for name, value in variables.items()}
 
     def _message(self, message: Mapping[str, Any]) -> dict[str, Any]:
         role = message.get("role")
-        found: dict[str, Any] = self._copy(message, TRUSTED if role in TRUSTED_ROLES else FOREIGN)
+        found: dict[str, Any] = self._copy(message, TRUSTED if role in TRUSTED_ROLES else FOREIGN, OWN)
         if role in KNOWN_ROLES:
             found["role"] = role
-        if role == "assistant" and REASONING in found:
-            self._add_aliases(found)
+        parts = found.get("content")
+        if isinstance(parts, list):
+            for part in parts:
+                # The kind of a part is a word of ours, as a role is.
+                if isinstance(part, dict) and part.get("type") == "text":
+                    part["type"] = "text"
         return found
 
-    def _add_aliases(self, message: dict[str, Any]) -> None:
-        """Give the reasoning of a message under the other names that the template reads."""
-        # A template of gpt-oss refuses a turn with tool calls that has both.
-        if "thinking" in self._aliases and message.get("content") and message.get("tool_calls"):
-            return
-        for name in self._aliases:
-            message.setdefault(name, message[REASONING])
-
-    def _copy(self, value: Any, by: int) -> Any:
+    def _copy(self, value: Any, by: int, keys_by: int) -> Any:
         try:
-            return self._copied(value, by, OWN)
+            return self._copied(value, by, keys_by)
         except RecursionError:
             raise InvalidRequest("the messages or tools are nested too deeply", field="prompt") from None
 

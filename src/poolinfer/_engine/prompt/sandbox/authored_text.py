@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 #: Who wrote a character: the template (or poolinfer), a turn that may spell user-defined tokens
 #: (``<think>`` in an assistant's or a system message), or anybody.
 OWN, TRUSTED, FOREIGN = 0, 1, 2
+#: Who wrote the characters of a mark that is taken out again before anything becomes tokens.
+MARK = 3
 
 
 class AuthoredText(str):
@@ -21,7 +23,7 @@ class AuthoredText(str):
     Its own operators give plain text. Only the functions of this module and of `text_methods` keep origins.
 
     Attributes:
-        origin: a byte for each character: `OWN`, `TRUSTED` or `FOREIGN`.
+        origin: a byte for each character: `OWN`, `TRUSTED`, `FOREIGN` or `MARK`.
     """
 
     __slots__ = ("origin",)
