@@ -342,6 +342,14 @@ class RawOptions(SamplingOptions, total=False):
     echo: bool
 
 
+class ScoreOptions(RequestOptions, total=False):
+    """Options of ``score``; see `Raw`."""
+
+    parse_special: bool
+    top_logprobs: int
+    cache_key: str | None
+
+
 class TurnOptions(SamplingOptions, total=False):
     """Options of a turn of a session: those of ``chat``, but for its tools; see `Chat`."""
 

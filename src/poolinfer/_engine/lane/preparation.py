@@ -75,6 +75,14 @@ def _guide(request: Chat | Raw, guides: Guides) -> Guide | None:
 
 
 def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], bool]) -> PreparedPrompt:
+    if isinstance(request, Raw) and request.suffix is not None:
+        return prompter.fill_in(
+            request.prompt,
+            request.suffix,
+            suffix_first=request.suffix_first,
+            parse_special=request.parse_special,
+            stop=cancelled,
+        )
     if isinstance(request, Raw):
         return prompter.raw(request.prompt, request.parse_special)
     tools = request.tools if request.tool_choice != "none" else ()
