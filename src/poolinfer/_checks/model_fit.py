@@ -18,18 +18,18 @@ def check_tokens(logit_bias: Mapping[int, float] | None, n_vocab: int) -> None:
 
 
 def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int, n_train: int = 0) -> None:
-    """Refuse a prompt that does not fit one call's context with the tokens asked for (at least one).
+    """Refuse a prompt that does not fit one call's context with the tokens asked for.
 
     Args:
         n_prompt: tokens of the prompt.
-        max_tokens: tokens to generate, or None for as many as fit.
+        max_tokens: tokens to generate, or None for as many as fit, at least one.
         n_ctx: tokens that one call may use.
         n_train: tokens that the model was trained for; 0 when nobody knows.
 
     Raises:
-        ContextOverflow: ``n_prompt + (max_tokens or 1) > n_ctx``.
+        ContextOverflow: prompt and output together have more than `n_ctx` tokens.
     """
-    wanted = max_tokens or 1
+    wanted = 1 if max_tokens is None else max_tokens
     if n_prompt + wanted <= n_ctx:
         return
     advice = ["shorten the prompt"]

@@ -99,14 +99,30 @@ def _tool_choice(field: str, value: object) -> str:
     return str.__str__(value)
 
 
+def _max_tokens(field: str, value: object) -> int | float | None:
+    """0 passes here: `check_together` refuses it where the prompt is not wanted, either."""
+    plain = scalar(value)
+    return 0 if type(plain) is int and plain == 0 else number(field, value)
+
+
+def _reasoning(field: str, value: object) -> bool | str | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if not is_one_of(value, ("low", "medium", "high")):
+        refuse(field, value, "use True, False, 'low', 'medium', 'high', or None to leave it to the model")
+    return str.__str__(value)
+
+
 def _pooling(_: str, value: object) -> str | None:
     return check_pooling(value)
 
 
 _CHECKS: Mapping[str, OptionCheck] = {
+    "max_tokens": _max_tokens,
     "stop": _stop,
     "cache_key": _cache_key,
     "logit_bias": _logit_bias,
     "tool_choice": _tool_choice,
+    "reasoning": _reasoning,
     "pooling": _pooling,
 }

@@ -14,13 +14,18 @@ from typing import Any, Generic, Literal, TypeAlias
 
 from typing_extensions import TypedDict, TypeVar
 
+from .constraint import Constraint
 from .option_names import options_of_class
 from .prompt_builder import Prompt
 
 #: A chat prompt: one user turn, OpenAI-shaped messages, or a `Prompt`.
 ChatInput: TypeAlias = str | Sequence[Mapping[str, Any]] | Prompt
+#: Data that an answer is to be: a type, a JSON schema, or OpenAI's dicts; a `Constraint` in a checked request.
+ResponseFormat: TypeAlias = Constraint | Mapping[str, Any] | type[Any] | Any
 #: How token vectors become one text vector.
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
+#: Whether a model reasons before it answers, or how much it does.
+Reasoning: TypeAlias = bool | Literal["low", "medium", "high"]
 #: One text to embed, or several.
 InputT_co = TypeVar("InputT_co", bound=str | Sequence[str], default=Any, covariant=True)
 
@@ -50,7 +55,18 @@ class Generation(RequestFields):
     logit_bias: Mapping[int, float] | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+    n: int = 1
     cache_key: str | None = None
+    response_format: ResponseFormat | None = None
+    regex: str | None = None
+    choices: Sequence[str] | None = None
+    grammar: str | None = None
+    strict: bool = True
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What the answer is held to, once the request was checked; `regex` and the like are empty then."""
+        return self.response_format if isinstance(self.response_format, Constraint) else None
 
 
 @options_of_class
@@ -62,6 +78,12 @@ class Chat(Generation):
         prompt: text of one user turn, OpenAI-shaped messages, or a `Prompt`.
         tools: OpenAI-shaped function tools that the model may call.
         tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them.
+        parallel_tool_calls: whether one answer may call several tools; if not, it ends after its first call.
+        reasoning: whether the model reasons before it answers, or how much it does: True, False, ``"low"``,
+            ``"medium"`` or ``"high"``. None leaves that to the model's chat template. What the model has no switch
+            for is refused, but True where it reasons anyway, and False where it never does.
+        reasoning_budget: most tokens of reasoning; then its block is closed, and the model goes on with the answer.
+            0 for none, None for as many as the model wants.
         chat_template_kwargs: variables for the chat template by their names, as JSON has values (for example
             ``{"enable_thinking": False}``, or ``documents``). They go before those of `Model.load`.
         continue_final_message: whether the last message, an assistant message, is continued instead of answered.
@@ -79,8 +101,16 @@ class Chat(Generation):
         logit_bias: numbers to add to logits, by token id (an int, or its digits as a str, as JSON has them).
         logprobs: whether to return each token's log probability.
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
+        n: how many answers to give (`Response.choices`), of one prompt that is computed once. With a `seed`, answer
+            i is the one that ``seed + i`` gives alone.
         cache_key: calls with the same key reuse what their prompts have in common, and so do calls without a key;
             others do not. Give each tenant a key of its own.
+        response_format: what data the answer is to be, as JSON: a dataclass, a TypedDict, a pydantic model or
+            another type, a JSON schema, or OpenAI's dicts of this name. `Response.parsed` is that data.
+        regex: a regular expression that the whole answer is to match.
+        choices: texts of which the answer is to be one.
+        grammar: a grammar that the answer is to follow: Lark's, or GBNF, which has a rule ``root ::=``.
+        strict: whether to refuse a schema with keywords that cannot be enforced; False ignores these keywords.
         timeout: seconds that the call may take, waiting included; None for no bound.
         priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
@@ -88,6 +118,9 @@ class Chat(Generation):
     prompt: ChatInput
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: Literal["auto", "none"] = "auto"
+    parallel_tool_calls: bool = True
+    reasoning: Reasoning | None = None
+    reasoning_budget: int | None = None
     chat_template_kwargs: Mapping[str, Any] | None = None
     continue_final_message: bool = False
 
@@ -101,6 +134,14 @@ class Raw(Generation):
         prompt: the text to continue.
         parse_special: whether control tokens spelled in the text (``<|im_end|>``) count as such. Leave
             it False for text from users.
+        suffix: what is to follow the answer, so that the model fills the gap between prompt and suffix; None for no
+            suffix. Needs a model that has learned to fill in (`Raw.prompt` may be empty then).
+        suffix_first: whether the model sees the suffix before the prompt, as Codestral has learned it.
+        prompt_logprobs: whether to return the log probability of each token of the prompt. `max_tokens` may be 0.
+        prompt_logprobs_start: characters at the start of the prompt whose tokens get none; they may be reused, and
+            need not be computed.
+        echo: whether the text of the response begins with the prompt, and `logprobs`, where asked for, with its
+            tokens. `max_tokens` may be 0.
         max_tokens: most tokens to generate; None for as many as the context holds.
         temperature: 0 picks the most likely token; higher is more varied.
         top_p: nucleus sampling: smallest set of tokens whose probabilities reach this sum.
@@ -114,14 +155,27 @@ class Raw(Generation):
         logit_bias: numbers to add to logits, by token id (an int, or its digits as a str, as JSON has them).
         logprobs: whether to return each token's log probability.
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
+        n: how many answers to give (`Response.choices`), of one prompt that is computed once. With a `seed`, answer
+            i is the one that ``seed + i`` gives alone.
         cache_key: calls with the same key reuse what their prompts have in common, and so do calls without a key;
             others do not. Give each tenant a key of its own.
+        response_format: what data the answer is to be, as JSON: a dataclass, a TypedDict, a pydantic model or
+            another type, a JSON schema, or OpenAI's dicts of this name. `Response.parsed` is that data.
+        regex: a regular expression that the whole answer is to match.
+        choices: texts of which the answer is to be one.
+        grammar: a grammar that the answer is to follow: Lark's, or GBNF, which has a rule ``root ::=``.
+        strict: whether to refuse a schema with keywords that cannot be enforced; False ignores these keywords.
         timeout: seconds that the call may take, waiting included; None for no bound.
         priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """
 
     prompt: str
     parse_special: bool = False
+    suffix: str | None = None
+    suffix_first: bool = False
+    prompt_logprobs: bool = False
+    prompt_logprobs_start: int = 0
+    echo: bool = False
 
 
 @options_of_class
@@ -155,6 +209,12 @@ def vectors_wanted(request: Request) -> int:
     return 1 if isinstance(request.input, str) else len(request.input)
 
 
+def answer_type(request: Request) -> Any:
+    """The type that a request's `response_format` names; None for a schema, a dict of OpenAI's, and no format."""
+    wanted = request.response_format if isinstance(request, Generation) else None
+    return None if isinstance(wanted, Mapping | Constraint) else wanted
+
+
 class RequestOptions(TypedDict, total=False):
     """Options of every call; see `Chat`, `Raw` and `Embed`."""
 
@@ -178,22 +238,41 @@ class SamplingOptions(RequestOptions, total=False):
     logit_bias: Mapping[int, float] | None
     logprobs: bool
     top_logprobs: int
+    n: int
     cache_key: str | None
+    response_format: ResponseFormat | None
+    regex: str | None
+    choices: Sequence[str] | None
+    grammar: str | None
+    strict: bool
 
 
 class RawOptions(SamplingOptions, total=False):
     """Options of ``raw``; see `Raw`."""
 
     parse_special: bool
+    suffix: str | None
+    suffix_first: bool
+    prompt_logprobs: bool
+    prompt_logprobs_start: int
+    echo: bool
 
 
-class ChatOptions(SamplingOptions, total=False):
+class TurnOptions(SamplingOptions, total=False):
+    """Options of a turn of a session: those of ``chat``, but for its tools; see `Chat`."""
+
+    tool_choice: Literal["auto", "none"]
+    parallel_tool_calls: bool
+    reasoning: Reasoning | None
+    reasoning_budget: int | None
+    chat_template_kwargs: Mapping[str, Any] | None
+    continue_final_message: bool
+
+
+class ChatOptions(TurnOptions, total=False):
     """Options of ``chat``; see `Chat`."""
 
     tools: Sequence[Mapping[str, Any]]
-    tool_choice: Literal["auto", "none"]
-    chat_template_kwargs: Mapping[str, Any] | None
-    continue_final_message: bool
 
 
 class EmbedOptions(RequestOptions, total=False):

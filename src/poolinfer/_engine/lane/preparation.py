@@ -10,6 +10,9 @@ from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, InvalidRequest
 from ..._data.events import Emit, Job
 from ..._data.requests import Chat, Embed, Raw
 from ..engine_protocol import Engine
+from ..guide.guide import Guide
+from ..guide.guide_grammar import grammar_of
+from ..guide.guides import Guides
 from ..prompt.prompter import PreparedPrompt, Prompter
 from ..prompt.text_size import check_size, check_stretches, shortened
 from .embedder import EmbedTask
@@ -21,6 +24,7 @@ def prepare(
     emit: Emit,
     engine: Engine,
     prompter: Prompter,
+    guides: Guides,
     n_ctx: int,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Task:
@@ -31,11 +35,13 @@ def prepare(
         emit: takes the job's events.
         engine: what will compute the task.
         prompter: turns the job's prompt into the engine's tokens.
+        guides: makes what holds an answer to a schema or grammar.
         n_ctx: tokens that one call may use, prompt and output together.
         cancelled: whether the job was given up.
 
     Raises:
         InvalidRequest: the job does not fit this model (no chat template, embedding only, token ids, no tokens).
+        InvalidGrammar: no answer can be held to what the job asks for.
         ContextOverflow: the job's prompt and output do not fit `n_ctx` tokens.
         CallCancelled: `cancelled` said True at the beginning, while a chat template was rendered, or between two
             texts to embed.
@@ -54,7 +60,12 @@ def prepare(
             "prompt: it has no tokens; say something, or use another template", field="prompt"
         )
     check_fit(len(prepared.tokens), request.max_tokens, n_ctx, engine.info.trained_for)
-    return Slot(job.id, emit, request, prepared, engine, n_ctx)
+    return Slot(job.id, emit, request, prepared, engine, n_ctx, _guide(request, guides))
+
+
+def _guide(request: Chat | Raw, guides: Guides) -> Guide | None:
+    constraint = request.constraint
+    return None if constraint is None else guides.guide(grammar_of(constraint))
 
 
 def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], bool]) -> PreparedPrompt:
@@ -65,6 +76,7 @@ def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], boo
         cast("Sequence[Mapping[str, Any]]", request.prompt),
         tools,
         variables=request.chat_template_kwargs or {},
+        reasoning=request.reasoning,
         continue_final=request.continue_final_message,
         stop=cancelled,
     )

@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import urandom
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, PoolinferError
+from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, EngineError, PoolinferError
 from ..._data.events import Done, Emit, Event, Failed, Started
+from ..._data.logprobs import TokenLogprob
 from ..._data.requests import Chat, Generation
-from ..._data.results import Chunk, FinishReason, Response, Timings, TokenLogprob, Usage
-from ..engine_protocol import Context, Engine
+from ..._data.results import Chunk, FinishReason, Response, Timings, Usage
+from ..engine_protocol import Context, Engine, EngineFault
+from ..guide.guide import Guide
 from ..prompt.prompter import PreparedPrompt
 from ..text.answer_splitter import AnswerSplitter
 from ..text.call_ids import CallIds
+from ..text.parameter_types import ParameterTypes
 from ..text.text_stream import TextStream
 from .prefix_cache import AwaitedPrefix, KVSequence, pack
 from .reasoning_budget import ReasoningBudget
@@ -23,6 +26,8 @@ from .reasoning_budget import ReasoningBudget
 if TYPE_CHECKING:
     import numpy
     import numpy.typing
+
+    Row: TypeAlias = numpy.typing.NDArray[numpy.float32]
 
 _new_seed = SystemRandom().getrandbits
 
@@ -79,28 +84,32 @@ class Slot(Task):
         prepared: PreparedPrompt,
         engine: Engine,
         n_ctx: int,
+        guide: Guide | None = None,
     ) -> None:
         super().__init__(job_id, emit)
         self.key = request.cache_key
         self.sequence: KVSequence | None = None
         self.wait: AwaitedPrefix | None = None
         self._engine = engine
+        self._guide = guide
         self._tokens = list(prepared.tokens)
-        self.ids = pack(self._tokens)
-        self._n_prompt = self._n_prefill = len(self._tokens)
+        self._n_prompt = len(self._tokens)
         self._n_cached: int | None = None
         self._n_most = n_ctx if request.max_tokens is None else self._n_prompt + request.max_tokens
         self._n_top = request.top_logprobs if request.logprobs or request.top_logprobs else -1
         # The same seed makes the same response, ids of tool calls included.
-        nonce = urandom(16) if request.seed is None else b"%d:%b" % (request.seed, self.ids)
+        nonce = urandom(16) if request.seed is None else b"%d:%b" % (request.seed, pack(self._tokens))
         self._stream = TextStream(tuple(request.stop), _splitter(request, prepared, nonce))
-        self._marks = prepared.marked.characters
+        self._marks = prepared.learned.marked.characters
         budget = request.reasoning_budget if isinstance(request, Chat) else None
-        self._reasoning = ReasoningBudget(self._stream, budget, prepared.closing)
+        self._reasoning = ReasoningBudget(self._stream, budget, prepared.learned.closing)
         self._logprobs: list[TokenLogprob] = []
         self._n_emitted = 0
         self._began = self._first = self._last = 0.0
         self._sampler = engine.sampler(request, _new_seed(32) if request.seed is None else request.seed)
+        self._tokens += self._forced(tuple(request.stop))
+        self._n_prefill = len(self._tokens)
+        self.ids = pack(self._tokens)
 
     @property
     def computed(self) -> int:
@@ -126,6 +135,8 @@ class Slot(Task):
         """Note when the call got its slot, and emit that."""
         self._began = now
         self.emit(Started(self._n_prompt))
+        for token in self._tokens[self._n_prompt :]:
+            self._said(token)
 
     def start(self, sequence: KVSequence) -> None:
         """Take a sequence of the context, and what it holds already."""
@@ -135,17 +146,20 @@ class Slot(Task):
 
     def advance(self, context: Context, row: int, now: float) -> None:
         """Choose the next token from a row's logits, emit its text, and end if it is the last."""
-        logits = context.logits(row)
-        token = self._reasoning.next()
+        self._first = self._first or now
+        self._last = now
+        try:
+            token, logits = self._choose(context.logits(row))
+        except EngineError as error:
+            self.fail(error)
+            return
         if token is None:
-            token = self._sampler.sample(logits)
-        self._sampler.accept(token)
+            self._finish("stop")
+            return
         self._tokens.append(token)
         if self._n_top >= 0:
             self._logprobs.append(self._logprob(logits, token))
-        self._first = self._first or now
-        self._last = now
-        if self._said(token) or self._stream.stopped or self._stream.ended:
+        if self._said(token) or self._complete:
             self._finish("stop")
         elif len(self._tokens) >= self._n_most:
             self._finish("length")
@@ -198,6 +212,52 @@ class Slot(Task):
 
     def close(self) -> None:
         self._sampler.close()
+
+    def _forced(self, stops: tuple[str, ...]) -> list[int]:
+        """Tokens with which the guide lets every answer begin; they are computed with the prompt."""
+        # Log probabilities are known of tokens that were chosen.
+        if self._guide is None or self._n_top >= 0:
+            return []
+        tokens = self._guide.forced(self._n_most - self._n_prompt - 1, stops)
+        for token in tokens:
+            self._sampler.accept(token)
+        return tokens
+
+    @property
+    def _complete(self) -> bool:
+        """Whether nothing may follow what was said."""
+        return (
+            self._stream.stopped or self._stream.ended or (self._guide is not None and self._guide.complete)
+        )
+
+    def _choose(self, logits: Row) -> tuple[int | None, Row]:
+        """Choose and note the next token; None where only the end may follow. And the logits without a mask.
+
+        Raises:
+            EngineError: the guide cannot be followed.
+        """
+        whole, guide = logits, self._guide
+        token = self._reasoning.next()
+        if token is None:
+            token = self._sampler.sample(logits)
+            # A mask takes a hundred times as long as asking for one token, and most that a model wants are allowed.
+            if guide is not None and not guide.allows(token):
+                whole = logits.copy() if self._n_top >= 0 else logits
+                guide.mask(logits)
+                if guide.complete:
+                    return None, whole
+                token = self._sampled(logits)
+        self._sampler.accept(token)
+        if guide is not None and not self._engine.is_end(token):
+            guide.accept(token)
+        return token, whole
+
+    def _sampled(self, masked: Row) -> int:
+        try:
+            return self._sampler.sample(masked)
+        except EngineFault as fault:
+            # The engine is well: other options of the call rule out all that the guide allows.
+            raise EngineError(f"no token is left that the call's options allow: {fault}") from fault
 
     def _emit_chunk(self, chunk: Chunk) -> None:
         if self._n_top >= 0:
@@ -257,15 +317,12 @@ def _splitter(request: Generation, prepared: PreparedPrompt, nonce: bytes) -> An
     """What splits the answer to a request; a `Raw` is not split."""
     if not isinstance(request, Chat):
         return None
-    formats, taken = prepared.marked.formats, ()
-    if request.tools and request.tool_choice != "none":
-        turns = cast("Sequence[Mapping[str, Any]]", request.prompt)
-        taken = [call["id"] for turn in turns for call in turn.get("tool_calls", ()) if call.get("id")]
-    else:
-        formats = replace(formats, tools=None)
+    formats, tools = prepared.learned.marked.formats, request.tools if request.tool_choice != "none" else ()
+    turns = cast("Sequence[Mapping[str, Any]]", request.prompt) if tools else ()
     return AnswerSplitter(
-        formats,
-        CallIds(nonce, taken),
+        formats if tools else replace(formats, tools=None),
+        CallIds(nonce, (call.get("id", "") for turn in turns for call in turn.get("tool_calls") or ())),
+        ParameterTypes(tools),
         reasoning_open=prepared.reasoning_open,
         single=not request.parallel_tool_calls,
     )

@@ -18,11 +18,12 @@ from ..._data.results import ToolCallDelta
 from .call_ids import CallIds
 from .finder import Automaton, Finder
 from .formats import Formats
-from .tool_call_reader import ToolCallReader
+from .parameter_types import ParameterTypes
+from .section_reader import SectionReader
 from .trimmer import Trimmer
 
-#: Most characters of a section that was not well-formed in which other sections are looked for.
-MAX_READ_AGAIN = 4096
+#: Most characters of one generation that are read again, because a section that they began was not well-formed.
+MAX_READ_AGAIN = 64 * 1024
 
 #: Reads text in one place of an answer; the text that it returns is read in the place where the answer then is.
 _Place: TypeAlias = Callable[[str], str]
@@ -68,17 +69,21 @@ class _Marks:
 def _marks_of(formats: Formats) -> _Marks:
     tools, reasoning = formats.tools, formats.reasoning
     calls, at_start = (tools.opens, tools.at_start) if tools else ((), False)
-    if reasoning is None:
-        opens, closes, skipped, leads, anywhere = (), (), (), (), False
-    else:
-        opens, closes, skipped = reasoning.opens, reasoning.closes, reasoning.skipped
-        leads, anywhere = reasoning.leads, reasoning.anywhere
+    opens = reasoning.opens if reasoning else ()
+    anywhere = reasoning is not None and reasoning.anywhere
     return _Marks(
         opens=frozenset(opens),
         calls=frozenset(calls),
-        beginnings=(*opens, *leads, *(calls if at_start else ())),
-        in_answer=Automaton((*skipped, *(opens if anywhere else ()), *(() if at_start else calls)), longest=True),
-        in_reasoning=Automaton(closes, longest=True),
+        beginnings=(*opens, *(reasoning.leads if reasoning else ()), *(calls if at_start else ())),
+        in_answer=Automaton(
+            (
+                *(reasoning.skipped if reasoning else ()),
+                *(opens if anywhere else ()),
+                *(() if at_start else calls),
+            ),
+            longest=True,
+        ),
+        in_reasoning=Automaton(reasoning.closes if reasoning else (), longest=True),
         cuts=bool(calls) or anywhere,
     )
 
@@ -89,13 +94,13 @@ class _Section:
 
     Attributes:
         reader: what reads it.
+        mark: what it begins with.
         first: how many calls the answer had before it.
-        read: its text, as long as no call has begun.
     """
 
-    reader: ToolCallReader
+    reader: SectionReader
+    mark: str
     first: int
-    read: list[str]
 
 
 class AnswerSplitter:
@@ -106,6 +111,7 @@ class AnswerSplitter:
     Args:
         formats: how the model spells reasoning and tool calls; what has no format is not looked for.
         ids: gives calls their ids.
+        types: what is known of the tools that may be called.
         reasoning_open: whether the prompt has opened a block of reasoning.
         single: whether the answer ends after the first call.
 
@@ -115,11 +121,18 @@ class AnswerSplitter:
     """
 
     def __init__(
-        self, formats: Formats, ids: CallIds, *, reasoning_open: bool = False, single: bool = False
+        self,
+        formats: Formats,
+        ids: CallIds,
+        types: ParameterTypes,
+        *,
+        reasoning_open: bool = False,
+        single: bool = False,
     ) -> None:
         self.ended = False
         self.n_calls = 0
-        self._format, self._ids, self._single = formats.tools, ids, single
+        self._format, self._ids, self._types, self._single = formats.tools, ids, types, single
+        self._read_again = MAX_READ_AGAIN
         self._marks = _marks_of(formats)
         self._parts = Parts()
         self._blank: list[str] = []
@@ -156,7 +169,7 @@ class AnswerSplitter:
         """End the place that the text ends in; what is still to be read, or None if nothing is."""
         if self._section is not None:
             self._take(self._section, self._section.reader.finish())
-            return self._after_section(self._section)
+            return self._after_section(self._section, "")
         if self._place == self._at_beginning:
             return self._decide() if self._head or self._blank else None
         finder, pass_on = self._finder, self._think if self.in_reasoning else self._say
@@ -238,17 +251,15 @@ class AnswerSplitter:
     def _begin_section(self, mark: str) -> None:
         if self._format is None:
             raise RuntimeError("a section of tool calls began where none are looked for")
-        self._section = _Section(ToolCallReader(self._format, mark), self.n_calls, [mark])
-        self._place = self._in_section
+        reader = SectionReader(self._format, mark, self._types)
+        self._section, self._place = _Section(reader, mark, self.n_calls), self._in_section
 
     def _in_section(self, text: str) -> str:
         section = self._section
         if section is None:
             raise RuntimeError("there is no section to read")
-        if self.n_calls == section.first:
-            section.read.append(text)
         self._take(section, section.reader.feed(text))
-        return self._after_section(section) if section.reader.ended or section.reader.failed else ""
+        return self._after_section(section, text) if section.reader.ended else ""
 
     def _take(self, section: _Section, deltas: Sequence[ToolCallDelta]) -> None:
         """Give the calls of a section their numbers and ids in the answer."""
@@ -262,23 +273,22 @@ class AnswerSplitter:
             else:
                 if self.n_calls == section.first:
                     self._drop_blank()
-                    section.read.clear()
                 self.n_calls += 1
                 self._parts.tool_calls.append(replace(delta, index=index, id=self._ids.next(delta.id)))
 
-    def _after_section(self, section: _Section) -> str:
-        """Go on after a section, or read as answer what was none; the text that is to be read."""
+    def _after_section(self, section: _Section, text: str) -> str:
+        """Go on after a section, whose last piece was `text`; what is to be read then."""
+        reader = section.reader
         self._section, self._place = None, self._at_beginning
         if self.n_calls > section.first:
             self.ended = self.ended or self._single
-            return section.reader.rest
-        self._follow("", self._in_answer)
-        if not section.reader.failed:
-            return section.reader.rest
-        mark, *texts = section.read
-        self._add_answer(mark)
-        text = "".join(texts)
-        if len(text) <= MAX_READ_AGAIN:
-            return text
-        self._add_answer(text)
-        return ""
+        else:
+            self._follow("", self._in_answer)
+            if reader.failed:
+                self._add_answer(section.mark)
+        old = max(0, len(reader.rest) - len(text)) if reader.failed else 0
+        if old > self._read_again:
+            self._add_answer(reader.rest[:old])
+            return reader.rest[old:]
+        self._read_again -= old
+        return reader.rest

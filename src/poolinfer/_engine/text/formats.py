@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .reasoning_format import THINK, ReasoningFormat
 from .tool_format import HERMES, ToolFormat
@@ -80,7 +80,9 @@ def without_marks(text: str) -> str:
 
 
 def _changed(one: _FormatT, respell: Callable[[str], str]) -> _FormatT:
-    changes = {part.name: _respelled(getattr(one, part.name), respell) for part in fields(one)}
+    changes: dict[str, Any] = {
+        part.name: _respelled(getattr(one, part.name), respell) for part in fields(one)
+    }
     return replace(one, **changes)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -42,7 +41,7 @@ def learn_reasoning(render: Render) -> ReasoningFormat:
 
 def _spelled(render: Render) -> ReasoningFormat | None:
     """The format that shows in the rendering of a turn that reasons."""
-    for text, variables in _renderings(render):
+    for text in _renderings(render):
         before, thought, after = text.partition(_THOUGHT)
         between, answer, _ = after.partition(_ANSWER)
         opened = _LAST_MARK.search(before)
@@ -59,11 +58,11 @@ def _mentioned(render: Render) -> ReasoningFormat | None:
     return THINK if THINK.closes[0] in render.source else None
 
 
-def _renderings(render: Render) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _renderings(render: Render) -> Iterator[str]:
     """A turn that reasons, rendered in all ways in which templates may show its reasoning; what follows `_SAID`."""
     for variables in _SHOWN:
         try:
             text = render([_USER, _TURN], variables=variables)
         except InvalidRequest:
             continue
-        yield text[text.find(_SAID) + len(_SAID) :], variables
+        yield text[text.find(_SAID) + len(_SAID) :]
