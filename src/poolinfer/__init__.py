@@ -18,27 +18,34 @@ from ._data.errors import (
     DeadlineExceeded,
     EngineError,
     ForkedPool,
+    InvalidGrammar,
     InvalidRequest,
     ModelError,
+    ParseError,
     PoolBroken,
     PoolClosed,
     PoolError,
     PoolFull,
     PoolinferError,
+    TooManyRounds,
     UnknownOption,
     WorkerLost,
 )
+from ._data.logprobs import Score, TokenLogprob
 from ._data.prompt_builder import Prompt, Turn
 from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Embed, Raw, Request
-from ._data.results import Chunk, Embedding, Response, Timings, TokenLogprob, ToolCall, ToolCallDelta, Usage
+from ._data.results import Chunk, Embedding, Response, Timings, ToolCall, ToolCallDelta, Usage
+from ._data.sampling import Sampling
 from ._data.stats import PoolStats, Quantiles
+from ._data.tool_runs import RunStep, ToolResult, ToolRun
 from ._data.version import __version__
 from ._pool.call import Call
 from ._pool.completion import AsCompleted, DoneAndNotDone, as_completed, wait
 from ._pool.model import Model, demo_model
 from ._pool.model_info import ModelInfo
 from ._pool.pool import Pool
+from ._pool.session import Session
 
 logging.getLogger("poolinfer").addHandler(logging.NullHandler())
 
@@ -56,10 +63,12 @@ __all__ = [
     "Embedding",
     "EngineError",
     "ForkedPool",
+    "InvalidGrammar",
     "InvalidRequest",
     "Model",
     "ModelError",
     "ModelInfo",
+    "ParseError",
     "Pool",
     "PoolBroken",
     "PoolClosed",
@@ -72,10 +81,17 @@ __all__ = [
     "Raw",
     "Request",
     "Response",
+    "RunStep",
+    "Sampling",
+    "Score",
+    "Session",
     "Timings",
     "TokenLogprob",
+    "TooManyRounds",
     "ToolCall",
     "ToolCallDelta",
+    "ToolResult",
+    "ToolRun",
     "Turn",
     "UnknownOption",
     "Usage",

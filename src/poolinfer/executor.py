@@ -13,6 +13,7 @@ To write an executor, implement `Executor` and describe it by a `Description`. O
 `poolinfer.testing.ExecutorContract` holds the executor to its laws.
 """
 
+from ._data.constraint import Constraint
 from ._data.events import Done, Emit, Event, Failed, Job, Started
 from ._data.public_names import publish as _publish
 from ._data.results import Chunk
@@ -24,6 +25,7 @@ from ._executors.registry import register
 
 __all__ = [
     "Chunk",
+    "Constraint",
     "Description",
     "Done",
     "Emit",

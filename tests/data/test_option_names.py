@@ -31,9 +31,15 @@ LOAD = "Model.load"
         ("Chat", "function_call", "use tool_choice"),
         ("Chat", "stop_sequences", "use stop"),
         ("Chat", "stream", "use stream("),
-        ("Chat", "response_format", "ask for JSON"),
+        ("Chat", "guided_json", "use response_format"),
+        ("Chat", "json_schema", "use response_format"),
+        ("Raw", "format", "use response_format"),
+        ("Raw", "guided_regex", "use regex"),
+        ("Chat", "guided_choice", "use choices"),
+        ("Chat", "guided_grammar", "use grammar"),
+        ("Embed", "response_format", "response_format is an option of Chat and Raw"),
         ("Chat", "store", "leave it out"),
-        ("Chat", "min_tokens", "leave it out"),
+        ("Chat", "min_new_tokens", "use min_tokens"),
         ("Chat", "system", "put a system message into prompt"),
         ("Chat", "message", "use prompt"),
         ("Chat", "messages", "use prompt"),
@@ -42,7 +48,9 @@ LOAD = "Model.load"
         ("Chat", "enable_thinking", "use reasoning"),
         ("Chat", "add_generation_prompt", "continue_final_message=True"),
         ("Chat", "extra_body", "by itself"),
-        ("Chat", "repeat_last_n", "leave it out"),
+        ("Chat", "penalty_last_n", "use repeat_last_n"),
+        ("Raw", "mirostat_mode", "use mirostat"),
+        ("Raw", "tfs_z", "leave it out"),
         ("Chat", "on_token", "use stream("),
         ("Raw", "callback", "use stream("),
         ("Pool", "embedding", "call embed(...)"),
@@ -107,9 +115,9 @@ def test_unknown_options_of_every_call_are_named() -> None:
 def test_options_of_other_clients_that_ask_for_nothing_are_ignored(cls: Any) -> None:
     """What OpenAI's clients and proxies send in every request."""
     names = ("response_format", "stream_options", "metadata", "user", "functions", "function_call", "store")
-    nothing: dict[str, Any] = {**dict.fromkeys(names), "stream": False, "n": 1}
+    nothing: dict[str, Any] = {**dict.fromkeys(names), "stream": False, "best_of": 1}
     text: dict[str, Any] = {"response_format": {"type": "text"}, "encoding_format": "float", "store": False}
-    assert cls("x", **nothing) == cls("x", **text) == cls("x")
+    assert normalize(cls("x", **nothing)) == normalize(cls("x", **text)) == normalize(cls("x"))
 
 
 @pytest.mark.parametrize(
@@ -117,9 +125,9 @@ def test_options_of_other_clients_that_ask_for_nothing_are_ignored(cls: Any) -> 
     [
         ("stream", True, r"use stream\("),
         ("stream", 0, r"use stream\("),
-        ("n", 2, "ask as often"),
-        ("n", True, "ask as often"),
-        ("response_format", {"type": "json_object"}, "ask for JSON"),
+        ("best_of", 2, "several answers with n"),
+        ("best_of", True, "several answers with n"),
+        ("guided_json", {"type": "object"}, "use response_format"),
         ("temprature", None, "did you mean temperature"),
         ("quite_another_thing", None, "it has "),
     ],
@@ -161,7 +169,8 @@ def test_None_is_the_default(cls: Any) -> None:
 def test_no_field_of_a_request_is_left_unchecked(cls: Any) -> None:
     """A field that the check forgot would keep its default, whatever the caller gave."""
     request = cls("x")
-    found = {**_options(request), **_contents(request, WorkBudget())}
+    options = _options(request)
+    found = {**options, **_contents(request, options, WorkBudget())}
     assert set(found) == {item.name for item in fields(cls)}
 
 

@@ -37,6 +37,7 @@ SAMPLES: dict[type, Any] = {
         poolinfer.Response("a", "b", tool_calls=(poolinfer.ToolCall("call_1", "sum", "{}"),)),
         poolinfer.Embedding(b"\0\0\x80?" * 3, prompt_tokens=2),
         poolinfer.PoolStats(ttft=poolinfer.Quantiles(0.1, 0.2, 0.3)),
+        poolinfer.executor.Constraint("regex", "[a-z]+"),
         poolinfer.executor.Job(1, poolinfer.Raw("hello")),
         poolinfer.executor.Done(poolinfer.Response("a")),
         poolinfer.executor.Failed.of(poolinfer.PoolFull("full", retry_after=3.0)),
@@ -55,9 +56,15 @@ PICKLED: dict[type, Any] = {
             poolinfer.DoneAndNotDone(set(), set()),
             poolinfer.Model.load(poolinfer.demo_model()).info,
             poolinfer.Quantiles(0.1, 0.2, 0.3),
+            poolinfer.Sampling(top_k=3),
+            poolinfer.Score((poolinfer.TokenLogprob(1, "a", -0.5),)),
             poolinfer.Timings(),
             poolinfer.TokenLogprob(1, "a", -0.5),
+            poolinfer.RunStep(poolinfer.Response("a")),
             poolinfer.ToolCall("call_1", "sum", "{}"),
+            poolinfer.ToolCallDelta(0, "call_1", "sum", "{"),
+            poolinfer.ToolResult(poolinfer.ToolCall("call_1", "sum", "{}"), "3"),
+            poolinfer.ToolRun((poolinfer.RunStep(poolinfer.Response("a")),)),
             poolinfer.Prompt.assistant(poolinfer.Response("hello")).turns[0],
             poolinfer.Usage(),
             poolinfer.executor.ExecutorStats(memory=(1, 2)),
@@ -69,7 +76,7 @@ PICKLED: dict[type, Any] = {
     },
 }
 NOT_PICKLED: set[type] = {
-    *(poolinfer.AsCompleted, poolinfer.Call, poolinfer.Model, poolinfer.Pool),
+    *(poolinfer.AsCompleted, poolinfer.Call, poolinfer.Model, poolinfer.Pool, poolinfer.Session),
     *(poolinfer.executor.Description, poolinfer.executor.Executor),
     *(poolinfer.testing.ExecutorContract, poolinfer.testing.FakeEngine, poolinfer.testing.FakeExecutor),
     poolinfer.testing.Held,
@@ -158,7 +165,9 @@ def test_pydantic_takes_and_gives_data(cls: Any) -> None:
     adapter = pydantic.TypeAdapter(cls)
     sample = SAMPLES[cls]
     assert adapter.validate_python(sample) == sample
-    assert adapter.json_schema()["title"] == cls.__name__
+    schema = adapter.json_schema()
+    # One that holds others of its own class is defined by a name.
+    assert schema.get("$defs", {}).get(cls.__name__, schema)["title"] == cls.__name__
 
 
 @pytest.mark.parametrize("cls", BUILT, ids=name)

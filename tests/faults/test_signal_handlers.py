@@ -12,7 +12,8 @@ from settled import settled
 from poolinfer import CallCancelled, Pool, Raw
 from poolinfer._data.events import Job
 from poolinfer._data.results import Chunk
-from poolinfer._pool.ticket import ReadPosition, TextBuffer, Ticket
+from poolinfer._pool.answer_buffers import TextBuffer
+from poolinfer._pool.ticket import ReadPosition, Ticket
 from poolinfer.testing import FakeExecutor, wait_until
 
 

@@ -10,6 +10,7 @@ from poolinfer._data.events import Done, Event, Job
 from poolinfer._data.results import Response, Usage
 from poolinfer._data.specs import LaneSpec
 from poolinfer._engine.engine_protocol import Batch, EngineAborted
+from poolinfer._engine.guide.guides import Guides
 from poolinfer._engine.lane.lane import Lane
 from poolinfer._engine.lane.preparation import prepare
 from poolinfer._engine.lane.slot import Task
@@ -100,11 +101,12 @@ class Ride:
             kv_tokens=self.kv_tokens,
         )
         self.lane = Lane(self.engine, spec, lambda: self.engine.now)
-        self.prompter = Prompter(self.engine)
+        self.prompter, self.guides = Prompter(self.engine), Guides(self.engine)
 
     def join(self, job_id: int, request: Request) -> None:
         self.said[job_id] = []
-        task = prepare(Job(job_id, request), self.said[job_id].append, self.engine, self.prompter, self.n_ctx)
+        emit, n_ctx = self.said[job_id].append, self.n_ctx
+        task = prepare(Job(job_id, request), emit, self.engine, self.prompter, self.guides, n_ctx)
         self.tasks[job_id] = task
         self.lane.expect()
         self.lane.add(task)

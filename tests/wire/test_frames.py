@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from poolinfer import Chat, Chunk, Embedding, EngineError, Response, Usage
 from poolinfer._data.events import Done, Failed, Job, Started
-from poolinfer._data.results import TokenLogprob
+from poolinfer._data.logprobs import TokenLogprob
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._data.stats import ExecutorStats
 from poolinfer._wire.codec import WireError

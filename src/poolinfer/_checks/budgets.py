@@ -69,15 +69,18 @@ class ByteBudget:
     Args:
         limit: the row of `LIMITS` that bounds them.
         work: the budget of the whole request.
+        depth: the row of `LIMITS` that bounds how deep they are nested.
 
     Attributes:
         work: the budget of the whole request.
+        depth: most levels of JSON.
     """
 
-    def __init__(self, limit: str, work: WorkBudget) -> None:
+    def __init__(self, limit: str, work: WorkBudget, depth: str = "depth") -> None:
         self._limit = LIMITS[limit]
         self._left = int(self._limit.high)
         self.work = work
+        self.depth = int(LIMITS[depth].high)
 
     def spend(self, field: str, n: int) -> None:
         """Count `n` bytes of a field.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from .._data.errors import ContextOverflow, InvalidRequest
+from .._data.requests import LogitBias
 
 
-def check_tokens(logit_bias: Mapping[int, float] | None, n_vocab: int) -> None:
+def check_tokens(logit_bias: LogitBias | None, n_vocab: int) -> None:
     """Refuse a ``logit_bias`` of tokens that the model does not have."""
     for token in logit_bias or ():
-        if not 0 <= token < n_vocab:
+        if isinstance(token, int) and not 0 <= token < n_vocab:
             raise InvalidRequest(
                 f"logit_bias key {token}: use token ids from 0 to {n_vocab - 1}, which this model has",
                 field="logit_bias",
@@ -18,18 +19,18 @@ def check_tokens(logit_bias: Mapping[int, float] | None, n_vocab: int) -> None:
 
 
 def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int, n_train: int = 0) -> None:
-    """Refuse a prompt that does not fit one call's context with the tokens asked for (at least one).
+    """Refuse a prompt that does not fit one call's context with the tokens asked for.
 
     Args:
         n_prompt: tokens of the prompt.
-        max_tokens: tokens to generate, or None for as many as fit.
+        max_tokens: tokens to generate, or None for as many as fit, at least one.
         n_ctx: tokens that one call may use.
         n_train: tokens that the model was trained for; 0 when nobody knows.
 
     Raises:
-        ContextOverflow: ``n_prompt + (max_tokens or 1) > n_ctx``.
+        ContextOverflow: prompt and output together have more than `n_ctx` tokens.
     """
-    wanted = max_tokens or 1
+    wanted = 1 if max_tokens is None else max_tokens
     if n_prompt + wanted <= n_ctx:
         return
     advice = ["shorten the prompt"]

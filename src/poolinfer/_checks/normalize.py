@@ -1,7 +1,7 @@
 """Requests as plain checked data: the one door through which a request reaches a pool (promise P2).
 
 A request has *options* and *contents*. Options are small, and `option_checks` checks them. Contents may be large:
-the messages and tools of a chat, the text to continue, the texts to embed.
+the messages and tools of a chat, the text to continue, the texts to embed, and what an answer is held to.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Any, TypeAlias, get_args, get_origin
 
 from .._data.requests import Chat, Embed, Generation, Raw, Request
 from .budgets import ByteBudget, TooLargeAtOnce, WorkBudget
+from .constraints import CONSTRAINTS, constraint_of
 from .limits import count
 from .messages import check_last, check_messages
 from .option_checks import OptionCheck, check_of
 from .plain_data import nonempty, sequence
 from .refusals import refuse
 from .template_variables import check_variables
+from .together import check_options_together, check_raw_together
 from .tools import check_tools
 
 #: Takes a field's value and what checking it may cost; gives the checked value, or raises `InvalidRequest`.
@@ -36,7 +38,7 @@ def normalize(request: Request) -> Request:
         InvalidRequest: a field is not acceptable; ``.field`` names it.
     """
     values = _options(request)
-    return type(request)(**values, **_contents(request, WorkBudget()))
+    return type(request)(**values, **_contents(request, values, WorkBudget()))
 
 
 def normalize_at_once(request: Request) -> tuple[Request, bool]:
@@ -50,7 +52,7 @@ def normalize_at_once(request: Request) -> tuple[Request, bool]:
     """
     values = _options(request)
     try:
-        return type(request)(**values, **_contents(request, WorkBudget(at_once=True))), True
+        return type(request)(**values, **_contents(request, values, WorkBudget(at_once=True))), True
     except TooLargeAtOnce:
         return type(request)(**values, **_unchecked_contents(request)), False
 
@@ -63,24 +65,32 @@ def _options(request: Request) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, default, check in checks:
         value = getattr(request, name)
-        found[name] = check(name, default if value is None else value)
+        chosen = default if value is None else value
+        found[name] = None if chosen is None else check(name, chosen)
     if isinstance(request, Generation):
         found["logprobs"] = found["logprobs"] or found["top_logprobs"] > 0
+        check_options_together(found)
     return found
 
 
-def _contents(request: Request, work: WorkBudget) -> dict[str, Any]:
+def _contents(request: Request, options: Mapping[str, Any], work: WorkBudget) -> dict[str, Any]:
     """The contents of a request, checked."""
     checks = _CONTENTS[type(request)]
     found = {name: check(getattr(request, name), work) for name, check in checks.items()}
     if isinstance(request, Chat):
         check_last(found["prompt"], bool(request.continue_final_message))
+    if isinstance(request, Raw):
+        check_raw_together(options, found)
+    if isinstance(request, Generation):
+        found |= dict.fromkeys(CONSTRAINTS)
+        found["response_format"] = constraint_of(request, options, work)
     return found
 
 
 def _unchecked_contents(request: Request) -> dict[str, Any]:
     """The contents of a request, unchecked, but not as the caller's own list or dict, which may grow."""
-    found = ((name, getattr(request, name)) for name in _CONTENTS[type(request)])
+    names = [*_CONTENTS[type(request)], *(CONSTRAINTS if isinstance(request, Generation) else ())]
+    found = ((name, getattr(request, name)) for name in names)
     return {
         name: tuple(value) if type(value) is list else dict(value) if type(value) is dict else value
         for name, value in found
@@ -88,7 +98,11 @@ def _unchecked_contents(request: Request) -> dict[str, Any]:
 
 
 def _raw_prompt(value: object, work: WorkBudget) -> str:
-    return nonempty("prompt", ByteBudget("prompt", work).checked_text("prompt", value))
+    return ByteBudget("prompt", work).checked_text("prompt", value)
+
+
+def _suffix(value: object, work: WorkBudget) -> str | None:
+    return None if value is None else ByteBudget("suffix", work).checked_text("suffix", value)
 
 
 def _input(value: object, work: WorkBudget) -> str | tuple[str, ...]:
@@ -114,13 +128,15 @@ _CONTENTS: Mapping[type[Any], Mapping[str, _ContentCheck]] = {
         "chat_template_kwargs": check_variables,
         "prompt": check_messages,
     },
-    Raw: {"prompt": _raw_prompt},
+    Raw: {"prompt": _raw_prompt, "suffix": _suffix},
     Embed: {"input": _input},
 }
-#: Of each request, the options: every other field, with its default and its check.
+#: Of each request, the options: every other field but `CONSTRAINTS`, with its default and its check.
 _OPTIONS: Mapping[type[Any], tuple[tuple[str, object, OptionCheck], ...]] = {
     kind: tuple(
-        (field.name, _default(field), check_of(field)) for field in fields(kind) if field.name not in contents
+        (field.name, _default(field), check_of(field))
+        for field in fields(kind)
+        if field.name not in contents and field.name not in CONSTRAINTS
     )
     for kind, contents in _CONTENTS.items()
 }

@@ -11,10 +11,9 @@ from typing import Any, TypeGuard
 from .._data.errors import InvalidRequest
 from .._data.option_names import scalar
 from .budgets import ByteBudget, WorkBudget
-from .limits import LIMITS, count
+from .limits import count
 from .refusals import refuse, show
 
-_MAX_DEPTH = int(LIMITS["depth"].high)
 # Bytes that count for an item beside its text, and for a number.
 _ITEM_BYTES = 2
 _NUMBER_BYTES = 8
@@ -97,12 +96,17 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 def json_object(field: str, text: str, budget: ByteBudget) -> dict[str, Any]:
     """The object that a JSON text spells. Its items and texts count for the budget, not the JSON text itself."""
     text = ByteBudget("arguments", budget.work).checked_text(field, text)
-    budget.work.spend_json(len(text))
+    value = json_value(field, text or "{}", budget.work)
+    return plain_object(field, value, "use a JSON object, as text or as a dict", budget)
+
+
+def json_value(field: str, text: str, work: WorkBudget) -> Any:
+    """What a JSON text spells, whose length was checked before."""
+    work.spend_json(len(text))
     try:
-        value = _DECODER.decode(text or "{}")
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         refuse(field, text, "use valid JSON, without duplicate keys and not nested deeply")
-    return plain_object(field, value, "use a JSON object, as text or as a dict", budget)
 
 
 def plain_object(field: str, value: object, remedy: str, budget: ByteBudget) -> dict[str, Any]:
@@ -136,8 +140,8 @@ def _object(field: str, value: Mapping[Any, Any], budget: ByteBudget, depth: int
 
 def _spend(field: str, value: Mapping[Any, Any] | Sequence[Any], budget: ByteBudget, depth: int) -> int:
     """Count as many items as the value says that it has, and return how many; no more may be read."""
-    if depth > _MAX_DEPTH:
-        raise InvalidRequest(f"{field} is nested too deeply: use at most {_MAX_DEPTH} levels", field=field)
+    if depth > budget.depth:
+        raise InvalidRequest(f"{field} is nested too deeply: use at most {budget.depth} levels", field=field)
     n = len(value)
     budget.work.spend_items(field, n)
     budget.spend(field, _ITEM_BYTES * n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from typing import Any, NoReturn
 
-from .._data.errors import InvalidRequest
+from .._data.errors import InvalidGrammar, InvalidRequest
 
 _MAX_SHOWN = 60
 #: Items of a dict that is shown (`reprlib` sorts them), and bits of an int.
@@ -59,3 +59,8 @@ def show(value: object) -> str:
 def refuse(field: str, value: object, remedy: str) -> NoReturn:
     """Raise `InvalidRequest` that names the field, the value and the remedy."""
     raise InvalidRequest(f"{field} is {show(value)}: {remedy}", field=field)
+
+
+def refuse_grammar(field: str, value: object, remedy: str) -> NoReturn:
+    """Raise `InvalidGrammar` that names the field, what is wrong there, and the remedy."""
+    raise InvalidGrammar(f"{field} is {show(value)}: {remedy}", field=field)

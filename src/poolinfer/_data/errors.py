@@ -3,6 +3,7 @@
     PoolinferError
     ├── InvalidRequest (ValueError)      the caller's fault; nothing was computed
     │   ├── ContextOverflow              prompt (and max_tokens) do not fit n_ctx
+    │   ├── InvalidGrammar               no answer can be held to this schema, regex or grammar
     │   └── UnknownOption (TypeError)    there is no option of that name
     ├── ModelError                       the model file cannot be used
     ├── PoolError                        the pool's state
@@ -13,8 +14,10 @@
     └── CallError                        this call's fate; has .partial
         ├── CallCancelled
         ├── DeadlineExceeded (TimeoutError)
+        ├── TooManyRounds                a session's run wanted more rounds than it may have
         ├── WorkerLost                   the worker that ran the call died
-        └── EngineError                  the engine refused or failed
+        ├── EngineError                  the engine refused or failed
+        └── ParseError (ValueError)      the answer is not the data that was asked for
 
 There are four branches, so that ``except InvalidRequest`` never hides a crash. What an error has to say beside its
 message is in plain attributes. So errors can be pickled, and cross process boundaries as data (`error_to_data` and
@@ -75,6 +78,13 @@ class ContextOverflow(InvalidRequest):
         super().__init__(message, field=field)
         self.n_prompt = n_prompt
         self.n_ctx = n_ctx
+
+
+class InvalidGrammar(InvalidRequest):
+    """A schema, regex, list of choices or grammar to which no answer can be held; the message says why.
+
+    It is malformed, too large or too costly, nothing matches it, or it uses a keyword that cannot be enforced.
+    """
 
 
 class UnknownOption(InvalidRequest, TypeError):
@@ -176,8 +186,27 @@ class WorkerLost(CallError):
         self.suspect = suspect
 
 
+class TooManyRounds(CallError):
+    """The model still asked for tools in the last round of `Session.run`; the session keeps all rounds.
+
+    Attributes:
+        rounds: how many answers the model gave.
+    """
+
+    def __init__(self, message: str = "", *, partial: str = "", rounds: int = 0) -> None:
+        super().__init__(message, partial=partial)
+        self.rounds = rounds
+
+
 class EngineError(CallError):
     """The engine refused or failed this call; other calls are not affected."""
+
+
+class ParseError(CallError, ValueError):
+    """An answer is not the data that was asked for; raised by ``Response.parsed`` alone.
+
+    It was cut off, it is no JSON, or it does not fit the type. ``.partial`` is the answer, as far as it goes.
+    """
 
 
 _ErrorT = TypeVar("_ErrorT", bound=PoolinferError)
@@ -196,6 +225,7 @@ ERRORS: Mapping[str, type[PoolinferError]] = {
     for cls in (
         InvalidRequest,
         ContextOverflow,
+        InvalidGrammar,
         UnknownOption,
         ModelError,
         PoolFull,
@@ -204,8 +234,10 @@ ERRORS: Mapping[str, type[PoolinferError]] = {
         ForkedPool,
         CallCancelled,
         DeadlineExceeded,
+        TooManyRounds,
         WorkerLost,
         EngineError,
+        ParseError,
     )
 }
 

@@ -17,11 +17,15 @@ class Job:
 
     Attributes:
         id: unique within the pool.
-        request: what to compute. The prompt of a `Chat` is a tuple of message dicts, and every list is a tuple.
+        request: what to compute. The prompt of a `Chat` is a tuple of message dicts, and every list is a tuple. Its
+            `n` is 1: each answer of a call is a job.
+        group: the same number, which no other job has, for all jobs of one call; 0 for a job by itself. They have
+            the same prompt, so that one lane had better run them.
     """
 
     id: int
     request: Request
+    group: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ _ClassT = TypeVar("_ClassT", bound=type)
 
 _PLAIN = frozenset((str, int, float, bool, type(None), list, tuple, dict))
 _NAME = 40
-_NO_FORM = "answers cannot be held to a form yet; ask for JSON in the prompt"
 _NO_USE = "leave it out; it means nothing here"
 
 #: What other libraries call an option, and what to do here instead. The name of an option means: use that one.
@@ -54,6 +53,21 @@ _ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("pooling_type", "pooling_mode"), "pooling"),
     **dict.fromkeys(("normalize_embeddings", "normalise"), "normalize"),
     **dict.fromkeys(("queue_size", "max_waiting"), "max_queue"),
+    **dict.fromkeys(
+        (
+            "response_format",
+            "json_schema",
+            "guided_json",
+            "format",
+            "schema",
+            "response_model",
+            "output_type",
+        ),
+        "response_format",
+    ),
+    **dict.fromkeys(("guided_regex", "pattern"), "regex"),
+    **dict.fromkeys(("guided_choice", "choice"), "choices"),
+    **dict.fromkeys(("guided_grammar", "gbnf", "lark", "ebnf", "grammar_text"), "grammar"),
     "functions": "tools",
     "function_call": "tool_choice",
     "use_mmap": "mmap",
@@ -73,27 +87,30 @@ _ELSEWHERE: Mapping[str, str] = {
         ("extra_body", "extra_query", "extra_headers", "options"), "give what is in it by itself"
     ),
     **dict.fromkeys(("embedding", "embeddings"), "leave it out; call embed(...), which every pool has"),
-    **dict.fromkeys(
-        ("repeat_last_n", "penalty_last_n"), "leave it out; penalties look at a fixed number of tokens"
-    ),
-    **dict.fromkeys(
-        ("min_tokens", "min_new_tokens", "ignore_eos"),
-        "leave it out; an answer may be as short as the model makes it",
-    ),
+    **dict.fromkeys(("penalty_last_n", "last_n_tokens_size"), "repeat_last_n"),
+    **dict.fromkeys(("min_new_tokens", "min_length"), "min_tokens"),
+    **dict.fromkeys(("typ_p", "typical"), "typical_p"),
+    "mirostat_mode": "mirostat",
+    "mirostat_lr": "mirostat_eta",
+    "mirostat_ent": "mirostat_tau",
+    "temp": "temperature",
+    **dict.fromkeys(("tfs_z", "penalize_nl"), "leave it out; llama.cpp has it no more"),
     "stream_options": "use stream(...), whose call has the usage in its result",
-    "n": "ask as often as you want answers",
-    "best_of": "ask as often as you want answers",
+    **dict.fromkeys(("num_return_sequences", "num_choices", "n_cmpl"), "n"),
+    "best_of": "ask for several answers with n, and choose among its choices",
+    **dict.fromkeys(("input_suffix", "fim_suffix"), "suffix"),
+    "spm_infill": "suffix_first",
+    "logprob_start_len": "prompt_logprobs_start",
+    "return_full_text": "echo",
     "model": "a pool has one model; make another pool for another one",
     "dimensions": "cut the vectors yourself",
     "encoding_format": "leave it out; vectors are numbers",
     "verbose": "leave it out; poolinfer prints nothing",
-    **dict.fromkeys(("response_format", "grammar", "json_schema", "guided_json", "format"), _NO_FORM),
     **dict.fromkeys(("store", "metadata", "service_tier"), _NO_USE),
 }
 #: What clients and proxies send although it changes nothing. None changes nothing either, for any name above.
 _NO_CHANGE: Mapping[str, object] = {
     "stream": False,
-    "n": 1,
     "best_of": 1,
     "store": False,
     "parallel_tool_calls": True,

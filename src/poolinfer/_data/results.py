@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
 
+from .answer_types import parse_answer
+from .errors import ParseError
+from .logprobs import Score, TokenLogprob, openai_logprobs
+
 if TYPE_CHECKING:
     import numpy
     import numpy.typing
@@ -91,28 +95,8 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """One generated token with its log probability.
-
-    Attributes:
-        token: token id.
-        text: the text of the token. Where a token is only part of a character, the text has replacement marks.
-        logprob: natural logarithm of the token's probability before sampling options.
-        top: alternatives as (token id, text, logprob), most likely first.
-        raw: the bytes of those tokens, of this one and of `top`, that are only part of a character, as (token id,
-            bytes). The bytes of all others are those of their text.
-    """
-
-    token: int
-    text: str
-    logprob: float
-    top: tuple[tuple[int, str, float], ...] = ()
-    raw: tuple[tuple[int, bytes], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Chunk:
-    """A part of a streamed answer. The fields of all chunks, joined, are those of the `Response`.
+    """A part of a streamed answer. The fields of all chunks of an answer, joined, are those of the `Response`.
 
     Attributes:
         text: all new text, as it was generated; marks that are control tokens are not text.
@@ -120,6 +104,7 @@ class Chunk:
         reasoning: the new text of the reasoning, without the marks around it.
         logprobs: the tokens of this chunk with their log probabilities, when asked for.
         tool_calls: the new parts of tool calls. The parts of one call, joined, are a `ToolCall`.
+        index: which answer this is a part of, from 0, where `n` asked for several.
     """
 
     text: str = ""
@@ -127,6 +112,7 @@ class Chunk:
     reasoning: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     tool_calls: tuple[ToolCallDelta, ...] = ()
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +126,14 @@ class Response:
         reasoning: what the model wrote in its blocks of reasoning, without the marks around them.
         tool_calls: the tools that the model asks to call.
         finish_reason: ``"stop"``, ``"length"`` or ``"tool_calls"``.
-        usage: token counts.
+        usage: token counts; of all choices, where there are several, with the prompt counted once.
         timings: where the call's time went, in seconds.
         logprobs: generated tokens with their log probabilities, when asked for. The tokens of a stop text are among
             them, and so is the token that ended the answer.
+        prompt_logprobs: the tokens of the prompt with their log probabilities, when asked for.
+        others: the other answers, where `n` asked for several. See `choices`.
+        answer_type: the type that the request's `response_format` named, of which `parsed` makes an instance; None
+            if it named none.
     """
 
     text: str
@@ -154,6 +144,39 @@ class Response:
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
+    others: tuple[Response, ...] = ()
+    answer_type: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def parsed(self) -> Any:
+        """The answer, decoded from JSON; an instance of the type that `response_format` named, if it named one.
+
+        It is decoded anew each time.
+
+        Raises:
+            ParseError: the answer was cut off (`finish_reason` is ``"length"``), asks for tools, is no JSON, or
+                does not fit the type. ``.partial`` is the answer, as far as it goes.
+        """
+        if self.finish_reason == "length":
+            raise ParseError(
+                "the answer was cut off (finish_reason is 'length'): give a larger max_tokens or n_ctx",
+                partial=self.answer,
+            )
+        if self.finish_reason == "tool_calls":
+            raise ParseError("the model asks for tools: see tool_calls", partial=self.answer)
+        return parse_answer(self.answer, self.answer_type)
+
+    @property
+    def choices(self) -> tuple[Response, ...]:
+        """All answers, of which this one is the first; as many as `n` asked for."""
+        return (self, *self.others)
+
+    @property
+    def score(self) -> Score:
+        """What `prompt_logprobs` says of the prompt as a whole."""
+        tokens = self.prompt_logprobs
+        return Score(tokens[1:] if tokens and not tokens[0].rank else tokens)
 
     @property
     def tokens_per_second(self) -> float:
@@ -163,6 +186,20 @@ class Response:
 
     def to_openai(self, model: str = "poolinfer") -> dict[str, Any]:
         """This response as an OpenAI ``chat.completion`` dict (``id`` and ``created`` are the server's to add)."""
+        return {
+            "object": "chat.completion",
+            "model": model,
+            "choices": [choice._openai_choice(index) for index, choice in enumerate(self.choices)],
+            "usage": {
+                "prompt_tokens": self.usage.prompt_tokens,
+                "completion_tokens": self.usage.completion_tokens,
+                "total_tokens": self.usage.total_tokens,
+                "prompt_tokens_details": {"cached_tokens": self.usage.cached_tokens},
+                "completion_tokens_details": {"reasoning_tokens": self.usage.reasoning_tokens},
+            },
+        }
+
+    def _openai_choice(self, index: int) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": self.answer or None}
         if self.reasoning:
             message["reasoning_content"] = self.reasoning
@@ -178,38 +215,11 @@ class Response:
         else:
             message["content"] = self.answer
         return {
-            "object": "chat.completion",
-            "model": model,
-            "choices": [
-                {
-                    "index": 0,
-                    "message": message,
-                    "finish_reason": self.finish_reason,
-                    "logprobs": _openai_logprobs(self.logprobs) if self.logprobs else None,
-                }
-            ],
-            "usage": {
-                "prompt_tokens": self.usage.prompt_tokens,
-                "completion_tokens": self.usage.completion_tokens,
-                "total_tokens": self.usage.total_tokens,
-                "prompt_tokens_details": {"cached_tokens": self.usage.cached_tokens},
-                "completion_tokens_details": {"reasoning_tokens": self.usage.reasoning_tokens},
-            },
+            "index": index,
+            "message": message,
+            "finish_reason": self.finish_reason,
+            "logprobs": openai_logprobs(self.logprobs) if self.logprobs else None,
         }
-
-
-def _openai_logprobs(tokens: tuple[TokenLogprob, ...]) -> dict[str, Any]:
-    return {"content": [_openai_logprob(token) for token in tokens]}
-
-
-def _openai_logprob(token: TokenLogprob) -> dict[str, Any]:
-    raw = dict(token.raw)
-
-    def entry(number: int, text: str, logprob: float) -> dict[str, Any]:
-        return {"token": text, "logprob": logprob, "bytes": list(raw.get(number, text.encode()))}
-
-    top = [entry(*one) for one in token.top]
-    return {**entry(token.token, token.text, token.logprob), "top_logprobs": top}
 
 
 @dataclass(frozen=True, slots=True, repr=False)

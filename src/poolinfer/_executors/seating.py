@@ -80,7 +80,8 @@ class Seating:
     def submit(self, job: Job, emit: Emit) -> bool:
         """See `poolinfer.executor.Executor.submit`."""
         check_process(self._pid, "executor")
-        assignment = Assignment(job, emit, prefix_hashes(job.request) if self._routes else ())
+        route = (prefix_hashes(job.request), job.group) if self._routes else ((), 0)
+        assignment = Assignment(job, emit, *route)
         assignment.deaths = self._quarantine.deaths(job.request)
         with self._lock:
             if self._closing:

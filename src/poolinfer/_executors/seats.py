@@ -22,6 +22,7 @@ class Assignment:
     Attributes:
         job: the job.
         prefix_hashes: the prefix hashes of its request; see `poolinfer._executors.routing`.
+        group: the job's group, where jobs of a group go together; else 0.
         seat: where it runs; None while it waits for a worker of its own.
         deaths: how many workers have died with it, or with an equal request.
         started: whether `Started` was emitted.
@@ -32,13 +33,14 @@ class Assignment:
     """
 
     __slots__ = (
-        *("_emit", "cancelled", "deaths", "job", "kill_at", "prefix_hashes"),
+        *("_emit", "cancelled", "deaths", "group", "job", "kill_at", "prefix_hashes"),
         *("seat", "seen", "started", "waits_since"),
     )
 
-    def __init__(self, job: Job, emit: Emit, prefix_hashes: tuple[int, ...] = ()) -> None:
+    def __init__(self, job: Job, emit: Emit, prefix_hashes: tuple[int, ...] = (), group: int = 0) -> None:
         self.job = job
         self.prefix_hashes = prefix_hashes
+        self.group = group
         self._emit = emit
         self.seat: Seat | None = None
         self.deaths = 0
@@ -135,7 +137,7 @@ class Seat:
     def take(self, assignment: Assignment) -> None:
         """Give a job this seat."""
         self.jobs[assignment.job.id] = assignment
-        self.trail.add(assignment.prefix_hashes)
+        self.trail.add(assignment.prefix_hashes, assignment.group)
         self.idle_since = _NEVER
         assignment.seat = self
 
@@ -183,7 +185,7 @@ class Seats(dict[int, Seat]):
         if first is not None and now >= first.waits_since + _DRAIN_SECONDS:
             draining = self._draining()
             fitting = [seat for seat in fitting if seat is not draining]
-        return choose(fitting, assignment.prefix_hashes, self._slots)
+        return choose(fitting, assignment.prefix_hashes, self._slots, assignment.group)
 
     def _draining(self) -> Seat | None:
         """The seat that becomes empty first if it gets no more jobs.

@@ -26,6 +26,7 @@ from .._data.events import Done, Emit, Event, Failed, Job
 from .._data.specs import LaneSpec
 from .._data.stats import ExecutorStats, summed
 from .._engine.engine_protocol import Engine
+from .._engine.guide.guides import Guides
 from .._engine.lane.lane import Lane
 from .._engine.lane.preparation import prepare
 from .._engine.lane.slot import Task
@@ -140,7 +141,9 @@ class ThreadExecutor:
     def _launch(self, engine: Engine, lanes: list[Lane]) -> None:
         prompter = Prompter(engine, n_ctx=self._spec.n_ctx)
         threads = [OwnThread(lane.run, f"poolinfer-lane-{n}") for n, lane in enumerate(lanes)]
-        threads += self._preparers.threads(partial(self._prepare, engine, prompter), self._turn_away)
+        threads += self._preparers.threads(
+            partial(self._prepare, engine, prompter, Guides(engine)), self._turn_away
+        )
         with self._lock:
             if self._closing:
                 raise PoolClosed("the pool was closed while it was starting")
@@ -151,17 +154,18 @@ class ThreadExecutor:
     def submit(self, job: Job, emit: Emit) -> bool:
         """See `poolinfer.executor.Executor.submit`."""
         check_process(self._pid, "executor")
-        hashes = prefix_hashes(job.request) if self._spec.prefix_cache and self._workers > 1 else ()
+        routes = self._spec.prefix_cache and self._workers > 1
+        hashes, group = (prefix_hashes(job.request), job.group) if routes else ((), 0)
         large = is_large(job.request)
         with self._lock:
             if self._closing or not self._seats:
                 return False
             free = [seat for seat in self._seats if seat.load < self._spec.slots]
-            seat = choose(free, hashes, self._spec.slots)
+            seat = choose(free, hashes, self._spec.slots, group)
             if seat is None:
                 return False
             seat.load += 1
-            seat.trail.add(hashes)
+            seat.trail.add(hashes, group)
             assignment = self._jobs[job.id] = LaneAssignment(job, emit, seat)
             seat.lane.expect()
             self._preparers.put(assignment, large=large)
@@ -220,11 +224,15 @@ class ThreadExecutor:
         if self._engine is not None and not any(thread.is_alive() for thread in self._threads):
             self._engine.close()
 
-    def _prepare(self, engine: Engine, prompter: Prompter, assignment: LaneAssignment) -> None:
+    def _prepare(
+        self, engine: Engine, prompter: Prompter, guides: Guides, assignment: LaneAssignment
+    ) -> None:
         """On a preparer's thread: turn a job into a task, and hand it to its lane."""
         emit, n_ctx = self._finisher(assignment), self._spec.n_ctx
         try:
-            task = prepare(assignment.job, emit, engine, prompter, n_ctx, lambda: assignment.cancelled)
+            task = prepare(
+                assignment.job, emit, engine, prompter, guides, n_ctx, lambda: assignment.cancelled
+            )
         except PoolinferError as error:
             self._refuse(assignment, error)
             return

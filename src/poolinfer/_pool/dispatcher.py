@@ -37,6 +37,7 @@ from .._system.logs import SafeLog
 from .admission import Admission
 from .counters import Counters
 from .deadlines import NEVER, Deadlines
+from .given_jobs import GivenJobs
 from .pool_log import log_ended
 from .request_checker import RequestChecker
 from .ticket import Outcome, Ticket
@@ -66,7 +67,7 @@ class Dispatcher:
         self._queue = Admission(max_queue)
         self.checker = RequestChecker(self._queue, self._lock, self._end, self._dispatch)
         self._live: dict[int, Ticket] = {}
-        self._given: dict[int, Ticket] = {}
+        self._given = GivenJobs()
         self._deadlines = Deadlines()
         self._counters = Counters()
         self._executor: Executor | None = None
@@ -218,9 +219,10 @@ class Dispatcher:
         if not self._end(ticket, error):
             return
         with self._lock:
-            executor = self._executor if ticket.job.id in self._given else None
-        if executor is not None:
-            executor.cancel(ticket.job.id)
+            executor, given = self._executor, self._given.of(ticket)
+        for job_id in given:
+            if executor is not None:
+                executor.cancel(job_id)
 
     def _end(self, ticket: Ticket, outcome: Outcome) -> bool:
         """End a call, count it, wake its waiters; returns False if it had ended before."""
@@ -255,19 +257,19 @@ class Dispatcher:
     def _dispatch(self, once: bool = False) -> None:
         """Give waiting calls to the executor until it refuses, or just one; one thread does so at a time."""
         while (chosen := self._choose()) is not None:
-            executor, ticket, room = chosen
+            executor, ticket, job, room = chosen
             accepted = False
             try:
-                accepted = self._offer(executor, ticket)
+                accepted = self._offer(executor, ticket, job)
             finally:
-                self._settle(ticket, accepted, room)
+                self._settle(ticket, job, accepted, room)
             if accepted and ticket.ended:
-                executor.cancel(ticket.job.id)
+                executor.cancel(job.id)
             if accepted and once:
                 self.wake()
                 return
 
-    def _choose(self) -> tuple[Executor, Ticket, int] | None:
+    def _choose(self) -> tuple[Executor, Ticket, Job, int] | None:
         with self._lock:
             if self._executor is None or self._dispatching or self._refused == self._room:
                 return None
@@ -275,47 +277,57 @@ class Dispatcher:
             ticket = self._queue.pop()
             if ticket is None:
                 return None
+            job = ticket.next_job(self._ids)
             # Noted before it is offered: its events may come before `submit` returns.
-            self._given[ticket.job.id] = ticket
+            self._given[job.id] = ticket
             self._dispatching = True
-            return self._executor, ticket, self._room
+            return self._executor, ticket, job, self._room
 
-    def _settle(self, ticket: Ticket, accepted: bool, room: int) -> None:
+    def _settle(self, ticket: Ticket, job: Job, accepted: bool, room: int) -> None:
         with self._lock:
             self._dispatching = False
             if accepted:
+                ticket.n_given += 1
+            else:
+                del self._given[job.id]
+            if ticket.ended or ticket.n_given == ticket.n:
                 return
-            del self._given[ticket.job.id]
-            if not ticket.ended:
-                self._queue.push(ticket, front=True)
+            # Its turn is not over before the executor has a job for each of its answers.
+            self._queue.push(ticket, front=True)
+            if not accepted:
                 self._refused = room
 
-    def _offer(self, executor: Executor, ticket: Ticket) -> bool:
+    def _offer(self, executor: Executor, ticket: Ticket, job: Job) -> bool:
         if ticket.ended:
             return False
         if ticket.deadline <= self._clock():
             self._end(ticket, ticket.expired())
             return False
         try:
-            return executor.submit(ticket.job, lambda event: self._on_event(ticket, event))
+            index = ticket.n_given
+            return executor.submit(job, lambda event: self._on_event(ticket, job.id, index, event))
         except BaseException as error:  # also SystemExit: the code of others must not end this thread
             _log.exception("an executor's submit raised, which law L3 forbids")
             self._end(ticket, EngineError(f"the executor failed: {error!r}"))
             return False
 
-    def _on_event(self, ticket: Ticket, event: Event) -> None:
-        """Take an event of a call that the executor has; called on the executor's threads."""
+    def _on_event(self, ticket: Ticket, job_id: int, index: int, event: Event) -> None:
+        """Take an event of a job that the executor has, of a call's answer; called on the executor's threads."""
         if isinstance(event, Chunk):
             ticket.first = ticket.first or self._clock()
-            self._wake(ticket, ticket.grow(event))
+            self._wake(ticket, ticket.grow(event, index))
         elif isinstance(event, Started):
-            ticket.started = self._clock()
+            ticket.started = ticket.started or self._clock()
         else:
             with self._lock:
-                if self._given.pop(ticket.job.id, None) is None:
+                if self._given.pop(job_id, None) is None:
                     return
                 self._room += 1
-            self._end(ticket, ticket.outcome(event))
+            outcome = ticket.outcome(event, index)
+            if isinstance(outcome, PoolinferError):
+                self._give_up(ticket, outcome)
+            elif outcome is not None:
+                self._end(ticket, outcome)
             self._dispatch()
 
     def stats(self, state: str) -> PoolStats:
@@ -324,15 +336,15 @@ class Dispatcher:
         self.slots = of_executor.slots
         now = self._clock()
         with self._lock:
-            stopping = sum(ticket.ended for ticket in self._given.values())
+            running = self._given.running
             oldest = self._queue.oldest()
             return self._counters.snapshot(
                 now,
                 of_executor,
                 state="broken" if of_executor.broken and state == "running" else state,
-                running=len(self._given) - stopping,
-                waiting=self._waiting(),
-                stopping=stopping,
+                running=len(running),
+                waiting=self._waiting() - sum(ticket in self._queue for ticket in running),
+                stopping=self._given.stopping,
                 oldest_wait=0.0 if oldest is None else now - oldest,
                 accepted=self._counters.accepted + len(self._arrivals),
             )

@@ -20,7 +20,7 @@ from .._checks.limits import check_option
 from .._checks.normalize import normalize_at_once
 from .._data.errors import InvalidRequest, PoolinferError
 from .._data.option_names import options_of
-from .._data.requests import Request
+from .._data.requests import Request, answer_type
 from .._data.specs import ModelSpec
 from .._data.stats import PoolStats
 from .._executors.descriptions import Share
@@ -181,6 +181,7 @@ class Pool(CallMethods):
         check = partial(finish_check, checked, whole, self._model)
         later = not whole and runs_event_loop()
         ticket = self._lifecycle.ticket(checked if later else check())
+        ticket.answer_type = answer_type(request)
         ticket.check = check if later else None
         try:
             self._lifecycle.submit(ticket)

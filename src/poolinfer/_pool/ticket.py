@@ -3,56 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .._data.errors import CallError, DeadlineExceeded, EngineError, PoolinferError
 from .._data.events import Done, Failed, Job
 from .._data.requests import Embed, Request, vectors_wanted
-from .._data.results import Chunk, Embedding, Response, TokenLogprob
+from .._data.results import Chunk, Embedding, Response
+from .answer_buffers import AnswerBuffer, Offsets
+from .choices import choice_job, joined, n_choices
 from .wakers import Wake
 
 #: How a call can end: a chat's or a text's response, one text's vector, several texts' vectors, or an error.
 Outcome: TypeAlias = Response | Embedding | list[Embedding] | PoolinferError
 
-
-class TextBuffer:
-    """A growing string that readers follow by offset; a reader that keeps up never causes a copy.
-
-    Not thread-safe. But a signal handler may read while its thread reads or appends: a reader replaces the list of
-    strings and never changes it.
-    """
-
-    __slots__ = ("_strings",)
-
-    def __init__(self) -> None:
-        #: Strings, each with the length of all text up to its end.
-        self._strings: list[tuple[int, str]] = []
-
-    @property
-    def length(self) -> int:
-        """Characters so far."""
-        return self._strings[-1][0] if self._strings else 0
-
-    def append(self, added: str) -> None:
-        """Add to the end."""
-        if added:
-            # Made before it is appended: a reader that comes in between may replace the list.
-            last = self.length + len(added), added
-            self._strings.append(last)
-
-    def since(self, offset: int) -> str:
-        """The text after an offset."""
-        strings = self._strings
-        length, last = strings[-1] if strings else (0, "")
-        if offset >= length:
-            return ""
-        if length - len(last) == offset:
-            return last
-        whole = "".join([string for _, string in strings])
-        self._strings = [(length, whole)]
-        return whole[offset:]
+_START: Offsets = (0, 0, 0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -60,21 +26,24 @@ class ReadPosition:
     """How far one reader has read.
 
     Attributes:
-        at: characters of text, of answer and of reasoning, and number of logprobs.
+        at: for each answer that the reader has begun to read, how much of it.
     """
 
-    at: tuple[int, int, int, int] = (0, 0, 0, 0)
+    at: tuple[Offsets, ...] = ()
 
 
 class Ticket:
     """The pool's record of a call. Thread-safe; ends once.
 
     Attributes:
-        job: what the executor gets.
+        job: what the executor gets; a job made of it for each answer, where the request has `n`.
+        n: how many answers there are to be, each by a job of its own.
+        n_given: how many of these jobs the executor has been given.
         created: when the call was accepted, in seconds of the pool's clock, as all times here.
         started: when the call got a slot; 0 before.
         first: when the first chunk of its answer came; 0 before.
         deadline: when the call expires, or infinity.
+        answer_type: the type that the call's answer is to be an instance of, or None; it never leaves this process.
         check: checks the job's request, if that is not done yet; the executor gets the job only afterwards.
         ended: whether the call has ended for its owner.
         result: the result of a call that ended well.
@@ -82,47 +51,49 @@ class Ticket:
     """
 
     __slots__ = (
-        *("job", "created", "started", "first", "deadline", "check", "ended", "result", "error"),
-        *("_lock", "_text", "_answer", "_reasoning", "_logprobs", "_readers", "_waiters"),
+        *("job", "n", "n_given", "created", "started", "first", "deadline", "answer_type", "check"),
+        *("ended", "result", "error", "_lock", "_answers", "_done", "_readers", "_waiters"),
     )
 
     def __init__(self, job: Job, created: float, deadline: float) -> None:
         self.job: Job = job
+        self.n: int = n_choices(job.request)
+        self.n_given: int = 0
         self.created = created
         self.started: float = 0.0
         self.first: float = 0.0
         self.deadline = deadline
+        self.answer_type: Any = None
         self.check: Callable[[], Request] | None = None
         self.ended: bool = False
         self.result: Response | Embedding | list[Embedding] | None = None
         self.error: PoolinferError | None = None
         # Reentrant: a signal handler, or a finaliser, may look at the call that its thread is reading.
         self._lock = threading.RLock()
-        self._text, self._answer, self._reasoning = TextBuffer(), TextBuffer(), TextBuffer()
-        self._logprobs: list[TokenLogprob] = []
+        self._answers = [AnswerBuffer(0)]
+        self._done: dict[int, Response] = {}
         self._readers: list[Wake] = []
         self._waiters: list[Wake] = []
 
     @property
     def text(self) -> str:
-        """All text so far."""
+        """All text so far of the first answer."""
         with self._lock:
-            return self._text.since(0)
+            return self._answers[0].text.since(0)
 
     def checked(self, request: Request) -> None:
         """Replace the request by the checked one."""
         self.job = Job(self.job.id, request)
         self.check = None
 
-    def grow(self, chunk: Chunk) -> list[Wake]:
-        """Add a chunk to the text; returns who is to be woken."""
+    def grow(self, chunk: Chunk, index: int = 0) -> list[Wake]:
+        """Add a chunk to an answer; returns who is to be woken."""
         with self._lock:
             if self.ended:
                 return []
-            self._text.append(chunk.text)
-            self._answer.append(chunk.answer)
-            self._reasoning.append(chunk.reasoning)
-            self._logprobs.extend(chunk.logprobs)
+            while index >= len(self._answers):
+                self._answers.append(AnswerBuffer(len(self._answers)))
+            self._answers[index].append(chunk)
             wakes, self._readers = self._readers, []
             return wakes
 
@@ -133,7 +104,7 @@ class Ticket:
                 return None
             if isinstance(outcome, PoolinferError):
                 if isinstance(outcome, CallError) and not outcome.partial:
-                    outcome.partial = self._text.since(0)
+                    outcome.partial = self._answers[0].text.since(0)
                 self.error = outcome
             else:
                 self.result = outcome
@@ -143,27 +114,27 @@ class Ticket:
             return wakes
 
     def read(self, cursor: ReadPosition) -> Chunk | None:
-        """What came since a reader last read, or None; moves the reader's cursor."""
+        """What came of one answer since a reader last read, or None; moves the reader's cursor."""
         with self._lock:
             while True:
-                text, answer, reasoning, logprobs = before = cursor.at
-                chunk = Chunk(
-                    self._text.since(text),
-                    self._answer.since(answer),
-                    self._reasoning.since(reasoning),
-                    tuple(self._logprobs[logprobs:]),
-                )
-                after = (
-                    text + len(chunk.text),
-                    answer + len(chunk.answer),
-                    reasoning + len(chunk.reasoning),
-                    logprobs + len(chunk.logprobs),
-                )
+                before = cursor.at
+                chunk, after = self._next(self._padded(before))
                 # If a signal handler has read with this cursor meanwhile, read again.
                 if cursor.at is before:
                     cursor.at = after
-                    break
-        return chunk if after != before else None
+                    return chunk
+
+    def _next(self, at: tuple[Offsets, ...]) -> tuple[Chunk | None, tuple[Offsets, ...]]:
+        """The next chunk of the first answer that has one, for a reader that has read so much of each."""
+        for index, (answer, start) in enumerate(zip(self._answers, at, strict=True)):
+            if start != answer.end:
+                chunk, end = answer.since(start)
+                return chunk, (*at[:index], end, *at[index + 1 :])
+        return None, at
+
+    def _padded(self, at: tuple[Offsets, ...]) -> tuple[Offsets, ...]:
+        """A reader's offsets, with those of answers that have begun since."""
+        return (*at, *[_START] * (len(self._answers) - len(at)))
 
     def wake_at_end(self, wake: Wake) -> bool:
         """Have `wake` called when the call ends; returns False if it has ended."""
@@ -175,13 +146,10 @@ class Ticket:
     def wake_at_news(self, cursor: ReadPosition, wake: Wake) -> bool:
         """Have `wake` called once, when there is more to read or the call ends; returns False if that is so now."""
         with self._lock:
-            is_news = self.ended or cursor.at != self._lengths()
+            is_news = self.ended or self._padded(cursor.at) != tuple([answer.end for answer in self._answers])
             if not is_news:
                 self._readers.append(wake)
             return not is_news
-
-    def _lengths(self) -> tuple[int, int, int, int]:
-        return self._text.length, self._answer.length, self._reasoning.length, len(self._logprobs)
 
     def forget(self, wake: Wake) -> None:
         """Do not call `wake` any more: nobody waits for it."""
@@ -198,15 +166,23 @@ class Ticket:
             f"the call did not end within its timeout of {timeout} s ({where})", timeout=timeout
         )
 
-    def outcome(self, event: Done | Failed) -> Outcome:
-        """The outcome that an ending means for the call's owner.
+    def next_job(self, ids: Iterator[int]) -> Job:
+        """The next job to give to the executor. All but the first take an id from `ids`."""
+        if self.n == 1:
+            return self.job
+        return choice_job(self.job, self.n_given, next(ids) if self.n_given else self.job.id)
+
+    def outcome(self, event: Done | Failed, index: int = 0) -> Outcome | None:
+        """The outcome that the ending of a job means for the call's owner; None while other answers are to come.
 
         To embed one text gives one vector, to embed a list gives a list.
         """
         if isinstance(event, Failed):
             return event.error()
         if isinstance(event.result, Response):
-            return event.result
+            with self._lock:
+                self._done[index] = event.result
+                return joined([self._done[i] for i in range(self.n)]) if len(self._done) == self.n else None
         request, vectors = self.job.request, list(event.result)
         wanted = vectors_wanted(request)
         if len(vectors) != wanted:
@@ -214,12 +190,12 @@ class Ticket:
         return vectors[0] if isinstance(request, Embed) and isinstance(request.input, str) else vectors
 
     def timed(self, response: Response, now: float) -> Response:
-        """The response, with the timings that only the pool knows."""
-        started = self.started or now
+        """The response, with what only the pool knows: the call's timings, and the type of the answer."""
         timings = replace(
             response.timings,
-            queue=started - self.created,
+            queue=(self.started or now) - self.created,
             ttft=(self.first or now) - self.created,
             total=now - self.created,
         )
-        return replace(response, timings=timings)
+        others = tuple([self.timed(other, now) for other in response.others])
+        return replace(response, timings=timings, others=others, answer_type=self.answer_type)

@@ -95,11 +95,14 @@ def _every(each: Check) -> Check:
 
 
 def _fields(cls: type[Any]) -> Check:
-    checks = tuple((name, _check_of(hint)) for name, hint in get_type_hints(cls).items())
+    checks: list[tuple[str, Check]] = []
 
     def check(value: Any) -> bool:
         if type(value) is not cls:
             return False
+        # Not before there is a value: a field may hold objects of the very same class.
+        if not checks:
+            checks[:] = [(name, _check_of(hint)) for name, hint in get_type_hints(cls).items()]
         for name, one in checks:  # noqa: SIM110
             if not one(getattr(value, name)):
                 return False

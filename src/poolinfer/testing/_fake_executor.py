@@ -211,7 +211,7 @@ class FakeExecutor:
             return
         text = str(self._reply(job.request))
         words = re.findall(r"\S+\s*|\s+", text)
-        most = job.request.max_tokens or len(words)
+        most = len(words) if job.request.max_tokens is None else job.request.max_tokens
         for word in words[:most]:
             self._stop_if_cancelled(job)
             self.say(job.id, word)

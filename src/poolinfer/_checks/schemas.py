@@ -1,0 +1,138 @@
+"""JSON schemas, as far as they are checked before an engine sees them: what they refer to, and what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+from urllib.parse import unquote
+
+from .limits import LIMITS
+from .refusals import refuse_grammar
+from .regexes import check_regex
+
+#: Keywords that llguidance does not enforce. All but these it enforces, or refuses itself.
+_NOT_ENFORCED = frozenset(
+    (
+        *("uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems"),
+        *("propertyNames", "unevaluatedProperties"),
+        *("dependentRequired", "dependentSchemas", "dependencies"),
+        *("not", "if", "then", "else", "$dynamicRef", "$recursiveRef"),
+    )
+)
+#: Keywords under which one schema stands, several in a list, and several by name.
+_ONE = frozenset(("items", "additionalItems", "additionalProperties", "contains", "propertyNames"))
+_ONE |= {"not", "if", "then", "else", "unevaluatedItems", "unevaluatedProperties", "contentSchema"}
+_LIST = frozenset(("anyOf", "oneOf", "allOf", "prefixItems", "items"))
+_NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
+_COUNTS = frozenset(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"))
+_TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
+
+
+def check_schema(field: str, schema: dict[str, Any], strict: bool) -> None:
+    """Check a schema, whose size was checked before.
+
+    Args:
+        field: what the schema is, for messages.
+        schema: the schema, as plain data of our own; what says nothing to an engine is taken out.
+        strict: whether to refuse keywords that cannot be enforced.
+
+    Raises:
+        InvalidGrammar: no answer can be held to the schema, or compiling it would cost too much.
+    """
+    steps = 1
+    for path, one in _schemas(field, schema):
+        _tidy(one)
+        _check_types(path, one)
+        if strict:
+            _refuse_not_enforced(path, one)
+        if "$ref" in one:
+            _check_reference(f"{path}.$ref", one["$ref"], schema)
+        if isinstance(pattern := one.get("pattern"), str):
+            check_regex(f"{path}.pattern", pattern)
+        for name in _under(one, "patternProperties"):
+            check_regex(f"{path}.patternProperties", name)
+        if len(_under(one, "properties")) > (most := int(LIMITS["properties"].high)):
+            refuse_grammar(
+                f"{path}.properties", one["properties"], f"give at most {most:,} ({LIMITS['properties'].why})"
+            )
+        if "multipleOf" in one:
+            steps = _check_multiple(f"{path}.multipleOf", one["multipleOf"], steps)
+
+
+def _tidy(schema: dict[str, Any]) -> None:
+    """Spell a schema as llguidance takes it: no ``uniqueItems: false``, which says nothing, and counts as ints."""
+    if schema.get("uniqueItems") is False:
+        del schema["uniqueItems"]
+    for keyword in _COUNTS & schema.keys():
+        if isinstance(value := schema[keyword], float) and value.is_integer():
+            schema[keyword] = int(value)
+
+
+def _schemas(field: str, schema: object) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A schema and all that stand in it, each with its path."""
+    if not isinstance(schema, dict):
+        return
+    yield field, schema
+    for keyword, value in schema.items():
+        path = f"{field}.{keyword}"
+        if isinstance(value, Mapping):
+            if keyword in _ONE:
+                yield from _schemas(path, value)
+            elif keyword in _NAMED:
+                for name, one in value.items():
+                    yield from _schemas(f"{path}.{name[:60]}", one)
+        elif isinstance(value, tuple) and keyword in _LIST:
+            for i, one in enumerate(value):
+                yield from _schemas(f"{path}[{i}]", one)
+
+
+def _under(schema: Mapping[str, Any], keyword: str) -> Mapping[str, Any]:
+    value = schema.get(keyword)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _check_types(path: str, schema: Mapping[str, Any]) -> None:
+    kinds = schema.get("type", ())
+    for kind in kinds if isinstance(kinds, tuple) else (kinds,):
+        if kind not in _TYPES:
+            refuse_grammar(f"{path}.type", kind, f"use {', '.join(_TYPES)}, or a list of these")
+
+
+def _refuse_not_enforced(path: str, schema: Mapping[str, Any]) -> None:
+    for keyword, value in schema.items():
+        if keyword in _NOT_ENFORCED:
+            refuse_grammar(
+                f"{path}.{keyword}", value, f"leave out {keyword}, or give strict=False, which ignores it"
+            )
+
+
+def _check_reference(path: str, target: object, root: Mapping[str, Any]) -> None:
+    """Refuse references out of the schema: nothing is fetched for one."""
+    if not isinstance(target, str) or not target.startswith("#"):
+        refuse_grammar(path, target, "nothing is fetched; use '#/$defs/...', and put what it means there")
+    if target.startswith("#/"):
+        found: Any = root
+        for part in target[2:].split("/"):
+            name = unquote(part).replace("~1", "/").replace("~0", "~")
+            if isinstance(found, Mapping) and name in found:
+                found = found[name]
+            elif isinstance(found, tuple) and name.isascii() and name.isdigit() and int(name) < len(found):
+                found = found[int(name)]
+            else:
+                refuse_grammar(path, target, "there is nothing of that name in the schema")
+
+
+def _check_multiple(path: str, value: object, steps: int) -> int:
+    """What all multiples so far cost together: a state for each remainder, but those of 2 and 5."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        refuse_grammar(path, value, "use a number above 0")
+    rest = Fraction(repr(value)).numerator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    steps = math.lcm(steps, rest)
+    if steps > (most := int(LIMITS["multiple"].high)):
+        refuse_grammar(path, value, f"use one whose factors beside 2 and 5 make at most {most:,}")
+    return steps

@@ -1,0 +1,1 @@
+"""Holding answers to schemas, expressions and grammars; the one folder that imports llguidance."""
