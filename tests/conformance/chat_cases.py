@@ -27,7 +27,7 @@ _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]+|u[0-9a-fA-F]{4}|[0-7]{1,3}|.)", re.DOTAL
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 
 
-class Unreadable(Exception):  # noqa: N818
+class Unreadable(Exception):
     """A case is written in C++ that is not understood here."""
 
 

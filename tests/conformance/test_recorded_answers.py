@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class _Split:
         return f"{self.content!r}, {self.reasoning!r}, {calls}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _template(path: Path) -> tuple[ChatTemplate, Formats]:
     template = ChatTemplate(path.read_text(encoding="utf-8"), "", "")
     return template, learn_formats(TemplateRender(template))
