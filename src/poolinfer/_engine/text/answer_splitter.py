@@ -69,12 +69,13 @@ class _Marks:
 def _marks_of(formats: Formats) -> _Marks:
     tools, reasoning = formats.tools, formats.reasoning
     calls, at_start = (tools.opens, tools.at_start) if tools else ((), False)
-    opens = reasoning.opens if reasoning else ()
+    opens, closes = (reasoning.opens, reasoning.closes) if reasoning else ((), ())
     anywhere = reasoning is not None and reasoning.anywhere
     return _Marks(
         opens=frozenset(opens),
         calls=frozenset(calls),
-        beginnings=(*opens, *(reasoning.leads if reasoning else ()), *(calls if at_start else ())),
+        # A model may close a block that it never opened.
+        beginnings=(*opens, *closes, *(reasoning.leads if reasoning else ()), *(calls if at_start else ())),
         in_answer=Automaton(
             (
                 *(reasoning.skipped if reasoning else ()),
@@ -83,7 +84,7 @@ def _marks_of(formats: Formats) -> _Marks:
             ),
             longest=True,
         ),
-        in_reasoning=Automaton(reasoning.closes if reasoning else (), longest=True),
+        in_reasoning=Automaton(closes, longest=True),
         cuts=bool(calls) or anywhere,
     )
 
