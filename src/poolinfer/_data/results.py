@@ -168,7 +168,6 @@ class Response:
         return parse_answer(self.answer, self.answer_type)
 
     @property
-    @property
     def choices(self) -> tuple[Response, ...]:
         """All answers, of which this one is the first; as many as `n` asked for."""
         return (self, *self.others)
