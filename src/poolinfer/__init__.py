@@ -27,6 +27,7 @@ from ._data.errors import (
     PoolError,
     PoolFull,
     PoolinferError,
+    TooManyRounds,
     UnknownOption,
     WorkerLost,
 )
@@ -35,13 +36,16 @@ from ._data.prompt_builder import Prompt, Turn
 from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Embed, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, ToolCall, ToolCallDelta, Usage
+from ._data.sampling import Sampling
 from ._data.stats import PoolStats, Quantiles
+from ._data.tool_runs import RunStep, ToolResult, ToolRun
 from ._data.version import __version__
 from ._pool.call import Call
 from ._pool.completion import AsCompleted, DoneAndNotDone, as_completed, wait
 from ._pool.model import Model, demo_model
 from ._pool.model_info import ModelInfo
 from ._pool.pool import Pool
+from ._pool.session import Session
 
 logging.getLogger("poolinfer").addHandler(logging.NullHandler())
 
@@ -77,11 +81,17 @@ __all__ = [
     "Raw",
     "Request",
     "Response",
+    "RunStep",
+    "Sampling",
     "Score",
+    "Session",
     "Timings",
     "TokenLogprob",
+    "TooManyRounds",
     "ToolCall",
     "ToolCallDelta",
+    "ToolResult",
+    "ToolRun",
     "Turn",
     "UnknownOption",
     "Usage",

@@ -13,7 +13,7 @@ import pytest
 import poolinfer
 from poolinfer import Chat, Embed, InvalidRequest, Model, Pool, Raw, UnknownOption, demo_model
 from poolinfer._checks.budgets import WorkBudget
-from poolinfer._checks.normalize import _options, _whole, normalize
+from poolinfer._checks.normalize import _contents, _options, normalize
 from poolinfer._data.option_names import _ELSEWHERE, _NO_CHANGE, _OWNERS, scalar
 from poolinfer.testing import FakeExecutor
 
@@ -39,16 +39,18 @@ LOAD = "Model.load"
         ("Chat", "guided_grammar", "use grammar"),
         ("Embed", "response_format", "response_format is an option of Chat and Raw"),
         ("Chat", "store", "leave it out"),
-        ("Chat", "min_tokens", "leave it out"),
+        ("Chat", "min_new_tokens", "use min_tokens"),
         ("Chat", "system", "put a system message into prompt"),
         ("Chat", "message", "use prompt"),
         ("Chat", "messages", "use prompt"),
         ("Chat", "template_kwargs", "use chat_template_kwargs"),
         ("Raw", "chat_template_kwargs", "is an option of Chat and Model.load"),
-        ("Chat", "enable_thinking", "put it into chat_template_kwargs"),
+        ("Chat", "enable_thinking", "use reasoning"),
         ("Chat", "add_generation_prompt", "continue_final_message=True"),
         ("Chat", "extra_body", "by itself"),
-        ("Chat", "repeat_last_n", "leave it out"),
+        ("Chat", "penalty_last_n", "use repeat_last_n"),
+        ("Raw", "mirostat_mode", "use mirostat"),
+        ("Raw", "tfs_z", "leave it out"),
         ("Chat", "on_token", "use stream("),
         ("Raw", "callback", "use stream("),
         ("Pool", "embedding", "call embed(...)"),

@@ -180,7 +180,11 @@ class Model:
     def write(self, path: str | Path, overrides: Mapping[str, object]) -> Path:
         """Write the file; `overrides` replace metadata, under its full name or the architecture's."""
         for key, value in overrides.items():
-            full = key if key in self.metadata or key.startswith("general.") else f"{self.arch}.{key}"
+            full = (
+                key
+                if key in self.metadata or key.startswith(("general.", "tokenizer."))
+                else f"{self.arch}.{key}"
+            )
             self.metadata[full] = value
         writer = gguf.GGUFWriter(path, self.arch)
         for key, value in self.metadata.items():

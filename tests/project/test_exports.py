@@ -19,7 +19,7 @@ MODULES = poolinfer, poolinfer.executor, poolinfer.testing
 #: Data that no caller writes: what classes have in common, options by name, the counters behind statistics.
 INSIDE = {
     *("RequestFields", "Generation", "LaneCounters", "SeatingCounts", "CallCounts"),
-    *("RequestOptions", "SamplingOptions", "RawOptions", "ChatOptions", "EmbedOptions"),
+    *("RequestOptions", "SamplingOptions", "RawOptions", "TurnOptions", "ChatOptions", "EmbedOptions"),
 }
 
 

@@ -65,7 +65,8 @@ def _options(request: Request) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, default, check in checks:
         value = getattr(request, name)
-        found[name] = check(name, default if value is None else value)
+        chosen = default if value is None else value
+        found[name] = None if chosen is None else check(name, chosen)
     if isinstance(request, Generation):
         found["logprobs"] = found["logprobs"] or found["top_logprobs"] > 0
         check_options_together(found)

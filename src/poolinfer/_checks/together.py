@@ -26,6 +26,8 @@ def check_options_together(options: Mapping[str, Any]) -> None:
             )
         if options["n"] > 1:
             refuse("n", options["n"], "use 1 with max_tokens=0, where no answer is generated")
+    if options["max_tokens"] is not None and options["min_tokens"] > options["max_tokens"]:
+        refuse("min_tokens", options["min_tokens"], f"use max_tokens ({options['max_tokens']}) or less")
     if echo and options["logprobs"] and options["prompt_logprobs_start"]:
         refuse(
             "prompt_logprobs_start",

@@ -107,20 +107,6 @@ class _OwnType:
         return build(self.form, _decoded(text), "the answer", Building())
 
 
-@dataclass(frozen=True, slots=True)
-class _PydanticType:
-    """A type that pydantic reads."""
-
-    adapter: Any
-
-    def schema(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.adapter.json_schema()
-        return found
-
-    def parse(self, text: str) -> Any:
-        return self.adapter.validate_json(text)
-
-
 def _decoded(text: str) -> Any:
     return json.loads(text, parse_constant=_refuse_constant)
 
@@ -152,8 +138,7 @@ def _read(kind: Any) -> _AnswerType:
     except _NotOurs as error:
         reason = str(error)
     try:
-        from pydantic import TypeAdapter
-        from pydantic.errors import PydanticUserError
+        from .pydantic_types import PydanticType
     except ImportError:
         raise InvalidRequest(
             f"{_FIELD} has {reason}, which only pydantic can read: pip install 'poolinfer[pydantic]', or use"
@@ -161,14 +146,13 @@ def _read(kind: Any) -> _AnswerType:
             field=_FIELD,
         ) from None
     try:
-        found = _PydanticType(TypeAdapter(kind))
-        found.schema()
-    except (PydanticUserError, NameError) as error:
+        return PydanticType(kind)
+    except (TypeError, NameError) as error:
         raise InvalidRequest(
-            f"{_FIELD} has {reason}, which means no JSON schema: give a type or a schema ({error})",
+            f"{_FIELD} has {reason}, which means no JSON schema: give another type, or a schema"
+            f" ({str(error)[:120]})",
             field=_FIELD,
         ) from error
-    return found
 
 
 class _Reader:

@@ -8,7 +8,7 @@ type checkers need them at each function.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial, wraps
 from inspect import iscoroutinefunction
@@ -27,6 +27,7 @@ from .._data.requests import (
     Raw,
     RawOptions,
     Request,
+    TurnOptions,
 )
 from .._data.results import Embedding, Response
 from .._data.stats import PoolStats
@@ -34,7 +35,9 @@ from .bulk import Bulk
 from .call import Call
 from .mapping import Mapped, as_request, mapped, mapped_result
 from .score_methods import ScoreMethods
+from .session import Session
 from .text_batches import embed_calls
+from .tool_functions import Tool
 
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
@@ -177,6 +180,17 @@ class CallMethods(ScoreMethods):
                 f"prompt: an {kind} request has no text to stream; use submit", field="prompt"
             )
         return self.submit(request)
+
+    def session(
+        self,
+        *,
+        system: str | None = None,
+        messages: ChatInput = (),
+        tools: Sequence[Tool] = (),
+        **options: Unpack[TurnOptions],
+    ) -> Session:
+        """A chat that keeps its turns. `Session` explains the arguments, and what they raise."""
+        return Session(self, system=system, messages=messages, tools=tools, **options)
 
     @overload
     def map(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import urandom
 from random import SystemRandom
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, EngineError, PoolinferError
 from ..._data.events import Done, Emit, Event, Failed, Started
@@ -15,9 +16,13 @@ from ..._data.results import Chunk, FinishReason, Response, Timings, Usage
 from ..engine_protocol import Context, Engine, EngineFault
 from ..guide.guide import Guide
 from ..prompt.prompter import PreparedPrompt
+from ..text.answer_splitter import AnswerSplitter
+from ..text.call_ids import CallIds
+from ..text.parameter_types import ParameterTypes
 from ..text.text_stream import TextStream
 from .prefix_cache import AwaitedPrefix, KVSequence, pack
 from .prompt_scorer import prompt_scorer
+from .reasoning_budget import ReasoningBudget
 from .token_logprobs import token_logprob
 
 if TYPE_CHECKING:
@@ -97,13 +102,12 @@ class Slot(Task):
         self._n_cached: int | None = None
         self._n_most = n_ctx if request.max_tokens is None else self._n_prompt + request.max_tokens
         self._n_top = request.top_logprobs if request.logprobs or request.top_logprobs else -1
-        chat = isinstance(request, Chat)
-        self._stream = TextStream(
-            tuple(request.stop),
-            split=chat,
-            reasoning_open=prepared.reasoning_open,
-            tools=isinstance(request, Chat) and bool(request.tools) and request.tool_choice != "none",
-        )
+        # The same seed makes the same response, ids of tool calls included.
+        nonce = urandom(16) if request.seed is None else b"%d:%b" % (request.seed, pack(self._tokens))
+        self._stream = TextStream(tuple(request.stop), _splitter(request, prepared, nonce))
+        self._marks = prepared.learned.marked.characters
+        budget = request.reasoning_budget if isinstance(request, Chat) else None
+        self._reasoning = ReasoningBudget(self._stream, budget, prepared.learned.closing)
         self._returns_scores = isinstance(request, Raw) and request.prompt_logprobs
         self._echo = request.prompt if isinstance(request, Raw) and request.echo else ""
         self._echoed = ""
@@ -114,8 +118,6 @@ class Slot(Task):
         self._tokens += self._forced(tuple(request.stop))
         self._n_prefill = len(self._tokens)
         self.ids = self._reusable()
-        # The same seed makes the same response, ids of tool calls included.
-        self._nonce = urandom(16) if request.seed is None else b"%d:%b" % (request.seed, self.ids)
 
     @property
     def computed(self) -> int:
@@ -147,7 +149,7 @@ class Slot(Task):
         self._began = now
         self.emit(Started(self._n_prompt))
         for token in self._tokens[self._n_prompt :]:
-            self._show(token)
+            self._said(token)
 
     def start(self, sequence: KVSequence) -> None:
         """Take a sequence of the context, and what it holds already."""
@@ -164,24 +166,32 @@ class Slot(Task):
             return
         try:
             token, logits = self._choose(context.logits(row))
-            if token is None:
-                self._finish("stop")
-                return
-            self._accept(token)
         except EngineError as error:
             self.fail(error)
+            return
+        if token is None:
+            self._finish("stop")
             return
         self._tokens.append(token)
         if self._n_top >= 0:
             self._logprobs.append(token_logprob(self._engine, logits, token, self._n_top))
-        if self._engine.is_end(token):
-            self._finish("stop")
-            return
-        self._show(token)
-        if self._stream.stopped or (self._guide is not None and self._guide.complete):
+        if self._said(token) or self._complete:
             self._finish("stop")
         elif len(self._tokens) >= self._n_most:
             self._finish("length")
+
+    def _said(self, token: int) -> bool:
+        """Emit a token's text; whether the token ends the answer. One that closes reasoning does not."""
+        ends = self._engine.is_end(token)
+        inside, mark = self._stream.in_reasoning, self._marks.get(token)
+        if mark is not None:
+            chunk = self._stream.mark(mark)
+        else:
+            chunk = None if ends else self._stream.feed(self._engine.piece(token))
+        if chunk is not None:
+            self._emit_chunk(chunk)
+        self._reasoning.note()
+        return ends and not (inside and not self._stream.in_reasoning)
 
     def take(self, n: int) -> tuple[int, list[int]]:
         """Position of the next `n` tokens to compute, and the tokens; they count as computed before the step runs.
@@ -233,37 +243,41 @@ class Slot(Task):
             self._sampler.accept(token)
         return tokens
 
+    @property
+    def _complete(self) -> bool:
+        """Whether nothing may follow what was said."""
+        return (
+            self._stream.stopped or self._stream.ended or (self._guide is not None and self._guide.complete)
+        )
+
     def _choose(self, logits: Row) -> tuple[int | None, Row]:
-        """The next token, and the logits that it is from, without a mask; None where only the end may follow.
+        """Choose and note the next token; None where only the end may follow. And the logits without a mask.
 
         Raises:
             EngineError: the guide cannot be followed.
         """
-        token = self._sampler.sample(logits)
-        guide = self._guide
-        if guide is None or guide.allows(token):
-            return token, logits
-        # Most tokens that a model wants are allowed, and a mask takes a hundred times as long as asking for one.
-        whole = logits.copy() if self._n_top >= 0 else logits
-        guide.mask(logits)
-        if guide.complete:
-            return None, whole
+        whole, guide = logits, self._guide
+        token = self._reasoning.next()
+        if token is None:
+            token = self._sampler.sample(logits)
+            # A mask takes a hundred times as long as asking for one token, and most that a model wants are allowed.
+            if guide is not None and not guide.allows(token):
+                whole = logits.copy() if self._n_top >= 0 else logits
+                guide.mask(logits)
+                if guide.complete:
+                    return None, whole
+                token = self._sampled(logits)
+        self._sampler.accept(token)
+        if guide is not None and not self._engine.is_end(token):
+            guide.accept(token)
+        return token, whole
+
+    def _sampled(self, masked: Row) -> int:
         try:
-            return self._sampler.sample(logits), whole
+            return self._sampler.sample(masked)
         except EngineFault as fault:
             # The engine is well: other options of the call rule out all that the guide allows.
             raise EngineError(f"no token is left that the call's options allow: {fault}") from fault
-
-    def _accept(self, token: int) -> None:
-        self._sampler.accept(token)
-        if self._guide is not None and not self._engine.is_end(token):
-            self._guide.accept(token)
-
-    def _show(self, token: int) -> None:
-        """Emit what a token adds to the text."""
-        chunk = self._stream.feed(self._engine.piece(token))
-        if chunk is not None:
-            self._emit_chunk(chunk)
 
     def _emit_chunk(self, chunk: Chunk) -> None:
         if self._echo:
@@ -286,8 +300,9 @@ class Slot(Task):
         if last is not None:
             self._emit_chunk(last)
         self.close()
-        stream, calls = self._stream, self._stream.tool_calls(self._nonce)
-        usage = Usage(self._n_prompt, self._n_cached or 0, len(self._tokens) - self._n_prompt)
+        stream, calls = self._stream, self._stream.tool_calls
+        n_generated = len(self._tokens) - self._n_prompt
+        usage = Usage(self._n_prompt, self._n_cached or 0, n_generated, self._reasoning.n_tokens)
         timings = Timings(prefill=self._first - self._began, decode=self._last - self._first)
         self.emit(
             Done(
@@ -304,3 +319,18 @@ class Slot(Task):
                 )
             )
         )
+
+
+def _splitter(request: Generation, prepared: PreparedPrompt, nonce: bytes) -> AnswerSplitter | None:
+    """What splits the answer to a request; a `Raw` is not split."""
+    if not isinstance(request, Chat):
+        return None
+    formats, tools = prepared.learned.marked.formats, request.tools if request.tool_choice != "none" else ()
+    turns = cast("Sequence[Mapping[str, Any]]", request.prompt) if tools else ()
+    return AnswerSplitter(
+        formats if tools else replace(formats, tools=None),
+        CallIds(nonce, (call.get("id", "") for turn in turns for call in turn.get("tool_calls") or ())),
+        ParameterTypes(tools),
+        reasoning_open=prepared.reasoning_open,
+        single=not request.parallel_tool_calls,
+    )

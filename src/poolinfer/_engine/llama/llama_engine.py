@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..._data.requests import Generation
 from ..._data.specs import LaneSpec, ModelSpec
@@ -17,6 +18,11 @@ from .capacity import padded
 from .growing_context import GrowingContext
 from .llama_context import LlamaContext
 from .llama_sampler import Candidates, LlamaSampler
+from .sampler_chains import SamplerChains
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
 
 # Rows of a prompt whose logits are computed in one decode, and the bytes of these. llama.cpp takes memory for them
 # when a context is made, whether they are used or not.
@@ -56,6 +62,7 @@ class LlamaEngine:
         self._pieces: dict[int, bytes] = {}
         self._info = self._read_info()
         self._candidates = Candidates(api, self._info.n_vocab)
+        self._chains = SamplerChains(api, model, lane.n_ctx)
 
     @property
     def info(self) -> EngineInfo:
@@ -193,11 +200,21 @@ class LlamaEngine:
         return self._end_ids
 
     @cached_property
+    def _end_array(self) -> numpy.typing.NDArray[numpy.int32]:
+        import numpy
+
+        return numpy.array(sorted(self._end_ids), "i4")
+
+    @cached_property
     def _end_ids(self) -> frozenset[int]:
         return frozenset(filter(self.is_end, range(self._info.n_vocab)))
 
     def sampler(self, request: Generation, seed: int) -> LlamaSampler:
-        return LlamaSampler(self._api, request, seed, self._candidates)
+        sampling = self._spec.sampling.of(request)
+        chain = self._chains.chain(sampling, cast("Mapping[int, float]", request.logit_bias or {}), seed)
+        least = sys.maxsize if request.ignore_eos else request.min_tokens
+        ends = self._end_array if least else None
+        return LlamaSampler(self._api, chain, self._candidates, ends, least)
 
     def context(self, lane: LaneSpec) -> GrowingContext:
         width = int(self._api.llama_model_n_embd(self._model))
@@ -244,4 +261,5 @@ class LlamaEngine:
     def close(self) -> None:
         release, self._release = self._release, None
         if release is not None:
+            self._chains.close()
             release()

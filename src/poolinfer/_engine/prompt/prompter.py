@@ -7,6 +7,7 @@ other text is tokenized as text, and cut where it spells a token that it may not
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,13 +16,32 @@ from types import MappingProxyType
 from typing import Any
 
 from ..._data.errors import CallCancelled, InvalidRequest
-from ..text.formats import Formats
-from ..text.reasoning_format import THINK_OPEN
+from ..._data.requests import Reasoning
+from ..text.formats import Formats, MarkedFormats, marked
+from ..text.reasoning_format import THINK
 from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate
-from .sandbox.authored_text import FOREIGN, cut, origin
+from .formats.learning import learn_formats
+from .formats.reasoning_setting import switch_variables
+from .sandbox.authored_text import cut
+from .template_render import TemplateRender, opens_reasoning
 from .text_size import check_size
 from .token_spellings import Spellings
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedFormats:
+    """The formats of a chat template in one vocabulary.
+
+    Attributes:
+        formats: how the model spells reasoning and tool calls.
+        marked: the same, with a character for each control token.
+        closing: the tokens that close a block of reasoning, and lead to the answer.
+    """
+
+    formats: Formats = field(default_factory=Formats)
+    marked: MarkedFormats = field(default_factory=MarkedFormats)
+    closing: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +51,12 @@ class PreparedPrompt:
     Attributes:
         tokens: the prompt's token ids.
         reasoning_open: whether the prompt ends inside an open block of reasoning.
-        formats: how the model spells reasoning and tool calls.
-        marks: the control tokens that the formats are made of, with their spellings.
+        learned: how the model spells reasoning and tool calls.
     """
 
     tokens: list[int]
     reasoning_open: bool = False
-    formats: Formats = field(default_factory=Formats)
-    marks: Mapping[int, str] = field(default_factory=dict)
+    learned: LearnedFormats = field(default_factory=LearnedFormats)
 
 
 class Prompter:
@@ -62,6 +80,8 @@ class Prompter:
         self._control = Spellings(info.control, trusted=False)
         self._user_defined = Spellings(info.markers, trusted=True)
         self._known: dict[str, _ControlToken] = {}
+        self._learned: dict[ChatTemplate, LearnedFormats] = {}
+        self._lock = threading.Lock()
 
     def chat(
         self,
@@ -69,6 +89,7 @@ class Prompter:
         tools: Sequence[Mapping[str, Any]],
         *,
         variables: Mapping[str, Any] = MappingProxyType({}),
+        reasoning: Reasoning | None = None,
         continue_final: bool = False,
         stop: Callable[[], bool] | None = None,
     ) -> PreparedPrompt:
@@ -78,12 +99,13 @@ class Prompter:
             messages: the turns, as `poolinfer._checks.normalize` makes them.
             tools: the tools that are offered.
             variables: further variables for the template by their names; they go before those of the model.
+            reasoning: whether the model is to reason, or how much; None leaves that to the template.
             continue_final: whether the last turn, an answer, is continued.
             stop: is asked every few milliseconds whether the call was given up.
 
         Raises:
             InvalidRequest: there is no chat template, or it refuses these messages, or does too much with them,
-                or they are too long.
+                or they are too long, or it has no such switch of reasoning.
             CallCancelled: `stop` said so.
         """
         variables = {**self._tokenizer.info.template_variables, **variables}
@@ -93,14 +115,35 @@ class Prompter:
                 "this model has no chat template; pass chat_template= to Model.load, or use raw",
                 field="prompt",
             )
+        learned = self._learn(template)
+        spelled = learned.formats.reasoning or THINK
         rendered = template.render(
-            messages, tools, variables=variables, continue_final=continue_final, stop=stop
+            messages,
+            tools,
+            variables={**switch_variables(reasoning, spelled), **variables},
+            continue_final=continue_final,
+            stop=stop,
         )
         self._check_size(rendered)
         tokens = self._assemble(rendered, stop or _never)
         if tokens[: len(self._bos)] != self._bos:
             tokens = self._bos + tokens
-        return PreparedPrompt(tokens, _opens_reasoning(rendered))
+        return PreparedPrompt(tokens, opens_reasoning(rendered, spelled, continued=continue_final), learned)
+
+    def _learn(self, template: ChatTemplate) -> LearnedFormats:
+        """The formats of a template, learned when it is first used."""
+        with self._lock:
+            found = self._learned.get(template)
+            if found is None:
+                formats = learn_formats(TemplateRender(template))
+                tokens = {
+                    text: self._control_token(text).ids for text in self._control.within(formats.texts())
+                }
+                single = {text: ids[0] for text, ids in tokens.items() if len(ids) == 1}
+                closing = formats.reasoning.closing if formats.reasoning else ""
+                found = LearnedFormats(formats, marked(formats, single), self._parsed(closing))
+                self._learned[template] = found
+            return found
 
     def template_for(
         self, tools: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]
@@ -243,10 +286,3 @@ class _ControlToken:
 
 def _never() -> bool:
     return False
-
-
-def _opens_reasoning(rendered: str) -> bool:
-    """Whether a prompt ends with the opening of a block of reasoning that nobody untrusted wrote."""
-    end = len(rendered.rstrip())
-    start = max(0, end - len(THINK_OPEN))
-    return rendered[start:end] == THINK_OPEN and FOREIGN not in origin(rendered)[start:end]

@@ -1,0 +1,16 @@
+"""Learning all formats of one chat template."""
+
+from __future__ import annotations
+
+from ...text.formats import Formats
+from .reasoning_learning import learn_reasoning
+from .rendering import Render
+
+
+def learn_formats(render: Render) -> Formats:
+    """How the model of a chat template spells its tool calls and its reasoning.
+
+    Args:
+        render: renders the template; where it refuses, the usual spelling is taken.
+    """
+    return Formats(reasoning=learn_reasoning(render))
