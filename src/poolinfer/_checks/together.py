@@ -61,7 +61,7 @@ def check_raw_together(options: Mapping[str, Any], contents: Mapping[str, Any]) 
 
     Args:
         options: those of the request, checked.
-        contents: its prompt and its suffix, checked.
+        contents: the request's prompt and suffix, checked.
 
     Raises:
         InvalidRequest: the prompt is empty, or none of it would have log probabilities, or there is a suffix beside
