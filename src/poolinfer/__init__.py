@@ -27,6 +27,7 @@ from ._data.errors import (
     PoolError,
     PoolFull,
     PoolinferError,
+    TooManyRounds,
     UnknownOption,
     WorkerLost,
 )
@@ -35,16 +36,19 @@ from ._data.prompt_builder import Prompt, Turn
 from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, ToolCall, ToolCallDelta, Usage
+from ._data.sampling import Sampling
 from ._data.stats import PoolStats, Quantiles
 from ._data.text_requests import Embed, Rerank
 from ._data.text_results import AppliedTemplate, RankedDocument
 from ._data.token_requests import ApplyTemplate, Detokenize, Tokenize
+from ._data.tool_runs import RunStep, ToolResult, ToolRun
 from ._data.version import __version__
 from ._pool.call import Call
 from ._pool.completion import AsCompleted, DoneAndNotDone, as_completed, wait
 from ._pool.model import Model, demo_model
 from ._pool.model_info import ModelInfo
 from ._pool.pool import Pool
+from ._pool.session import Session
 
 logging.getLogger("poolinfer").addHandler(logging.NullHandler())
 
@@ -85,12 +89,18 @@ __all__ = [
     "Request",
     "Rerank",
     "Response",
+    "RunStep",
+    "Sampling",
     "Score",
+    "Session",
     "Timings",
     "TokenLogprob",
     "Tokenize",
+    "TooManyRounds",
     "ToolCall",
     "ToolCallDelta",
+    "ToolResult",
+    "ToolRun",
     "Turn",
     "UnknownOption",
     "Usage",

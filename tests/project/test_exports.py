@@ -30,7 +30,8 @@ MODULES = poolinfer, poolinfer.executor, poolinfer.testing
 #: Data that no caller writes: what classes have in common, options by name, the counters behind statistics.
 INSIDE = {
     *("RequestFields", "Generation", "LaneCounters", "SeatingCounts", "CallCounts"),
-    *("RequestOptions", "SamplingOptions", "RawOptions", "ChatOptions", "EmbedOptions"),
+    *("RequestOptions", "SamplingOptions", "RawOptions", "TurnOptions", "ChatOptions", "EmbedOptions"),
+    "ScoreOptions",
     *("RerankOptions", "TokenizeOptions", "DetokenizeOptions", "ApplyTemplateOptions", "CountTokensOptions"),
 }
 

@@ -1,7 +1,8 @@
 """Requests as plain checked data: the one door through which a request reaches a pool (promise P2).
 
 A request has *options* and *contents*. Options are small, and `option_checks` checks them. Contents may be large:
-the messages and tools of a chat, the text to continue, the texts to embed or to rank, what an answer is held to.
+the messages and tools of a chat, the text to continue, the texts to embed or to rank,
+and what an answer is held to.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .texts import (
     check_text,
     check_token_ids,
 )
-from .together import check_chunks, check_options_together, check_raw_together
+from .together import check_chunks, check_options_together, check_raw_together, check_tool_choice
 from .tools import check_tools
 
 #: Takes a field's value and what checking it may cost; gives the checked value, or raises `InvalidRequest`.
@@ -74,7 +75,8 @@ def _options(request: Request) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, default, check in checks:
         value = getattr(request, name)
-        found[name] = check(name, default if value is None else value)
+        chosen = default if value is None else value
+        found[name] = None if chosen is None else check(name, chosen)
     if isinstance(request, Generation):
         found["logprobs"] = found["logprobs"] or found["top_logprobs"] > 0
         check_options_together(found)
@@ -87,6 +89,7 @@ def _contents(request: Request, options: Mapping[str, Any], work: WorkBudget) ->
     found = {name: check(getattr(request, name), work) for name, check in checks.items()}
     if isinstance(request, Chat):
         check_last(found["prompt"], bool(request.continue_final_message))
+        check_tool_choice(options["tool_choice"], found["tools"])
     if isinstance(request, ApplyTemplate):
         continues = options["continue_final_message"]
         if continues or options["add_generation_prompt"]:

@@ -79,23 +79,22 @@ _ELSEWHERE: Mapping[str, str] = {
     ),
     **dict.fromkeys(("system", "system_prompt", "system_message"), "put a system message into prompt"),
     **dict.fromkeys(("template_kwargs", "template_vars"), "chat_template_kwargs"),
-    **dict.fromkeys(
-        ("enable_thinking", "thinking", "reasoning_effort"),
-        "put it into chat_template_kwargs, under the name that the model's chat template reads",
-    ),
+    **dict.fromkeys(("enable_thinking", "thinking", "think", "reasoning_effort"), "reasoning"),
+    **dict.fromkeys(("thinking_budget", "max_reasoning_tokens", "reasoning_max_tokens"), "reasoning_budget"),
     **dict.fromkeys(("continue_last_message", "prefill"), "continue_final_message"),
     "add_generation_prompt": "leave it out; an answer is always asked for, unless continue_final_message=True",
     **dict.fromkeys(
         ("extra_body", "extra_query", "extra_headers", "options"), "give what is in it by itself"
     ),
     **dict.fromkeys(("embedding", "embeddings"), "leave it out; call embed(...), which every pool has"),
-    **dict.fromkeys(
-        ("repeat_last_n", "penalty_last_n"), "leave it out; penalties look at a fixed number of tokens"
-    ),
-    **dict.fromkeys(
-        ("min_tokens", "min_new_tokens", "ignore_eos"),
-        "leave it out; an answer may be as short as the model makes it",
-    ),
+    **dict.fromkeys(("penalty_last_n", "last_n_tokens_size"), "repeat_last_n"),
+    **dict.fromkeys(("min_new_tokens", "min_length"), "min_tokens"),
+    **dict.fromkeys(("typ_p", "typical"), "typical_p"),
+    "mirostat_mode": "mirostat",
+    "mirostat_lr": "mirostat_eta",
+    "mirostat_ent": "mirostat_tau",
+    "temp": "temperature",
+    **dict.fromkeys(("tfs_z", "penalize_nl"), "leave it out; llama.cpp has it no more"),
     "stream_options": "use stream(...), whose call has the usage in its result",
     **dict.fromkeys(("num_return_sequences", "num_choices", "n_cmpl"), "n"),
     "best_of": "ask for several answers with n, and choose among its choices",
@@ -113,7 +112,7 @@ _ELSEWHERE: Mapping[str, str] = {
     ),
     "encoding_format": "leave it out; vectors are numbers",
     "verbose": "leave it out; poolinfer prints nothing",
-    **dict.fromkeys(("parallel_tool_calls", "store", "metadata", "service_tier"), _NO_USE),
+    **dict.fromkeys(("store", "metadata", "service_tier"), _NO_USE),
 }
 #: What clients and proxies send although it changes nothing. None changes nothing either, for any name above.
 _NO_CHANGE: Mapping[str, object] = {

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from .sampling import LLAMA_CPP_SAMPLING, Sampling
 from .text_requests import Pooling
 
 #: How a model ranks documents: by a classifier head that gives a logit or a probability, or as a judge that is
@@ -37,6 +38,7 @@ class ModelSpec:
         document_prefix: what is put before a text to embed that is a document; None where nobody has said.
         repack: whether ggml copies weights into a layout that suits the processor. Prompts are computed faster with
             it, but the copies are private memory, which processes cannot share.
+        sampling: sampling options for requests that leave them open.
     """
 
     path: str
@@ -51,6 +53,7 @@ class ModelSpec:
     mlock: bool = False
     n_positions: int | None = None
     repack: bool = True
+    sampling: Sampling = LLAMA_CPP_SAMPLING
     ranking: Ranking | None = None
     rerank_template: str | None = None
     query_prefix: str | None = None

@@ -8,7 +8,7 @@ type checkers need them at each function.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeAlias, overload
 
@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 
 from .._data.errors import InvalidRequest
 from .._data.prompt_builder import ChatInput
-from .._data.requests import Chat, ChatOptions, Generation, Raw, RawOptions, Request
+from .._data.requests import Chat, ChatOptions, Generation, Raw, RawOptions, Request, TurnOptions
 from .._data.results import Embedding, Response
 from .._data.stats import PoolStats
 from .._data.text_requests import Embed, Rerank
@@ -27,12 +27,15 @@ from .call import Call
 from .mapping import Mapped, as_request, mapped, mapped_result
 from .missing_argument import says_what_is_missing
 from .retrieval_methods import RetrievalMethods
+from .score_methods import ScoreMethods
+from .session import Session
 from .token_methods import TokenMethods
+from .tool_functions import Tool
 
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]
 
 
-class CallMethods(RetrievalMethods, TokenMethods):
+class CallMethods(RetrievalMethods, ScoreMethods, TokenMethods):
     """Calls of every kind, sync and async, over one primitive: `submit`."""
 
     @overload
@@ -121,6 +124,17 @@ class CallMethods(RetrievalMethods, TokenMethods):
                 f"prompt: an {kind} request has no text to stream; use submit", field="prompt"
             )
         return self.submit(request)
+
+    def session(
+        self,
+        *,
+        system: str | None = None,
+        messages: ChatInput = (),
+        tools: Sequence[Tool] = (),
+        **options: Unpack[TurnOptions],
+    ) -> Session:
+        """A chat that keeps its turns. `Session` explains the arguments, and what they raise."""
+        return Session(self, system=system, messages=messages, tools=tools, **options)
 
     @overload
     def map(
