@@ -132,7 +132,7 @@ LIMITS: Mapping[str, Limit] = {
         Limit(
             "tool_timeout",
             0.001,
-            1e6,
+            1_000_000,
             "seconds that a function may take as a tool",
             whole=False,
             optional=True,
