@@ -27,6 +27,7 @@ from poolinfer._engine.llama.llama_engine import LlamaEngine
 from poolinfer._engine.prompt.prompter import Prompter
 from poolinfer._engine.prompt.sandbox.authored_text import OWN as MINE
 from poolinfer._engine.prompt.sandbox.authored_text import origin
+from poolinfer._engine.prompt.template_input import TemplateInput
 
 pytestmark = pytest.mark.fuzz
 
@@ -162,11 +163,8 @@ def test_harmless_conversations_are_rendered_as_hugging_face_does() -> None:
         name = sorted(SOURCES)[number % len(SOURCES)]
         rng = random.Random(number)
         messages, tools = conversation(rng, harmless(rng), harmless(rng))
-        # Transformers, too, gives reasoning under a second name.
-        turns = [
-            {"thinking": turn["reasoning_content"], **turn} if "reasoning_content" in turn else turn
-            for turn in messages
-        ]
+        repairs = template(SOURCES[name])._compiled().repairs
+        turns = repairs.mended(TemplateInput().messages(messages), lambda _: None)
         wanted = reference(SOURCES[name], turns, tools)
         engine = SpelledEngine(SOURCES[name])
         made = prompt(SOURCES[name], engine, messages, tools)

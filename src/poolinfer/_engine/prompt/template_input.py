@@ -59,12 +59,6 @@ class TemplateInput:
         found: dict[str, Any] = self._copy(message, TRUSTED if role in TRUSTED_ROLES else FOREIGN, OWN)
         if role in KNOWN_ROLES:
             found["role"] = role
-        parts = found.get("content")
-        if isinstance(parts, list):
-            for part in parts:
-                # The kind of a part is a word of ours, as a role is.
-                if isinstance(part, dict) and part.get("type") == "text":
-                    part["type"] = "text"
         return found
 
     def _copy(self, value: Any, by: int, keys_by: int) -> Any:
