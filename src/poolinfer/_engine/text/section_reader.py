@@ -244,7 +244,10 @@ class SectionReader:
         elif key == form.arguments_key or key in _ARGUMENTS_KEYS:
             yield from self._arguments()
         elif form.id_key and key == form.id_key:
-            self._call.id = yield from self._text()
+            call_id = yield from self._text()
+            # A call that is given before its id is known has none: where the text is cut must not matter.
+            if self._call.waits or not self._call.begun:
+                self._call.id = call_id
         elif form.at_start and key != "type":
             # An answer may be an object, too. This one is no call.
             raise Misspelled
