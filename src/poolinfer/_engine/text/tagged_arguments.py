@@ -143,7 +143,7 @@ class TaggedArguments:
 
 def _halves(mark: str) -> tuple[str, str]:
     """A mark up to its first whitespace, and what follows that."""
-    first, *rest = mark.split(None, 1)
+    first, *rest = mark.split(None, 1) or [""]
     return first, rest[0].rstrip() if rest else ""
 
 
