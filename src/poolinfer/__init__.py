@@ -36,6 +36,7 @@ from ._data.prompt_builder import Prompt, Turn
 from ._data.public_names import publish as _publish
 from ._data.requests import Chat, Embed, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, ToolCall, ToolCallDelta, Usage
+from ._data.sampling import Sampling
 from ._data.stats import PoolStats, Quantiles
 from ._data.tool_runs import RunStep, ToolResult, ToolRun
 from ._data.version import __version__
@@ -81,6 +82,7 @@ __all__ = [
     "Request",
     "Response",
     "RunStep",
+    "Sampling",
     "Score",
     "Session",
     "Timings",

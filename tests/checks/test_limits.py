@@ -61,7 +61,22 @@ def test_F45_max_tokens(value: Any) -> None:
 
 NUMBERS: list[tuple[str, list[Any], list[Any]]] = [
     ("temperature", [-0.1, 1e-45, 9e-4, 10.1], [0, 0.0, -0.0, 1e-3, 1, 10]),
+    ("dynatemp_range", [-0.1, 10.1], [0, 0.5]),
+    ("dynatemp_exponent", [-0.1, 10.1], [0, 0.5]),
     ("top_p", [0, -1, 1.01, 2], [1, 0.5, 1e-6]),
+    ("typical_p", [0, 1.01], [1, 0.5]),
+    ("top_n_sigma", [-1, 100.1], [0, 1.5]),
+    ("xtc_probability", [-0.1, 1.1], [0, 1]),
+    ("xtc_threshold", [-0.1, 0.51], [0, 0.5]),
+    ("mirostat", [-1, 3, 1.0], [0, 1, 2]),
+    ("mirostat_tau", [-1, 101], [0, 5]),
+    ("mirostat_eta", [-1, 10.1], [0, 0.1]),
+    ("repeat_last_n", [-2, 1_000_001, 1.5], [-1, 0, 64]),
+    ("dry_multiplier", [-1, 101], [0, 0.8]),
+    ("dry_base", [0, 0.9, 11], [1, 1.75]),
+    ("dry_allowed_length", [-1, 1.5], [0, 2]),
+    ("dry_penalty_last_n", [-2, 1_000_001], [-1, 0, 64]),
+    ("min_tokens", [-1, 1_000_001, 1.5], [0, 3]),
     ("top_k", [-1, 1_000_001, 1.5], [0, 1, 1_000_000]),
     ("min_p", [-0.1, 1.1], [0, 1]),
     ("repeat_penalty", [0, -1, 0.09, 10.1], [0.1, 1, 10]),
@@ -87,10 +102,11 @@ def test_F46_numbers(name: str, bad: list[Any], good: list[Any]) -> None:
     [
         (5, "logit_bias"),
         ([1, 2], "logit_bias"),
-        ({"1x": 1.0}, "logit_bias"),
         ({"": 1.0}, "logit_bias"),
         ({"-1": 1.0}, "logit_bias"),
-        ({"\u0663": 1.0}, "logit_bias"),
+        ({"a" * 257: 1.0}, "logit_bias"),
+        ({"\ud800": 1.0}, "logit_bias"),
+        ({"a": 1000}, "logit_bias['a']"),
         ({"9" * 5000: 1.0}, "logit_bias"),
         ({"2147483648": 1.0}, "logit_bias"),
         ({5: 1.0, "5": 2.0}, "logit_bias"),
@@ -111,10 +127,27 @@ def test_F46_logit_bias(bias: Any, field: str) -> None:
 
 
 def test_logit_bias_takes_the_keys_that_JSON_has() -> None:
-    found = normalize(Raw("x", logit_bias={"5": 1, "007": -1}))  # type: ignore[dict-item]
+    found = normalize(Raw("x", logit_bias={"5": 1, "007": -1, "5x": 2, " \u0663": 3}))
     assert isinstance(found, Raw)
-    assert found.logit_bias == {5: 1.0, 7: -1.0}
-    assert refusal(Raw("x", logit_bias={"5x": 1})).message.startswith("logit_bias key '5x': use an int")  # type: ignore[dict-item]
+    assert found.logit_bias == {5: 1.0, 7: -1.0, "5x": 2.0, " \u0663": 3.0}
+    assert refusal(Raw("x", logit_bias={"-5": 1})).message.startswith("logit_bias key '-5': use an int")
+
+
+def test_sequence_breakers_are_texts_that_llama_cpp_takes_whole() -> None:
+    for one in ("\n", ["\n"], ("\n",)):
+        assert normalize(Raw("x", dry_sequence_breakers=one)) == Raw("x", dry_sequence_breakers=("\n",))
+    assert normalize(Raw("x", dry_sequence_breakers=())) == Raw("x", dry_sequence_breakers=())
+    for bad in ([""], ["a" * 41], ["a\0b"], ["a"] * 17, 5, [5], {"a": 1}):
+        error = refusal(Raw("x", dry_sequence_breakers=bad))  # type: ignore[arg-type]
+        assert (error.field or "").startswith("dry_sequence_breakers"), bad
+
+
+def test_an_answer_cannot_be_longer_than_its_longest() -> None:
+    error = refusal(Raw("x", min_tokens=4, max_tokens=3))
+    assert error.field == "min_tokens"
+    assert "use max_tokens (3) or less" in error.message
+    normalize(Raw("x", min_tokens=3, max_tokens=3))
+    normalize(Raw("x", min_tokens=3))
 
 
 def test_F46_tokens_of_the_model() -> None:

@@ -131,7 +131,7 @@ def spoken(**function: Any) -> Chat:
         (raw(timeout=Real("inf")), "timeout"),
         (raw(timeout=Whole(-1)), "timeout"),
         (raw(logit_bias={Whole(-7): 1.0}), "logit_bias"),
-        (raw(logit_bias={Text("a"): 1.0}), "logit_bias"),
+        (raw(logit_bias={Text("-5"): 1.0}), "logit_bias"),
         (raw(logit_bias={5: Real("nan")}), "logit_bias[5]"),
         (spoken(arguments={"x": Whole(2**65)}), "messages[0].tool_calls[0].function.arguments"),
     ],

@@ -56,6 +56,7 @@ PICKLED: dict[type, Any] = {
             poolinfer.DoneAndNotDone(set(), set()),
             poolinfer.Model.load(poolinfer.demo_model()).info,
             poolinfer.Quantiles(0.1, 0.2, 0.3),
+            poolinfer.Sampling(top_k=3),
             poolinfer.Score((poolinfer.TokenLogprob(1, "a", -0.5),)),
             poolinfer.Timings(),
             poolinfer.TokenLogprob(1, "a", -0.5),

@@ -18,6 +18,7 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+FILL_IN = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 MERGES = ("h e", "l l", "he ll", "hell o", "t h", "th e", "\u0120 t", "\u0120t h", "\u0120th e")
 _WIDTH, _HEADS, _FF, _LAYERS = 64, 4, 96, 2
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
@@ -121,6 +122,14 @@ class Model:
         if chat_template:
             self.metadata["tokenizer.chat_template"] = CHATML
 
+    def code(self) -> None:
+        """The same, with the tokens around which a model fills a gap."""
+        self.bpe(chat_template=True)
+        tokens, kinds = self.metadata["tokenizer.ggml.tokens"], self.metadata["tokenizer.ggml.token_type"]
+        assert isinstance(tokens, list)
+        assert isinstance(kinds, list)
+        self._tokens("gpt2", [*tokens, *FILL_IN], [*kinds, *[_CONTROL] * len(FILL_IN)])
+
     def wordpiece(self) -> None:
         """BERT's kind of vocabulary: words by letters."""
         special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -180,7 +189,11 @@ class Model:
     def write(self, path: str | Path, overrides: Mapping[str, object]) -> Path:
         """Write the file; `overrides` replace metadata, under its full name or the architecture's."""
         for key, value in overrides.items():
-            full = key if key in self.metadata or key.startswith("general.") else f"{self.arch}.{key}"
+            full = (
+                key
+                if key in self.metadata or key.startswith(("general.", "tokenizer."))
+                else f"{self.arch}.{key}"
+            )
             self.metadata[full] = value
         writer = gguf.GGUFWriter(path, self.arch)
         for key, value in self.metadata.items():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from .._data.errors import ContextOverflow, InvalidRequest
+from .._data.requests import LogitBias
 
 
-def check_tokens(logit_bias: Mapping[int, float] | None, n_vocab: int) -> None:
+def check_tokens(logit_bias: LogitBias | None, n_vocab: int) -> None:
     """Refuse a ``logit_bias`` of tokens that the model does not have."""
     for token in logit_bias or ():
-        if not 0 <= token < n_vocab:
+        if isinstance(token, int) and not 0 <= token < n_vocab:
             raise InvalidRequest(
                 f"logit_bias key {token}: use token ids from 0 to {n_vocab - 1}, which this model has",
                 field="logit_bias",

@@ -18,6 +18,7 @@ from .budgets import ByteBudget, WorkBudget
 from .limits import LIMITS, count, number
 from .plain_data import check_pooling, flag, is_one_of, mapping, sequence
 from .refusals import refuse, show
+from .tools import tool_name
 
 #: Takes a field's name and its value; gives the checked value, or raises `InvalidRequest`.
 OptionCheck: TypeAlias = Callable[[str, Any], Any]
@@ -43,47 +44,60 @@ def check_of(field: Field[Any]) -> OptionCheck:
     )
 
 
-def _stop(field: str, value: object) -> tuple[str, ...]:
+def _texts(field: str, value: object, bytes_: str) -> tuple[str, ...]:
+    """A text or several, none of them empty. `bytes_` is the row of `LIMITS` that bounds each of them."""
     texts = [value] if isinstance(value, str) else sequence(field, value, "use a str or a list of str")
-    count("stop", len(texts), field)
+    count(field, len(texts))
     found = []
     for i, text in enumerate(texts):
-        found.append(ByteBudget("stop_text", WorkBudget()).checked_text(f"{field}[{i}]", text))
+        found.append(ByteBudget(bytes_, WorkBudget()).checked_text(f"{field}[{i}]", text))
         if not found[-1]:
             refuse(f"{field}[{i}]", text, "leave out the empty text; () is for none")
     return tuple(found)
 
 
-def _cache_key(field: str, value: object) -> str | None:
-    if value is None:
-        return None
+def _stop(field: str, value: object) -> tuple[str, ...]:
+    return _texts(field, value, "stop_text")
+
+
+def _breakers(field: str, value: object) -> tuple[str, ...]:
+    texts = _texts(field, value, "dry_sequence_breaker")
+    for i, text in enumerate(texts):
+        if "\0" in text:
+            refuse(f"{field}[{i}]", text, "leave out the NUL, at which llama.cpp would end the text")
+    return texts
+
+
+def _cache_key(field: str, value: object) -> str:
     key = ByteBudget("cache_key", WorkBudget()).checked_text(field, value)
     if not key:
         refuse(field, key, "give some text, or None to share with all calls that have no key")
     return key
 
 
-def _logit_bias(field: str, value: object) -> dict[int, float] | None:
-    if value is None:
-        return None
-    bias = mapping(field, value, "use a dict of token id to number")
+def _logit_bias(field: str, value: object) -> dict[int | str, float] | None:
+    bias = mapping(field, value, "use a dict of token id or text to number")
     n = len(bias)
     count("logit_bias", n, field)
-    found: dict[int, float] = {}
+    found: dict[int | str, float] = {}
     for key, amount in islice(bias.items(), n):
         token = _token(field, key)
         if token in found:
-            _refuse_key(field, key, "give every token id once")
-        found[token] = float(number("logit_bias_value", scalar(amount), f"{field}[{token}]") or 0)
+            _refuse_key(field, key, "give every token id and every text once")
+        found[token] = float(number("logit_bias_value", scalar(amount), f"{field}[{show(token)}]") or 0)
     return found
 
 
-def _token(field: str, key: object) -> int:
-    """The token id that a key stands for. In JSON a key is always a text."""
+def _token(field: str, key: object) -> int | str:
+    """The token id that a key stands for, or its text. In JSON a key is always a text, so digits are an id."""
     row = LIMITS["logit_bias_token"]
     token = scalar(key)
-    if isinstance(key, str) and str.__len__(key) <= _MAX_DIGITS and str.isascii(key) and str.isdigit(key):
-        token = int(str.__str__(key))
+    if isinstance(key, str):
+        text = ByteBudget("logit_bias_text", WorkBudget()).checked_text(field, key)
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()):
+            return text or _refuse_key(field, key, "leave out the empty text, which has no tokens")
+        token = int(text) if len(text) <= _MAX_DIGITS else -1
     if not isinstance(token, int) or isinstance(token, bool) or not row.holds(token):
         _refuse_key(field, key, row.remedy())
     return token
@@ -93,10 +107,20 @@ def _refuse_key(field: str, key: object, remedy: str) -> NoReturn:
     raise InvalidRequest(f"{field} key {show(key)}: {remedy}", field=field)
 
 
-def _tool_choice(field: str, value: object) -> str:
-    if not is_one_of(value, ("auto", "none")):
-        refuse(field, value, "use 'auto' or 'none'; forcing a tool is not available yet")
-    return str.__str__(value)
+def _tool_choice(field: str, value: object) -> str | dict[str, Any]:
+    if is_one_of(value, ("auto", "none", "required")):
+        return str.__str__(value)
+    function = (
+        value.get("function") if isinstance(value, Mapping) and value.get("type") == "function" else None
+    )
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(name, str):
+        refuse(
+            field,
+            value,
+            "use 'auto', 'none', 'required', or {'type': 'function', 'function': {'name': ...}}",
+        )
+    return {"type": "function", "function": {"name": tool_name(f"{field}.function.name", name)}}
 
 
 def _max_tokens(field: str, value: object) -> int | float | None:
@@ -120,6 +144,7 @@ def _pooling(_: str, value: object) -> str | None:
 _CHECKS: Mapping[str, OptionCheck] = {
     "max_tokens": _max_tokens,
     "stop": _stop,
+    "dry_sequence_breakers": _breakers,
     "cache_key": _cache_key,
     "logit_bias": _logit_bias,
     "tool_choice": _tool_choice,

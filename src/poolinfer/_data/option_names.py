@@ -87,13 +87,14 @@ _ELSEWHERE: Mapping[str, str] = {
         ("extra_body", "extra_query", "extra_headers", "options"), "give what is in it by itself"
     ),
     **dict.fromkeys(("embedding", "embeddings"), "leave it out; call embed(...), which every pool has"),
-    **dict.fromkeys(
-        ("repeat_last_n", "penalty_last_n"), "leave it out; penalties look at a fixed number of tokens"
-    ),
-    **dict.fromkeys(
-        ("min_tokens", "min_new_tokens", "ignore_eos"),
-        "leave it out; an answer may be as short as the model makes it",
-    ),
+    **dict.fromkeys(("penalty_last_n", "last_n_tokens_size"), "repeat_last_n"),
+    **dict.fromkeys(("min_new_tokens", "min_length"), "min_tokens"),
+    **dict.fromkeys(("typ_p", "typical"), "typical_p"),
+    "mirostat_mode": "mirostat",
+    "mirostat_lr": "mirostat_eta",
+    "mirostat_ent": "mirostat_tau",
+    "temp": "temperature",
+    **dict.fromkeys(("tfs_z", "penalize_nl"), "leave it out; llama.cpp has it no more"),
     "stream_options": "use stream(...), whose call has the usage in its result",
     **dict.fromkeys(("num_return_sequences", "num_choices", "n_cmpl"), "n"),
     "best_of": "ask for several answers with n, and choose among its choices",

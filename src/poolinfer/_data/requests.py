@@ -20,8 +20,12 @@ from .prompt_builder import Prompt
 
 #: A chat prompt: one user turn, OpenAI-shaped messages, or a `Prompt`.
 ChatInput: TypeAlias = str | Sequence[Mapping[str, Any]] | Prompt
+#: Numbers to add to logits, by token id or by text.
+LogitBias: TypeAlias = Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float]
 #: Data that an answer is to be: a type, a JSON schema, or OpenAI's dicts; a `Constraint` in a checked request.
 ResponseFormat: TypeAlias = Constraint | Mapping[str, Any] | type[Any] | Any
+#: Whether tools are offered, and whether one must be called: a word, or OpenAI's dict that names a tool.
+ToolChoice: TypeAlias = Literal["auto", "none", "required"] | Mapping[str, Any]
 #: How token vectors become one text vector.
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
 #: Whether a model reasons before it answers, or how much it does.
@@ -40,19 +44,36 @@ class RequestFields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation(RequestFields):
-    """Fields of requests that generate text; `Chat` and `Raw` explain them. Sampling defaults are llama.cpp's."""
+    """Fields of requests that generate text; `Chat` and `Raw` explain them."""
 
     max_tokens: int | None = None
-    temperature: float = 0.8
-    top_p: float = 0.95
-    top_k: int = 40
-    min_p: float = 0.05
-    repeat_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    temperature: float | None = None
+    dynatemp_range: float | None = None
+    dynatemp_exponent: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    top_n_sigma: float | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    mirostat: Literal[0, 1, 2] | None = None
+    mirostat_tau: float | None = None
+    mirostat_eta: float | None = None
+    repeat_last_n: int | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    dry_multiplier: float | None = None
+    dry_base: float | None = None
+    dry_allowed_length: int | None = None
+    dry_penalty_last_n: int | None = None
+    dry_sequence_breakers: str | Sequence[str] | None = None
     seed: int | None = None
     stop: str | Sequence[str] = ()
-    logit_bias: Mapping[int, float] | None = None
+    logit_bias: LogitBias | None = None
     logprobs: bool = False
     top_logprobs: int = 0
     n: int = 1
@@ -72,12 +93,15 @@ class Generation(RequestFields):
 @options_of_class
 @dataclass(frozen=True, slots=True)
 class Chat(Generation):
-    """A chat turn to answer, through the model's chat template. Sampling defaults are llama.cpp's.
+    """A chat turn to answer, through the model's chat template.
+
+    Sampling options that are None have the model's own defaults, or else llama.cpp's (`ModelInfo.sampling`).
 
     Attributes:
         prompt: text of one user turn, OpenAI-shaped messages, or a `Prompt`.
         tools: OpenAI-shaped function tools that the model may call.
-        tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them.
+        tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them, and ``"required"`` makes the model call at
+            least one. ``{"type": "function", "function": {"name": ...}}`` makes it call that one.
         parallel_tool_calls: whether one answer may call several tools; if not, it ends after its first call.
         reasoning: whether the model reasons before it answers, or how much it does: True, False, ``"low"``,
             ``"medium"`` or ``"high"``. None leaves that to the model's chat template. What the model has no switch
@@ -89,16 +113,38 @@ class Chat(Generation):
         continue_final_message: whether the last message, an assistant message, is continued instead of answered.
             The answer then holds only what is new.
         max_tokens: most tokens to generate; None for as many as the context holds.
+        min_tokens: tokens before which the model cannot end its answer, those of its reasoning included. A `stop`
+            text, or a constraint that allows nothing more, ends it at any time.
+        ignore_eos: whether the model cannot end its answer at all, so that it goes on until `max_tokens`.
         temperature: 0 picks the most likely token; higher is more varied.
+        dynatemp_range: how far the temperature goes up where the model is unsure, and down where it is sure; 0 for
+            not at all.
+        dynatemp_exponent: how the temperature follows the model's doubt (the entropy); 1 for in proportion.
         top_p: nucleus sampling: smallest set of tokens whose probabilities reach this sum.
         top_k: consider only this many tokens; 0 for all.
         min_p: drop tokens less likely than this share of the most likely one.
+        typical_p: locally typical sampling: tokens that surprise about as much as the text does on average, until
+            their probabilities reach this sum; 1 for all.
+        top_n_sigma: drop tokens whose logits are more standard deviations than this below the highest; 0 for none.
+        xtc_probability: how often all but the least likely of the tokens above `xtc_threshold` are dropped.
+        xtc_threshold: probability from which on `xtc_probability` drops tokens.
+        mirostat: the version of Mirostat, 1 or 2, which keeps the surprise of tokens near `mirostat_tau`; 0: none.
+            It takes the place of `top_k`, `top_p` and the other options that drop tokens.
+        mirostat_tau: surprise that mirostat aims at, in bits.
+        mirostat_eta: how fast mirostat follows what it sees.
+        repeat_last_n: tokens of the answer that the three penalties look at; -1 for all, 0 for none.
         repeat_penalty: divides the logits of recent tokens; 1 for none.
-        presence_penalty: subtracted once from the logits of tokens already used.
-        frequency_penalty: subtracted per use from the logits of tokens already used.
+        presence_penalty: subtracted once from the logits of recent tokens.
+        frequency_penalty: subtracted per use from the logits of recent tokens.
+        dry_multiplier: how much DRY lowers the logits of tokens that would go on with a repetition; 0 for none.
+        dry_base: by which factor this grows with each token of the repetition.
+        dry_allowed_length: tokens that may be repeated without being lowered.
+        dry_penalty_last_n: tokens of the answer in which DRY looks for repetitions; -1 for all, 0 for none.
+        dry_sequence_breakers: text or texts across which DRY sees no repetition.
         seed: seed of the sampler; None for another one in each call.
         stop: text or texts at which the answer ends; they are no part of the answer.
-        logit_bias: numbers to add to logits, by token id (an int, or its digits as a str, as JSON has them).
+        logit_bias: numbers to add to logits, by token id (an int, or its digits as a str, as JSON has them), or by
+            text, for all tokens of the text.
         logprobs: whether to return each token's log probability.
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
         n: how many answers to give (`Response.choices`), of one prompt that is computed once. With a `seed`, answer
@@ -117,7 +163,7 @@ class Chat(Generation):
 
     prompt: ChatInput
     tools: Sequence[Mapping[str, Any]] = ()
-    tool_choice: Literal["auto", "none"] = "auto"
+    tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     reasoning: Reasoning | None = None
     reasoning_budget: int | None = None
@@ -128,7 +174,9 @@ class Chat(Generation):
 @options_of_class
 @dataclass(frozen=True, slots=True)
 class Raw(Generation):
-    """A text to continue, as it is, without a template. Sampling defaults are llama.cpp's.
+    """A text to continue, as it is, without a template.
+
+    Sampling options that are None have the model's own defaults, or else llama.cpp's (`ModelInfo.sampling`).
 
     Attributes:
         prompt: the text to continue.
@@ -143,16 +191,38 @@ class Raw(Generation):
         echo: whether the text of the response begins with the prompt, and `logprobs`, where asked for, with its
             tokens. `max_tokens` may be 0.
         max_tokens: most tokens to generate; None for as many as the context holds.
+        min_tokens: tokens before which the model cannot end its answer, those of its reasoning included. A `stop`
+            text, or a constraint that allows nothing more, ends it at any time.
+        ignore_eos: whether the model cannot end its answer at all, so that it goes on until `max_tokens`.
         temperature: 0 picks the most likely token; higher is more varied.
+        dynatemp_range: how far the temperature goes up where the model is unsure, and down where it is sure; 0 for
+            not at all.
+        dynatemp_exponent: how the temperature follows the model's doubt (the entropy); 1 for in proportion.
         top_p: nucleus sampling: smallest set of tokens whose probabilities reach this sum.
         top_k: consider only this many tokens; 0 for all.
         min_p: drop tokens less likely than this share of the most likely one.
+        typical_p: locally typical sampling: tokens that surprise about as much as the text does on average, until
+            their probabilities reach this sum; 1 for all.
+        top_n_sigma: drop tokens whose logits are more standard deviations than this below the highest; 0 for none.
+        xtc_probability: how often all but the least likely of the tokens above `xtc_threshold` are dropped.
+        xtc_threshold: probability from which on `xtc_probability` drops tokens.
+        mirostat: the version of Mirostat, 1 or 2, which keeps the surprise of tokens near `mirostat_tau`; 0: none.
+            It takes the place of `top_k`, `top_p` and the other options that drop tokens.
+        mirostat_tau: surprise that mirostat aims at, in bits.
+        mirostat_eta: how fast mirostat follows what it sees.
+        repeat_last_n: tokens of the answer that the three penalties look at; -1 for all, 0 for none.
         repeat_penalty: divides the logits of recent tokens; 1 for none.
-        presence_penalty: subtracted once from the logits of tokens already used.
-        frequency_penalty: subtracted per use from the logits of tokens already used.
+        presence_penalty: subtracted once from the logits of recent tokens.
+        frequency_penalty: subtracted per use from the logits of recent tokens.
+        dry_multiplier: how much DRY lowers the logits of tokens that would go on with a repetition; 0 for none.
+        dry_base: by which factor this grows with each token of the repetition.
+        dry_allowed_length: tokens that may be repeated without being lowered.
+        dry_penalty_last_n: tokens of the answer in which DRY looks for repetitions; -1 for all, 0 for none.
+        dry_sequence_breakers: text or texts across which DRY sees no repetition.
         seed: seed of the sampler; None for another one in each call.
         stop: text or texts at which the answer ends; they are no part of the answer.
-        logit_bias: numbers to add to logits, by token id (an int, or its digits as a str, as JSON has them).
+        logit_bias: numbers to add to logits, by token id (an int, or its digits as a str, as JSON has them), or by
+            text, for all tokens of the text.
         logprobs: whether to return each token's log probability.
         top_logprobs: how many alternatives to return beside each token (implies ``logprobs``).
         n: how many answers to give (`Response.choices`), of one prompt that is computed once. With a `seed`, answer
@@ -226,16 +296,33 @@ class SamplingOptions(RequestOptions, total=False):
     """Options of every call that generates text; see `Chat` and `Raw`."""
 
     max_tokens: int | None
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    repeat_penalty: float
-    presence_penalty: float
-    frequency_penalty: float
+    min_tokens: int
+    ignore_eos: bool
+    temperature: float | None
+    dynatemp_range: float | None
+    dynatemp_exponent: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    typical_p: float | None
+    top_n_sigma: float | None
+    xtc_probability: float | None
+    xtc_threshold: float | None
+    mirostat: Literal[0, 1, 2] | None
+    mirostat_tau: float | None
+    mirostat_eta: float | None
+    repeat_last_n: int | None
+    repeat_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    dry_multiplier: float | None
+    dry_base: float | None
+    dry_allowed_length: int | None
+    dry_penalty_last_n: int | None
+    dry_sequence_breakers: str | Sequence[str] | None
     seed: int | None
     stop: str | Sequence[str]
-    logit_bias: Mapping[int, float] | None
+    logit_bias: LogitBias | None
     logprobs: bool
     top_logprobs: int
     n: int
@@ -258,10 +345,18 @@ class RawOptions(SamplingOptions, total=False):
     echo: bool
 
 
+class ScoreOptions(RequestOptions, total=False):
+    """Options of ``score``; see `Raw`."""
+
+    parse_special: bool
+    top_logprobs: int
+    cache_key: str | None
+
+
 class TurnOptions(SamplingOptions, total=False):
     """Options of a turn of a session: those of ``chat``, but for its tools; see `Chat`."""
 
-    tool_choice: Literal["auto", "none"]
+    tool_choice: ToolChoice
     parallel_tool_calls: bool
     reasoning: Reasoning | None
     reasoning_budget: int | None

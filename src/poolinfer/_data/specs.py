@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .requests import Pooling
+from .sampling import LLAMA_CPP_SAMPLING, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class ModelSpec:
             computed.
         repack: whether ggml copies weights into a layout that suits the processor. Prompts are computed faster with
             it, but the copies are private memory, which processes cannot share.
+        sampling: sampling options for requests that leave them open.
     """
 
     path: str
@@ -42,6 +44,7 @@ class ModelSpec:
     mlock: bool = False
     n_positions: int | None = None
     repack: bool = True
+    sampling: Sampling = LLAMA_CPP_SAMPLING
 
 
 @dataclass(frozen=True, slots=True)

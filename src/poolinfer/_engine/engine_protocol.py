@@ -178,6 +178,7 @@ class Context(Decoder, Protocol):
     Attributes:
         n_seq: number of sequences; they are numbered from 0.
         share_cost: how long `share` takes, in rows of a prompt.
+        score_rows: most rows of one decode whose output is wanted, beyond one row of each sequence.
         separate: whether each sequence has memory of its own. Then sharing copies, and sequences are computed
             together only where their numbers follow one another.
     """
@@ -187,6 +188,9 @@ class Context(Decoder, Protocol):
 
     @property
     def share_cost(self) -> int: ...
+
+    @property
+    def score_rows(self) -> int: ...
 
     @property
     def separate(self) -> bool: ...
@@ -247,6 +251,10 @@ class Engine(Tokenizer, Protocol):
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to the output; empty for control tokens."""
+        ...
+
+    def spelling(self, token: int) -> str:
+        """How a control token is spelled; ``""`` for all other tokens."""
         ...
 
     def is_end(self, token: int) -> bool:

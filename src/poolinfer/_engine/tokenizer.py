@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+
+class FillInTokens(NamedTuple):
+    """The control tokens around which a model fills a gap in a text.
+
+    Attributes:
+        prefix: id of the one before the text that precedes the gap.
+        suffix: id of the one before the text that follows the gap.
+        middle: id of the one after which the model writes what belongs into the gap.
+    """
+
+    prefix: int
+    suffix: int
+    middle: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +37,7 @@ class TokenizerInfo:
         markers: spellings of the user-defined tokens (``<think>``), which no untrusted turn may become.
         bos: text of the beginning-of-text token, or ``""``.
         eos: text of the end-of-text token, or ``""``.
+        fill_in: the tokens with which the model fills gaps, or None for a model that has not learned that.
     """
 
     n_vocab: int
@@ -36,6 +51,7 @@ class TokenizerInfo:
     markers: tuple[str, ...] = ()
     bos: str = ""
     eos: str = ""
+    fill_in: FillInTokens | None = None
 
     @property
     def trained_for(self) -> int:

@@ -29,6 +29,14 @@ _EMBEDDING_ONLY = frozenset(
 _POOLINGS: Mapping[int, FilePooling] = {1: "mean", 2: "cls", 3: "last", 4: "rank"}
 #: A table of one row for each position: llama.cpp aborts the process at a row that is not there.
 _POSITIONS = "position_embd.weight"
+#: Sampling options by poolinfer's name: the end of llama.cpp's key.
+_SAMPLING: Mapping[str, str] = {
+    "temperature": "temp",
+    "repeat_last_n": "penalty_last_n",
+    "repeat_penalty": "penalty_repeat",
+    **{name: name for name in ("top_k", "top_p", "min_p", "xtc_probability", "xtc_threshold")},
+    **{name: name for name in ("mirostat", "mirostat_tau", "mirostat_eta")},
+}
 _REQUIRED = ("general.architecture", "tokenizer.ggml.model")
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "directory"),
@@ -137,6 +145,17 @@ class ModelFile:
     def pooling(self) -> FilePooling | None:
         """How the metadata says that token vectors become one; None when they do not say."""
         return _POOLINGS.get(self._number("pooling_type"))
+
+    @property
+    def sampling(self) -> dict[str, float]:
+        """Sampling options that the file has for the model, by the names of `Sampling`."""
+        found = {name: self.metadata.get(f"general.sampling.{key}") for name, key in _SAMPLING.items()}
+        return {
+            # llama.cpp reads these numbers with six digits after the point.
+            name: round(value, 6)
+            for name, value in found.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        }
 
     def _text(self, key: str) -> str | None:
         value = self.metadata.get(key)

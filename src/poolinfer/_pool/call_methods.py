@@ -7,7 +7,7 @@ type checkers need them at each function.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial, wraps
@@ -34,6 +34,7 @@ from .._data.stats import PoolStats
 from .bulk import Bulk
 from .call import Call
 from .mapping import Mapped, as_request, mapped, mapped_result
+from .score_methods import ScoreMethods
 from .session import Session
 from .text_batches import embed_calls
 from .tool_functions import Tool
@@ -61,7 +62,7 @@ def _says_what_is_missing(request: type[Request], name: str) -> Callable[[_Funct
     return wrap
 
 
-class CallMethods(ABC):
+class CallMethods(ScoreMethods):
     """Chat, raw and embed calls, sync and async, over one primitive: `submit`."""
 
     @overload

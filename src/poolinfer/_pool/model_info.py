@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias, cast
 
 from .._checks.budgets import WorkBudget
-from .._checks.limits import check_option
+from .._checks.limits import LIMITS, check_option
 from .._checks.model_fit import check_tokens
 from .._checks.plain_data import check_pooling, flag
 from .._checks.refusals import refuse
 from .._checks.template_variables import check_variables
 from .._data.errors import InvalidRequest, ModelError
 from .._data.requests import Chat, Generation, Pooling, Request
+from .._data.sampling import LLAMA_CPP_SAMPLING, Sampling
 from .._data.specs import ModelSpec
 from .._gguf.model_file import ModelFile, read_model_file
 from .._system.host_frames import level_of_host
@@ -64,6 +65,11 @@ class ModelInfo:
     def generates(self) -> bool:
         """Whether the model generates text; one that does not only embeds."""
         return self.spec.generates
+
+    @property
+    def sampling(self) -> Sampling:
+        """What requests have that leave sampling options open: the file's values, or else llama.cpp's."""
+        return self.spec.sampling
 
     def check(self, request: Request) -> None:
         """Refuse what this model cannot do; called with every request, before an engine sees it.
@@ -170,11 +176,23 @@ def load_model_info(
         mmap=mmap,
         mlock=mlock,
         n_positions=file.n_positions,
+        sampling=_sampling(file),
     )
     info = _describe(file, spec, n_ctx)
     if n_ctx is not None:
         info.check_n_ctx(n_ctx)
     return info
+
+
+def _sampling(file: ModelFile) -> Sampling:
+    """Sampling options of a model; of numbers beyond the limits, the nearest that is allowed."""
+    found: dict[str, Any] = {}
+    for name, value in file.sampling.items():
+        limit = LIMITS[name]
+        if not limit.holds(value):
+            value = 0 if limit.zero and value < 0 else min(max(value, limit.low), limit.high)
+        found[name] = int(value) if limit.whole else float(value)
+    return replace(LLAMA_CPP_SAMPLING, **found)
 
 
 def _describe(file: ModelFile, spec: ModelSpec, n_ctx: int | None) -> ModelInfo:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ._fake_sampler import FakeLogits
 
 _WIDTH = 4
+#: Rows of one decode whose output may be wanted, beyond one of each sequence.
+SCORE_ROWS = 16
 
 
 class FakeScript(Protocol):
@@ -40,11 +42,13 @@ class FakeContext:
 
     Attributes:
         closed: whether the context was closed.
+        embeds: whether it was made for texts to embed.
         copies: sequences of which another one was made so far, as (source, target).
     """
 
     def __init__(self, script: FakeScript) -> None:
         self.closed: bool = False
+        self.embeds: bool = False
         self.copies: list[tuple[int, int]] = []
         self._script = script
         self._stop = threading.Event()
@@ -63,6 +67,8 @@ class FakeContext:
         """Hold the rows, after the waiting or failing that the settings ask for."""
         if not len(batch):
             raise EngineFault("there is nothing to decode")
+        if sum(batch.outputs) > SCORE_ROWS + len(set(batch.sequences)) and not self.embeds:
+            raise EngineFault(f"the output of {sum(batch.outputs)} rows is wanted, which is too many")
         number = self._script.note_step(len(batch))
         self._wait()
         if number == self._script.raise_after:
@@ -124,12 +130,11 @@ class FakeRectangle(FakeContext):
     Attributes:
         n_seq: how many sequences it has.
         n_ctx: tokens that each of them can hold.
-        embeds: whether it was made for texts to embed.
     """
 
     def __init__(self, script: FakeScript, n_seq: int, n_ctx: int, *, embeds: bool = False) -> None:
         super().__init__(script)
-        self.embeds: bool = embeds
+        self.embeds = embeds
         self.n_seq: int = n_seq
         self.n_ctx: int = n_ctx
         self._cells: list[list[int]] = [[] for _ in range(n_seq)]

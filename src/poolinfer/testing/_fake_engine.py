@@ -19,7 +19,7 @@ from .._engine.llama.growing_context import GrowingContext
 from .._executors.thread import ThreadExecutor
 from .._pool.pool import Pool
 from ._fake_blocks import FakeBlocks
-from ._fake_context import FakeContext, FakeRectangle
+from ._fake_context import SCORE_ROWS, FakeContext, FakeRectangle
 from ._fake_sampler import FakeSampler
 
 _CHATML = (
@@ -173,6 +173,10 @@ class FakeEngine:
         shown = _FIRST + len(self._control) <= token < _FIRST + len(self._special)
         return self._special[token - _FIRST].encode() if shown else b""
 
+    def spelling(self, token: int) -> str:
+        """See `poolinfer._engine.engine_protocol.Engine.spelling`."""
+        return self._special[token - _FIRST] if token in self._info.control_ids else ""
+
     def is_end(self, token: int) -> bool:
         """Whether a token is the last control token."""
         return token == self._end
@@ -190,7 +194,7 @@ class FakeEngine:
     def context(self, lane: LaneSpec) -> Context:
         """See `poolinfer._engine.engine_protocol.Engine.context`."""
         if self.block_size is None:
-            return GrowingContext(self.rectangle, lane, _WIDTH)
+            return GrowingContext(self.rectangle, lane, _WIDTH, SCORE_ROWS)
         return self.kept(FakeBlocks(self, lane, self.block_size))
 
     def embedding_context(self, *, n_seq: int, n_ctx: int) -> FakeRectangle:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
+from ..._checks.limits import count
 from ..._checks.model_fit import check_fit, check_text_fit, check_tokens
+from ..._checks.refusals import refuse
 from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, InvalidRequest
 from ..._data.events import Emit, Job
-from ..._data.requests import Chat, Embed, Raw
+from ..._data.requests import Chat, Embed, LogitBias, Raw
 from ..engine_protocol import Engine
-from ..guide.guide import Guide
-from ..guide.guide_grammar import grammar_of
 from ..guide.guides import Guides
 from ..prompt.prompter import PreparedPrompt, Prompter
 from ..prompt.text_size import check_size, check_stretches, shortened
 from .embedder import EmbedTask
+from .guidance import guide_of, offered
 from .slot import Slot, Task
 
 
@@ -54,24 +56,30 @@ def prepare(
     if not engine.info.generates:
         raise InvalidRequest("prompt: this model only embeds; use embed", field="prompt")
     check_tokens(request.logit_bias, engine.info.n_vocab)
+    if request.logit_bias:
+        request = replace(request, logit_bias=_bias(request.logit_bias, engine))
     prepared = _prompt(request, prompter, cancelled)
     if not prepared.tokens:
         raise InvalidRequest(
             "prompt: it has no tokens; say something, or use another template", field="prompt"
         )
-    check_fit(len(prepared.tokens), request.max_tokens, n_ctx, engine.info.trained_for)
-    return Slot(job.id, emit, request, prepared, engine, n_ctx, _guide(request, guides))
-
-
-def _guide(request: Chat | Raw, guides: Guides) -> Guide | None:
-    constraint = request.constraint
-    return None if constraint is None else guides.guide(grammar_of(constraint))
+    wanted = request.min_tokens or None if request.max_tokens is None else request.max_tokens
+    check_fit(len(prepared.tokens), wanted, n_ctx, engine.info.trained_for)
+    return Slot(job.id, emit, request, prepared, engine, n_ctx, guide_of(request, prepared, guides))
 
 
 def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], bool]) -> PreparedPrompt:
+    if isinstance(request, Raw) and request.suffix is not None:
+        return prompter.fill_in(
+            request.prompt,
+            request.suffix,
+            suffix_first=request.suffix_first,
+            parse_special=request.parse_special,
+            stop=cancelled,
+        )
     if isinstance(request, Raw):
         return prompter.raw(request.prompt, request.parse_special)
-    tools = request.tools if request.tool_choice != "none" else ()
+    tools = offered(request)
     return prompter.chat(
         cast("Sequence[Mapping[str, Any]]", request.prompt),
         tools,
@@ -80,6 +88,25 @@ def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], boo
         continue_final=request.continue_final_message,
         stop=cancelled,
     )
+
+
+def _bias(logit_bias: LogitBias, engine: Engine) -> dict[int, float]:
+    """The numbers to add to logits by token id: texts become their tokens, and numbers for one token are added up.
+
+    Raises:
+        InvalidRequest: a text has no tokens, or there are too many.
+    """
+    found: dict[int, float] = {}
+    for key, value in logit_bias.items():
+        tokens = (
+            [key] if isinstance(key, int) else engine.tokenize(key, add_special=False, parse_special=False)
+        )
+        if not tokens:
+            refuse("logit_bias", key, "leave out the text, which has no tokens in this model")
+        for token in tokens:
+            found[token] = found.get(token, 0.0) + value
+    count("logit_bias", len(found))
+    return found
 
 
 def _texts(request: Embed, engine: Engine, n_ctx: int, cancelled: Callable[[], bool]) -> list[list[int]]:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..._data.requests import Generation
 from ..._data.specs import LaneSpec, ModelSpec
 from ..._system.threads import call_on_stack
 from ..engine_protocol import EngineFault, EngineInfo
 from ..prompt.text_size import SHORT_TEXT, check_stretches, stack_for
+from ..tokenizer import FillInTokens
 from .capacity import padded
 from .growing_context import GrowingContext
 from .llama_context import LlamaContext
 from .llama_sampler import Candidates, LlamaSampler
+from .sampler_chains import SamplerChains
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
+
+# Rows of a prompt whose logits are computed in one decode, and the bytes of these. llama.cpp takes memory for them
+# when a context is made, whether they are used or not.
+_SCORE_ROWS = 64
+_SCORE_BYTES = 16 * 2**20
 
 
 class LlamaEngine:
@@ -50,6 +62,7 @@ class LlamaEngine:
         self._pieces: dict[int, bytes] = {}
         self._info = self._read_info()
         self._candidates = Candidates(api, self._info.n_vocab)
+        self._chains = SamplerChains(api, model, lane.n_ctx)
 
     @property
     def info(self) -> EngineInfo:
@@ -84,7 +97,14 @@ class LlamaEngine:
             markers=self._spellings(attributes, api.LLAMA_TOKEN_ATTR_USER_DEFINED),
             bos=self._spelling(api.llama_vocab_bos(vocab)),
             eos=self._spelling(api.llama_vocab_eos(vocab)),
+            fill_in=self._fill_in(),
         )
+
+    def _fill_in(self) -> FillInTokens | None:
+        api, vocab = self._api, self._vocab
+        names = api.llama_vocab_fim_pre, api.llama_vocab_fim_suf, api.llama_vocab_fim_mid
+        found = FillInTokens(*[int(name(vocab)) for name in names])
+        return found if min(found) >= 0 else None
 
     def _named_templates(self) -> dict[str, str]:
         # A host's own template is used for every chat.
@@ -169,6 +189,9 @@ class LlamaEngine:
         n = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
         return buffer.raw[:n] if n >= 0 else self._read_piece(token, -n)
 
+    def spelling(self, token: int) -> str:
+        return self._spelling(token) if token in self._info.control_ids else ""
+
     def is_end(self, token: int) -> bool:
         return bool(self._api.llama_vocab_is_eog(self._vocab, token))
 
@@ -177,15 +200,29 @@ class LlamaEngine:
         return self._end_ids
 
     @cached_property
+    def _end_array(self) -> numpy.typing.NDArray[numpy.int32]:
+        import numpy
+
+        return numpy.array(sorted(self._end_ids), "i4")
+
+    @cached_property
     def _end_ids(self) -> frozenset[int]:
         return frozenset(filter(self.is_end, range(self._info.n_vocab)))
 
     def sampler(self, request: Generation, seed: int) -> LlamaSampler:
-        return LlamaSampler(self._api, request, seed, self._candidates)
+        sampling = self._spec.sampling.of(request)
+        chain = self._chains.chain(sampling, cast("Mapping[int, float]", request.logit_bias or {}), seed)
+        least = sys.maxsize if request.ignore_eos else request.min_tokens
+        ends = self._end_array if least else None
+        return LlamaSampler(self._api, chain, self._candidates, ends, least)
 
     def context(self, lane: LaneSpec) -> GrowingContext:
         width = int(self._api.llama_model_n_embd(self._model))
-        return GrowingContext(self.rectangle, lane, width)
+        return GrowingContext(self.rectangle, lane, width, self._score_rows)
+
+    @property
+    def _score_rows(self) -> int:
+        return max(1, min(_SCORE_ROWS, _SCORE_BYTES // (4 * self._info.n_vocab)))
 
     def embedding_context(self, *, n_seq: int, n_ctx: int) -> LlamaContext:
         return self.rectangle(n_seq, n_ctx, embeddings=True)
@@ -210,8 +247,8 @@ class LlamaEngine:
         params.embeddings = embeddings
         if embeddings:
             params.pooling_type = api.LLAMA_POOLING_TYPE_NONE
-        # One row per sequence has logits at a time: a whole batch of them would be gigabytes.
-        params.n_outputs_max = 0 if embeddings else n_seq
+        # One row per sequence has logits at a time, and a few more: a whole batch of them would be gigabytes.
+        params.n_outputs_max = 0 if embeddings else n_seq + self._score_rows
         params.n_threads = params.n_threads_batch = self._lane.threads
         if self._lane.flash_attention is not None:
             wanted = self._lane.flash_attention
@@ -224,4 +261,5 @@ class LlamaEngine:
     def close(self) -> None:
         release, self._release = self._release, None
         if release is not None:
+            self._chains.close()
             release()

@@ -11,15 +11,15 @@ all children. This is the host's side; the child runs `trial_child`.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import TracebackType
+from typing import cast
 
 from typing_extensions import Self
 
@@ -27,6 +27,9 @@ from ..._data.errors import ModelError, PoolClosed
 from ..._data.specs import ModelSpec
 from ..._system.environment import child_environment, interpreter
 from ..._system.logs import SafeLog
+from ..._wire.codec import decode, encode, register
+
+register(ModelSpec)
 
 _log = SafeLog()
 #: The steps that a child announces.
@@ -123,13 +126,12 @@ class Trial:
 def _encode(spec: ModelSpec | None) -> str:
     # No argument may be as long as a chat template, or the documents for it.
     short = None if spec is None else replace(spec, chat_template=None, chat_template_kwargs=None)
-    return "" if short is None else json.dumps(asdict(short))
+    return "" if short is None else encode(short).decode()
 
 
 def decode_spec(text: str) -> ModelSpec:
     """The model that a child finds in its arguments."""
-    fields = json.loads(text)
-    return ModelSpec(**{**fields, "identity": tuple(fields["identity"])})
+    return cast("ModelSpec", decode(text.encode()))
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:

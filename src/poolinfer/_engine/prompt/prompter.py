@@ -167,9 +167,49 @@ class Prompter:
         self._check_size(text)
         return PreparedPrompt(self._tokenizer.tokenize(text, add_special=True, parse_special=parse_special))
 
-    def _check_size(self, text: str) -> None:
+    def fill_in(
+        self,
+        prefix: str,
+        suffix: str,
+        *,
+        suffix_first: bool,
+        parse_special: bool,
+        stop: Callable[[], bool] | None = None,
+    ) -> PreparedPrompt:
+        """Tokens with which a model fills the gap between two texts, in the orders of llama.cpp's server.
+
+        Args:
+            prefix: the text before the gap; may be empty.
+            suffix: the text after it; may be empty.
+            suffix_first: whether the model sees the suffix first.
+            parse_special: whether control tokens spelled in the texts count as such.
+            stop: asked every few milliseconds whether the call was given up.
+
+        Raises:
+            InvalidRequest: the model has not learned to fill gaps, or a text is too long.
+            CallCancelled: `stop` said so.
+        """
+        marks = self._tokenizer.info.fill_in
+        if marks is None:
+            raise InvalidRequest(
+                "suffix: this model has no tokens to fill in a gap with; leave it out, or use a model for code",
+                field="suffix",
+            )
+        parts = []
+        for name, text, mark in (("prompt", prefix, marks.prefix), ("suffix", suffix, marks.suffix)):
+            self._check_size(text, name)
+            parts.append([mark, *self._gap_text(text, parse_special, stop or _never)])
+        first, second = reversed(parts) if suffix_first else parts
+        return PreparedPrompt([*self._bos, *first, *second, marks.middle])
+
+    def _gap_text(self, text: str, parse_special: bool, stop: Callable[[], bool]) -> list[int]:
+        if parse_special:
+            return self._tokenizer.tokenize(text, add_special=False, parse_special=True)
+        return self._plain(text, False, False, stop)
+
+    def _check_size(self, text: str, field: str = "prompt") -> None:
         if self._n_ctx is not None:
-            check_size("prompt", text, self._tokenizer, self._n_ctx)
+            check_size(field, text, self._tokenizer, self._n_ctx)
 
     @cached_property
     def _bos(self) -> list[int]:
