@@ -20,6 +20,7 @@ MODULES = poolinfer, poolinfer.executor, poolinfer.testing
 INSIDE = {
     *("RequestFields", "Generation", "LaneCounters", "SeatingCounts", "CallCounts"),
     *("RequestOptions", "SamplingOptions", "RawOptions", "TurnOptions", "ChatOptions", "EmbedOptions"),
+    "ScoreOptions",
 }
 
 

@@ -236,7 +236,7 @@ class Slot(Task):
     def _forced(self, stops: tuple[str, ...]) -> list[int]:
         """Tokens with which the guide lets every answer begin; they are computed with the prompt."""
         # Log probabilities are known of tokens that were chosen.
-        if self._guide is None or self._n_top >= 0 or not self.generates or self._stream.in_reasoning:
+        if self._guide is None or self._n_top >= 0 or not self.generates:
             return []
         tokens = self._guide.forced(self._n_most - self._n_prompt - 1, stops)
         for token in tokens:
@@ -256,20 +256,17 @@ class Slot(Task):
         Raises:
             EngineError: the guide cannot be followed.
         """
-        whole, forced = logits, self._reasoning.next()
-        if forced is not None:
-            self._sampler.accept(forced)
-            return forced, logits
-        # Only the answer is held to something.
-        guide = None if self._stream.in_reasoning else self._guide
-        token = self._sampler.sample(logits)
-        # A mask takes a hundred times as long as asking for one token, and most that a model wants are allowed.
-        if guide is not None and not guide.allows(token):
-            whole = logits.copy() if self._n_top >= 0 else logits
-            guide.mask(logits)
-            if guide.complete:
-                return None, whole
-            token = self._sampled(logits)
+        whole, guide = logits, self._guide
+        token = self._reasoning.next()
+        if token is None:
+            token = self._sampler.sample(logits)
+            # A mask takes a hundred times as long as asking for one token, and most that a model wants are allowed.
+            if guide is not None and not guide.allows(token):
+                whole = logits.copy() if self._n_top >= 0 else logits
+                guide.mask(logits)
+                if guide.complete:
+                    return None, whole
+                token = self._sampled(logits)
         self._sampler.accept(token)
         if guide is not None and not self._engine.is_end(token):
             guide.accept(token)
@@ -328,7 +325,7 @@ def _splitter(request: Generation, prepared: PreparedPrompt, nonce: bytes) -> An
     """What splits the answer to a request; a `Raw` is not split."""
     if not isinstance(request, Chat):
         return None
-    formats, tools = prepared.learned.marked.formats, request.tools if request.tool_choice != "none" else ()
+    formats, tools = prepared.learned.marked.formats, () if request.tool_choice == "none" else request.tools
     turns = cast("Sequence[Mapping[str, Any]]", request.prompt) if tools else ()
     return AnswerSplitter(
         formats if tools else replace(formats, tools=None),

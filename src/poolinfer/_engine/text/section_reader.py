@@ -19,7 +19,7 @@ from .value_reader import ValueReader
 MAX_NAME, MAX_ID = 64, 128
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_ID = re.compile(r"[^\s<>\[\]{}\"']+")
+_ID = re.compile(r"[^\s<>\[\]{}\"'\ud800-\udfff]+")
 _IDENTIFIER = re.compile(r"\w+")
 _DIGITS = re.compile(r"[0-9]+")
 _ARGUMENTS_KEYS = frozenset({"arguments", "parameters"})
