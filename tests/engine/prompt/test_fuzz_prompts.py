@@ -24,10 +24,13 @@ from prompt_cases import OWN, SOURCE, TEMPLATES, SpelledEngine, call, reference,
 from poolinfer._data.errors import InvalidRequest
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._engine.llama.llama_engine import LlamaEngine
+from poolinfer._engine.prompt.formats.described_tools import described
+from poolinfer._engine.prompt.formats.tool_learning import learn_tools
 from poolinfer._engine.prompt.prompter import Prompter
 from poolinfer._engine.prompt.sandbox.authored_text import OWN as MINE
 from poolinfer._engine.prompt.sandbox.authored_text import origin
 from poolinfer._engine.prompt.template_input import TemplateInput
+from poolinfer._engine.prompt.template_render import TemplateRender
 
 pytestmark = pytest.mark.fuzz
 
@@ -113,8 +116,10 @@ def prompt(
     """The rendered text and its tokens, or None where the template refuses."""
     prompter = Prompter(engine, source)
     prompter._template = template(source)
+    form = learn_tools(TemplateRender(template(source)))
+    turns = described(messages, tools, form) if tools else messages
     try:
-        return template(source).render(messages, tools), prompter.chat(messages, tools).tokens
+        return template(source).render(turns, tools), prompter.chat(messages, tools).tokens
     except InvalidRequest as refused:
         assert "refused" in str(refused), refused
         return None
