@@ -113,7 +113,6 @@ _NO_CHANGE: Mapping[str, object] = {
     "stream": False,
     "best_of": 1,
     "store": False,
-    "parallel_tool_calls": True,
     "response_format": {"type": "text"},
     "encoding_format": "float",
 }
