@@ -123,7 +123,7 @@ class SectionReader:
     def _opening(self, opened: str) -> Reading[None]:
         """Read what follows `opened` up to the first call."""
         form = self._format
-        if opened == "{":
+        if opened == "{" or (form.call_open and opened.endswith(form.call_open)):
             return
         bracket = "[" if form.kind in ("array", "pythonic") else ""
         whole = form.section_open + bracket + form.call_open

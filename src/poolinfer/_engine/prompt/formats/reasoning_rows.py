@@ -38,7 +38,7 @@ _MUSE = ReasoningFormat(
 )
 _KIMI_K3 = ReasoningFormat(
     opens=("<|open|>think<|sep|>",),
-    closes=("<|close|>think<|sep|>",),
+    closes=("<|close|>think<|sep|>", "<|open|>response<|sep|>"),
     closing="<|close|>think<|sep|><|open|>response<|sep|>",
     anywhere=True,
     skipped=(
