@@ -62,10 +62,12 @@ def _section(
     if required:
         begun = whole.removeprefix(spelled.begun)
         return LarkPart(f"{vocabulary.lark(begun)} one {close} {more} {end}", rules)
-    if spelled.at_start and not whole:
+    marks = f"({'|'.join(pattern(text) for text in spelled.opens)})"
+    if spelled.at_start:
+        calls = f"calls: {vocabulary.lark(whole)} one {close} {more} {end}"
         # An object may be an answer, too, but not one that begins as calls do.
-        begun = pattern("{" + json.dumps(spelled.name_key))
-        return LarkPart("(one | PROSE)", (f"PROSE: ~/{begun}(.|\\n)*/", *rules))
+        begun = marks if whole else pattern("{" + json.dumps(spelled.name_key))
+        return LarkPart("(calls | PROSE)", (calls, f"PROSE: ~/{begun}(.|\\n)*/", *rules))
     opening = next((text for text in spelled.opens if text and whole.startswith(text)), None)
     if opening is None:
         return None
@@ -75,12 +77,6 @@ def _section(
         opened = f"opened: {vocabulary.lark(opening)} calls"
         repeated = "(opened PROSE)*" if several else "opened?"
         return LarkPart(f"PROSE {repeated}", (opened, calls, "PROSE: /(.|\\n)*/", *rules))
-    marks = f"({'|'.join(pattern(text) for text in spelled.opens)})"
-    if spelled.at_start:
-        prose = f"PROSE: ~/{marks}(.|\\n)*/"
-        return LarkPart(
-            "(opened | PROSE)", (f"opened: {vocabulary.lark(opening)} calls", calls, prose, *rules)
-        )
     # Prose in which no call begins; or prose up to the place where one does.
     prose = f"PROSE: ~/(.|\\n)*{marks}(.|\\n)*/"
     opens = f"opens[lazy]: /(.|\\n)*{pattern(opening)}/"
