@@ -19,7 +19,7 @@ from .option_checks import OptionCheck, check_of
 from .plain_data import nonempty, sequence
 from .refusals import refuse
 from .template_variables import check_variables
-from .together import check_options_together, check_raw_together
+from .together import check_options_together, check_raw_together, check_tool_choice
 from .tools import check_tools
 
 #: Takes a field's value and what checking it may cost; gives the checked value, or raises `InvalidRequest`.
@@ -79,6 +79,7 @@ def _contents(request: Request, options: Mapping[str, Any], work: WorkBudget) ->
     found = {name: check(getattr(request, name), work) for name, check in checks.items()}
     if isinstance(request, Chat):
         check_last(found["prompt"], bool(request.continue_final_message))
+        check_tool_choice(options["tool_choice"], found["tools"])
     if isinstance(request, Raw):
         check_raw_together(options, found)
     if isinstance(request, Generation):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .limits import LIMITS
@@ -34,6 +34,26 @@ def check_options_together(options: Mapping[str, Any]) -> None:
             options["prompt_logprobs_start"],
             "use 0 with echo and logprobs, which list all tokens of the prompt",
         )
+
+
+def check_tool_choice(choice: object, tools: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to make a model call a tool that it is not offered.
+
+    Args:
+        choice: the checked option `tool_choice`.
+        tools: the checked tools.
+
+    Raises:
+        InvalidRequest: there are no tools, or none of that name.
+    """
+    if choice in ("auto", "none"):
+        return
+    if not tools:
+        refuse("tool_choice", choice, "give tools, or leave it out")
+    if isinstance(choice, Mapping):
+        name = choice["function"]["name"]
+        if all(tool["function"]["name"] != name for tool in tools):
+            refuse("tool_choice.function.name", name, "use the name of one of the tools")
 
 
 def check_raw_together(options: Mapping[str, Any], contents: Mapping[str, Any]) -> None:

@@ -24,6 +24,8 @@ ChatInput: TypeAlias = str | Sequence[Mapping[str, Any]] | Prompt
 LogitBias: TypeAlias = Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float]
 #: Data that an answer is to be: a type, a JSON schema, or OpenAI's dicts; a `Constraint` in a checked request.
 ResponseFormat: TypeAlias = Constraint | Mapping[str, Any] | type[Any] | Any
+#: Whether tools are offered, and whether one must be called: a word, or OpenAI's dict that names a tool.
+ToolChoice: TypeAlias = Literal["auto", "none", "required"] | Mapping[str, Any]
 #: How token vectors become one text vector.
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
 #: Whether a model reasons before it answers, or how much it does.
@@ -98,7 +100,8 @@ class Chat(Generation):
     Attributes:
         prompt: text of one user turn, OpenAI-shaped messages, or a `Prompt`.
         tools: OpenAI-shaped function tools that the model may call.
-        tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them.
+        tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them, and ``"required"`` makes the model call at
+            least one. ``{"type": "function", "function": {"name": ...}}`` makes it call that one.
         parallel_tool_calls: whether one answer may call several tools; if not, it ends after its first call.
         reasoning: whether the model reasons before it answers, or how much it does: True, False, ``"low"``,
             ``"medium"`` or ``"high"``. None leaves that to the model's chat template. What the model has no switch
@@ -160,7 +163,7 @@ class Chat(Generation):
 
     prompt: ChatInput
     tools: Sequence[Mapping[str, Any]] = ()
-    tool_choice: Literal["auto", "none"] = "auto"
+    tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     reasoning: Reasoning | None = None
     reasoning_budget: int | None = None
@@ -353,7 +356,7 @@ class ScoreOptions(RequestOptions, total=False):
 class TurnOptions(SamplingOptions, total=False):
     """Options of a turn of a session: those of ``chat``, but for its tools; see `Chat`."""
 
-    tool_choice: Literal["auto", "none"]
+    tool_choice: ToolChoice
     parallel_tool_calls: bool
     reasoning: Reasoning | None
     reasoning_budget: int | None

@@ -73,25 +73,28 @@ def stopped_at(text: str, stops: Sequence[str]) -> tuple[str, bool]:
 
 
 def parted(text: str, *, reasoning_open: bool, tools: bool) -> tuple[str, str, list[tuple[str, str]]]:
-    """Reference: answer, reasoning and tool calls of a whole text."""
-    reasoning, body = "", text.lstrip()
-    if reasoning_open or body.startswith("<think>"):
-        body = text if reasoning_open else body[len("<think>") :]
-        inside, _, after = body.partition("</think>")
-        reasoning, text = inside.strip(), after.lstrip()
-    answer, calls = without_calls(text) if tools else (text, [])
-    return answer, reasoning, calls
+    """Reference: answer, reasoning and tool calls of a whole text.
 
-
-def without_calls(text: str) -> tuple[str, list[tuple[str, str]]]:
-    """Only whole good blocks are calls, as no other fragment holds JSON."""
-    answer, calls = "", []
-    while GOOD in text:
-        before, _, text = text.partition(GOOD)
-        answer = (answer + before).rstrip()
-        calls.append(("f", '{"a": "é"}'))
-        text = text.lstrip()
-    return answer + text, calls
+    Only whole good blocks are calls, as no other fragment holds JSON.
+    """
+    answer, reasoning, calls, inside = "", "", [], reasoning_open
+    while True:
+        if inside or text.lstrip().startswith("<think>"):
+            text = text if inside else text.lstrip().removeprefix("<think>")
+            if tools and "</think>" not in text and (ends := CALLS_AT_END.search(text)):
+                # A model may forget to end its reasoning before it calls tools.
+                calls += [("f", '{"a": "é"}')] * ends.group().count(GOOD)
+                return answer, reasoning + text[: ends.start()].strip(), calls
+            block, inside, (_, _, text) = text.partition("</think>")[0], False, text.partition("</think>")
+            reasoning, text = reasoning + block.strip(), text.lstrip()
+        elif text.lstrip().startswith("</think>"):
+            text = text.lstrip().removeprefix("</think>").lstrip()
+        elif tools and GOOD in text:
+            before, _, text = text.partition(GOOD)
+            answer, text = (answer + before).rstrip(), text.lstrip()
+            calls.append(("f", '{"a": "é"}'))
+        else:
+            return answer + text, reasoning, calls
 
 
 def assert_joined(shown: Shown) -> None:
@@ -115,6 +118,7 @@ def joined_calls(chunks: Sequence[Chunk]) -> list[ToolCall]:
 
 
 GOOD = '<tool_call>\n{"name": "f", "arguments": {"a": "é"}}\n</tool_call>'
+CALLS_AT_END = re.compile(rf"(?:\s*{re.escape(GOOD)})+\s*\Z")
 TAGS = ["<think>", "</think>", "<tool_call>", "</tool_call>", GOOD]
 FRAGMENTS = st.sampled_from([*TAGS, "<", "</th", "<tool", ">", " ", "\n", "a", "b", "é", "🙂"])
 TEXTS = st.lists(FRAGMENTS, max_size=12).map("".join)

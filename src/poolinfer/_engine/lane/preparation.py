@@ -13,12 +13,11 @@ from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, InvalidRequest
 from ..._data.events import Emit, Job
 from ..._data.requests import Chat, Embed, LogitBias, Raw
 from ..engine_protocol import Engine
-from ..guide.guide import Guide
-from ..guide.guide_grammar import grammar_of
 from ..guide.guides import Guides
 from ..prompt.prompter import PreparedPrompt, Prompter
 from ..prompt.text_size import check_size, check_stretches, shortened
 from .embedder import EmbedTask
+from .guidance import guide_of, offered
 from .slot import Slot, Task
 
 
@@ -66,12 +65,7 @@ def prepare(
         )
     wanted = request.min_tokens or None if request.max_tokens is None else request.max_tokens
     check_fit(len(prepared.tokens), wanted, n_ctx, engine.info.trained_for)
-    return Slot(job.id, emit, request, prepared, engine, n_ctx, _guide(request, guides))
-
-
-def _guide(request: Chat | Raw, guides: Guides) -> Guide | None:
-    constraint = request.constraint
-    return None if constraint is None else guides.guide(grammar_of(constraint))
+    return Slot(job.id, emit, request, prepared, engine, n_ctx, guide_of(request, prepared, guides))
 
 
 def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], bool]) -> PreparedPrompt:
@@ -85,7 +79,7 @@ def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], boo
         )
     if isinstance(request, Raw):
         return prompter.raw(request.prompt, request.parse_special)
-    tools = request.tools if request.tool_choice != "none" else ()
+    tools = offered(request)
     return prompter.chat(
         cast("Sequence[Mapping[str, Any]]", request.prompt),
         tools,

@@ -58,13 +58,13 @@ class ValueReader:
     Attributes:
         source: where the text comes from.
         write: takes the JSON text.
-        quote: what stands around strings besides quotes, or ``""``.
+        quote: what stands around strings; where it is not a quote, quotes may stand there, too.
         bare_keys: whether keys may stand without quotes.
     """
 
     source: Scanner
     write: Callable[[str], None]
-    quote: str = ""
+    quote: str = '"'
     bare_keys: bool = False
     _stack: list[str] = field(default_factory=list)
 
@@ -114,7 +114,7 @@ class ValueReader:
     def string(self) -> Reading[None]:
         """Read a string."""
         self.write('"')
-        if self.quote and (yield from self.source.starts(self.quote)):
+        if len(self.quote) > 1 and (yield from self.source.starts(self.quote)):
             marks = Automaton([self.quote])
             yield from self.source.until(marks, lambda text: self.write(escaped(text)))
         else:
@@ -126,7 +126,7 @@ class ValueReader:
         self.write('"')
 
     def _opens_string(self, char: str) -> bool:
-        return char in ('"', "'") or (self.quote != "" and char == self.quote[0])
+        return char in ('"', "'") or char == self.quote[0]
 
     def _open(self, char: str) -> None:
         if len(self._stack) >= MAX_DEPTH:

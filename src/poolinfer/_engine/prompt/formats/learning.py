@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...text.formats import Formats
 from .reasoning_learning import learn_reasoning
 from .rendering import Render
+from .tool_learning import learn_tools
 
 
 def learn_formats(render: Render) -> Formats:
@@ -13,4 +14,4 @@ def learn_formats(render: Render) -> Formats:
     Args:
         render: renders the template; where it refuses, the usual spelling is taken.
     """
-    return Formats(reasoning=learn_reasoning(render))
+    return Formats(tools=learn_tools(render), reasoning=learn_reasoning(render))
