@@ -82,6 +82,10 @@ LIMITS: Mapping[str, Limit] = {
         Limit("top_logprobs", 0, 20, "as many as OpenAI gives"),
         Limit("n", 1, 128, "answers of one call; each one takes a slot"),
         Limit("prompt_logprobs_start", 0, 4 * _MIB, "characters; no prompt has more"),
+        Limit("top_n", 1, 1_000_000, "documents; None for all", optional=True),
+        Limit(
+            "dimensions", 1, 65_536, "numbers of a vector; the model's own width is the bound", optional=True
+        ),
         # Sizes of requests.
         Limit("prompt", 1, 4 * _MIB, "bytes; more fits no context and stalls the tokenizer"),
         Limit("suffix", 0, 4 * _MIB, "bytes; it is part of what the model sees"),
@@ -128,12 +132,18 @@ LIMITS: Mapping[str, Limit] = {
         Limit(
             "tool_timeout",
             0.001,
-            1e6,
+            1_000_000,
             "seconds that a function may take as a tool",
             whole=False,
             optional=True,
         ),
         Limit("session", 0, 64 * _MIB, "characters of a session's JSON text"),
+        Limit("query", 1, 64 * 1024, "bytes; it is computed with each document"),
+        Limit("documents", 1, 4096, "texts of one Rerank; rerank(...) makes several of more"),
+        Limit("documents_bytes", 1, 4 * _MIB, "bytes of one Rerank; rerank(...) makes several of many texts"),
+        Limit("text", 0, 4 * _MIB, "bytes to tokenize; more fits no context and stalls the tokenizer"),
+        Limit("tokens", 0, 1_048_576, "token ids to detokenize; no context is longer"),
+        Limit("token", 0, 2**31 - 1, "a token id"),
         # Options of pools.
         Limit("workers", 1, 256, "lanes; more than cores is waste"),
         Limit("min_workers", 1, 256, "worker processes that are always there"),

@@ -141,6 +141,14 @@ def _pooling(_: str, value: object) -> str | None:
     return check_pooling(value)
 
 
+def _input_type(field: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if not is_one_of(value, ("query", "document")):
+        refuse(field, value, "use None, 'query' or 'document'")
+    return str.__str__(value)
+
+
 _CHECKS: Mapping[str, OptionCheck] = {
     "max_tokens": _max_tokens,
     "stop": _stop,
@@ -150,4 +158,5 @@ _CHECKS: Mapping[str, OptionCheck] = {
     "tool_choice": _tool_choice,
     "reasoning": _reasoning,
     "pooling": _pooling,
+    "input_type": _input_type,
 }

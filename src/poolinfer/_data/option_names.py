@@ -103,7 +103,13 @@ _ELSEWHERE: Mapping[str, str] = {
     "logprob_start_len": "prompt_logprobs_start",
     "return_full_text": "echo",
     "model": "a pool has one model; make another pool for another one",
-    "dimensions": "cut the vectors yourself",
+    **dict.fromkeys(("output_dimensionality", "truncate_dim", "output_dimension"), "dimensions"),
+    **dict.fromkeys(("prompt_name", "task_type", "embedding_type"), "input_type"),
+    "truncation": "truncate",
+    **dict.fromkeys(("add_bos", "add_special_tokens", "add_bos_token"), "add_special"),
+    **dict.fromkeys(
+        ("return_documents", "return_text"), "leave it out; every result has the text of its document"
+    ),
     "encoding_format": "leave it out; vectors are numbers",
     "verbose": "leave it out; poolinfer prints nothing",
     **dict.fromkeys(("store", "metadata", "service_tier"), _NO_USE),
@@ -113,7 +119,6 @@ _NO_CHANGE: Mapping[str, object] = {
     "stream": False,
     "best_of": 1,
     "store": False,
-    "parallel_tool_calls": True,
     "response_format": {"type": "text"},
     "encoding_format": "float",
 }

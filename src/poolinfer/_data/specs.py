@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from .requests import Pooling
 from .sampling import LLAMA_CPP_SAMPLING, Sampling
+from .text_requests import Pooling
+
+#: How a model ranks documents: by a classifier head that gives a logit or a probability, or as a judge that is
+#: asked for a "yes" or a "no".
+Ranking: TypeAlias = Literal["logit", "probability", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,11 @@ class ModelSpec:
         mlock: whether the weights are kept from being swapped out.
         n_positions: positions that the model has learned, which bound the context; None where positions are
             computed.
+        ranking: how the model ranks documents; None for one that does not.
+        rerank_template: the prompt of a query and a document, with ``{query}`` and ``{document}`` in their places;
+            None for the file's own, or what suits the kind of `ranking`.
+        query_prefix: what is put before a text to embed that is a query; None where nobody has said.
+        document_prefix: what is put before a text to embed that is a document; None where nobody has said.
         repack: whether ggml copies weights into a layout that suits the processor. Prompts are computed faster with
             it, but the copies are private memory, which processes cannot share.
         sampling: sampling options for requests that leave them open.
@@ -45,6 +54,10 @@ class ModelSpec:
     n_positions: int | None = None
     repack: bool = True
     sampling: Sampling = LLAMA_CPP_SAMPLING
+    ranking: Ranking | None = None
+    rerank_template: str | None = None
+    query_prefix: str | None = None
+    document_prefix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

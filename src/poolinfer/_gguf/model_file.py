@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from .._data.errors import ModelError
+from .file_types import FILE_TYPES
 from .header_parser import parse_header
 from .header_reader import Unsound
 from .metadata import ArrayInfo
@@ -37,6 +38,8 @@ _SAMPLING: Mapping[str, str] = {
     **{name: name for name in ("top_k", "top_p", "min_p", "xtc_probability", "xtc_threshold")},
     **{name: name for name in ("mirostat", "mirostat_tau", "mirostat_eta")},
 }
+#: The last matrix of a classifier head.
+_HEADS = ("cls.output.weight", "cls.weight")
 _REQUIRED = ("general.architecture", "tokenizer.ggml.model")
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "directory"),
@@ -60,6 +63,8 @@ class ModelFile:
         metadata: the file's key-value pairs; long arrays and texts are `ArrayInfo`.
         n_tensors: number of tensors in the file.
         n_positions: positions that the model has learned; None where positions are computed, which have no bound.
+        n_parameters: numbers in all tensors together.
+        has_head: whether the file has a classifier head that gives as many numbers as llama.cpp reads.
     """
 
     path: str
@@ -70,6 +75,8 @@ class ModelFile:
     metadata: Mapping[str, object] = field(repr=False, hash=False)
     n_tensors: int
     n_positions: int | None = None
+    n_parameters: int = 0
+    has_head: bool = False
 
     @property
     def identity(self) -> tuple[int, int, int, int]:
@@ -116,6 +123,31 @@ class ModelFile:
     def chat_template(self) -> str | None:
         """Jinja source of its chat template, or None."""
         return self._text("tokenizer.chat_template")
+
+    @property
+    def n_embd_out(self) -> int:
+        """Numbers in the vector of a text."""
+        return self._number("embedding_length_out") or self.n_embd
+
+    @property
+    def has_rerank_template(self) -> bool:
+        """Whether the file brings a prompt for a query and a document."""
+        return self._text("tokenizer.chat_template.rerank") is not None
+
+    @property
+    def file_type(self) -> str:
+        """How most of the weights are stored, as llama.cpp calls it (``"Q4_K_M"``); empty if it is not said."""
+        kind = self.metadata.get("general.file_type")
+        return FILE_TYPES.get(kind, f"type {kind}") if isinstance(kind, int) else ""
+
+    @property
+    def general(self) -> dict[str, str | int | float | bool]:
+        """What the file says of itself in general, without the beginning ``general.`` of the keys."""
+        return {
+            key.removeprefix("general."): value
+            for key, value in self.metadata.items()
+            if key.startswith("general.") and isinstance(value, str | int | float | bool)
+        }
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -233,4 +265,17 @@ def _read(name: str, fd: int) -> ModelFile:
         metadata=metadata,
         n_tensors=len(tensors),
         n_positions=math.prod(tensors[_POSITIONS][1:]) if _POSITIONS in tensors else None,
+        n_parameters=sum(map(math.prod, tensors.values())),
+        has_head=_has_head(metadata, tensors),
     )
+
+
+def _has_head(metadata: Mapping[str, object], tensors: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a classifier's output has one number for each of its labels, or just one.
+
+    Where it has not, llama.cpp would take the numbers of one sequence for those of another.
+    """
+    labels = metadata.get(f"{metadata['general.architecture']}.classifier.output_labels")
+    n = len(labels) if isinstance(labels, tuple) and labels else 1
+    # `jina-bert-v2` alone has its one number after the first matrix.
+    return any(name in tensors and math.prod(tensors[name][1:]) == n for name in _HEADS)

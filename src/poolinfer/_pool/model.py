@@ -6,15 +6,16 @@ import os
 from collections.abc import Mapping
 from importlib.resources import files
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from typing_extensions import Self
 
 from .._data.errors import PoolClosed
 from .._data.option_names import options_of
-from .._data.requests import Pooling, Request
+from .._data.requests import Request
 from .._data.specs import ModelSpec
 from .._data.stats import PoolStats
+from .._data.text_requests import Pooling
 from .call import Call
 from .call_methods import CallMethods
 from .model_info import ModelInfo, load_model_info
@@ -57,6 +58,10 @@ class Model(CallMethods):
         n_gpu_layers: int = 0,
         mmap: bool = True,
         mlock: bool = False,
+        reranker: Literal["judge"] | None = None,
+        rerank_template: str | None = None,
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
     ) -> Model:
         """Check a GGUF file and read its metadata; takes milliseconds, and never crashes on a bad file.
 
@@ -74,6 +79,13 @@ class Model(CallMethods):
             mmap: map the file, shared with other processes, instead of reading it into memory. With a mapped
                 file, replace it by renaming, never in place.
             mlock: keep the weights from being swapped out.
+            reranker: ``"judge"`` to have `rerank` ask the model whether a document answers a query; the score
+                follows from how likely "yes" is and "no". None for what the file says: one with a classifier head
+                ranks by that, and one that brings a template for reranking, or is called a reranker, is a judge.
+            rerank_template: the prompt of a query and a document to use instead of the file's own, with
+                ``{query}`` and ``{document}`` in their places. It may spell control tokens.
+            query_prefix: what `embed` puts before a text with ``input_type="query"``; GGUF files do not say it.
+            document_prefix: what `embed` puts before a text with ``input_type="document"``.
 
         Raises:
             ModelError: the file is missing, not a regular file, not GGUF, truncated, malformed, or of a kind
@@ -89,6 +101,10 @@ class Model(CallMethods):
             n_gpu_layers=n_gpu_layers,
             mmap=mmap,
             mlock=mlock,
+            reranker=reranker,
+            rerank_template=rerank_template,
+            query_prefix=query_prefix,
+            document_prefix=document_prefix,
         )
         return cls(info)
 

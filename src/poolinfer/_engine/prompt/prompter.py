@@ -52,11 +52,13 @@ class PreparedPrompt:
         tokens: the prompt's token ids.
         reasoning_open: whether the prompt ends inside an open block of reasoning.
         learned: how the model spells reasoning and tool calls.
+        text: the prompt as text, where a chat template made it.
     """
 
     tokens: list[int]
     reasoning_open: bool = False
     learned: LearnedFormats = field(default_factory=LearnedFormats)
+    text: str = ""
 
 
 class Prompter:
@@ -91,6 +93,7 @@ class Prompter:
         variables: Mapping[str, Any] = MappingProxyType({}),
         reasoning: Reasoning | None = None,
         continue_final: bool = False,
+        add_generation_prompt: bool = True,
         stop: Callable[[], bool] | None = None,
     ) -> PreparedPrompt:
         """Tokens of a chat, in which control tokens come from the template only.
@@ -101,6 +104,7 @@ class Prompter:
             variables: further variables for the template by their names; they go before those of the model.
             reasoning: whether the model is to reason, or how much; None leaves that to the template.
             continue_final: whether the last turn, an answer, is continued.
+            add_generation_prompt: whether the prompt ends where the answer begins.
             stop: is asked every few milliseconds whether the call was given up.
 
         Raises:
@@ -122,13 +126,15 @@ class Prompter:
             tools,
             variables={**switch_variables(reasoning, spelled), **variables},
             continue_final=continue_final,
+            add_generation_prompt=add_generation_prompt,
             stop=stop,
         )
         self._check_size(rendered)
-        tokens = self._assemble(rendered, stop or _never)
+        tokens = self.assembled(rendered, stop or _never)
         if tokens[: len(self._bos)] != self._bos:
             tokens = self._bos + tokens
-        return PreparedPrompt(tokens, opens_reasoning(rendered, spelled, continued=continue_final), learned)
+        opened = opens_reasoning(rendered, spelled, continued=continue_final)
+        return PreparedPrompt(tokens, opened, learned, rendered)
 
     def _learn(self, template: ChatTemplate) -> LearnedFormats:
         """The formats of a template, learned when it is first used."""
@@ -216,7 +222,7 @@ class Prompter:
         around = self._tokenizer.tokenize("", add_special=True, parse_special=False)
         return bos if bos == around[: len(bos)] else []
 
-    def _assemble(self, rendered: str, stop: Callable[[], bool]) -> list[int]:
+    def assembled(self, rendered: str, stop: Callable[[], bool]) -> list[int]:
         """Tokens of a rendered prompt: control tokens that the template meant, and texts between them."""
         tokens: list[int] = []
         end, strip = 0, False
