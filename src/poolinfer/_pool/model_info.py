@@ -99,8 +99,8 @@ class ModelInfo:
         """Refuse what this model cannot do; called with every request, before an engine sees it.
 
         Raises:
-            InvalidRequest: this is text from an embedding model, a chat without a template, a token id that the
-                vocabulary does not have, too many dimensions, or a ranking by no reranker.
+            InvalidRequest: the model does not generate, embed or rank, whichever the request asks for; it has no
+                chat template, no such token, or no vectors of so many dimensions.
         """
         check_texts(request, self.name, self.ranking, self.width, self.n_vocab)
         if not isinstance(request, Generation | ApplyTemplate):
