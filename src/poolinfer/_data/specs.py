@@ -6,8 +6,53 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .kv_types import KVType
 from .requests import Pooling
 from .sampling import LLAMA_CPP_SAMPLING, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpec:
+    """A file as it was when it was checked.
+
+    Attributes:
+        path: the file.
+        identity: its device, inode, size and mtime (ns).
+    """
+
+    path: str
+    identity: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSpec:
+    """A LoRA adapter of a model.
+
+    Attributes:
+        file: the GGUF file.
+        scale: how much of it is added to the weights.
+    """
+
+    file: FileSpec
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RopeSpec:
+    """How positions are scaled (RoPE); None for what the model's file says. `Model.load` explains the fields."""
+
+    rope_scaling_type: str | None = None
+    rope_freq_base: float | None = None
+    rope_freq_scale: float | None = None
+    yarn_ext_factor: float | None = None
+    yarn_attn_factor: float | None = None
+    yarn_beta_fast: float | None = None
+    yarn_beta_slow: float | None = None
+    yarn_orig_ctx: int | None = None
+
+
+#: As the model's file says.
+FILES_ROPE = RopeSpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +75,11 @@ class ModelSpec:
         repack: whether ggml copies weights into a layout that suits the processor. Prompts are computed faster with
             it, but the copies are private memory, which processes cannot share.
         sampling: sampling options for requests that leave them open.
+        parts: the other files of a model that is split into several.
+        loras: LoRA adapters.
+        rope: how positions are scaled.
+        main_gpu: the only GPU to use; None for all.
+        tensor_split: the share of each GPU; None for llama.cpp's choice.
     """
 
     path: str
@@ -45,6 +95,16 @@ class ModelSpec:
     n_positions: int | None = None
     repack: bool = True
     sampling: Sampling = LLAMA_CPP_SAMPLING
+    parts: tuple[FileSpec, ...] = ()
+    loras: tuple[LoraSpec, ...] = ()
+    rope: RopeSpec = FILES_ROPE
+    main_gpu: int | None = None
+    tensor_split: tuple[float, ...] | None = None
+
+    @property
+    def files(self) -> tuple[FileSpec, ...]:
+        """All files that the model is loaded from."""
+        return FileSpec(self.path, self.identity), *self.parts, *(lora.file for lora in self.loras)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +120,8 @@ class LaneSpec:
         prefix_cache: whether prompts reuse what earlier ones have in common with them.
         kv_tokens: tokens that the calls of the lane may use together; None for `slots` times `n_ctx`.
         flash_attention: whether llama.cpp computes attention in one fused operation; None for its own choice.
+        type_k: the type in which the context holds keys.
+        type_v: the type in which the context holds values.
     """
 
     slots: int = 4
@@ -70,3 +132,5 @@ class LaneSpec:
     prefix_cache: bool = True
     kv_tokens: int | None = None
     flash_attention: bool | None = None
+    type_k: KVType = "f16"
+    type_v: KVType = "f16"
