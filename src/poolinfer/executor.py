@@ -19,6 +19,7 @@ from ._data.public_names import publish as _publish
 from ._data.results import Chunk
 from ._data.specs import FileSpec, LaneSpec, LoraSpec, ModelSpec, RopeSpec
 from ._data.stats import ExecutorStats
+from ._data.text_results import DocumentScore
 from ._executors.descriptions import Prefork, Process, Thread
 from ._executors.executor_protocol import Description, Executor
 from ._executors.registry import register
@@ -27,6 +28,7 @@ __all__ = [
     "Chunk",
     "Constraint",
     "Description",
+    "DocumentScore",
     "Done",
     "Emit",
     "Event",

@@ -18,6 +18,7 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+FILL_IN = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 MERGES = ("h e", "l l", "he ll", "hell o", "t h", "th e", "\u0120 t", "\u0120t h", "\u0120th e")
 _WIDTH, _HEADS, _FF, _LAYERS = 64, 4, 96, 2
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
@@ -121,6 +122,14 @@ class Model:
         )
         if chat_template:
             self.metadata["tokenizer.chat_template"] = CHATML
+
+    def code(self) -> None:
+        """The same, with the tokens around which a model fills a gap."""
+        self.bpe(chat_template=True)
+        tokens, kinds = self.metadata["tokenizer.ggml.tokens"], self.metadata["tokenizer.ggml.token_type"]
+        assert isinstance(tokens, list)
+        assert isinstance(kinds, list)
+        self._tokens("gpt2", [*tokens, *FILL_IN], [*kinds, *[_CONTROL] * len(FILL_IN)])
 
     def wordpiece(self) -> None:
         """BERT's kind of vocabulary: words by letters."""

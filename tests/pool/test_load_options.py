@@ -88,10 +88,10 @@ def test_positions_are_scaled_as_asked(tmp_path: Path) -> None:
     scaled = Model.load(
         path, rope_scaling_type="yarn", rope_freq_scale=0.25, yarn_orig_ctx=512, yarn_beta_fast=16
     )
-    params = context_params(api, scaled.spec, LaneSpec(), 1, 64, embeddings=False)
+    params = context_params(api, scaled.spec, LaneSpec(), 1, 64, use="generate", rows=1)
     assert params.rope_scaling_type == api.LLAMA_ROPE_SCALING_TYPE_YARN
     assert (params.rope_freq_scale, params.yarn_orig_ctx, params.yarn_beta_fast) == (0.25, 512, 16)
-    plain = context_params(api, Model.load(path).spec, LaneSpec(), 1, 64, embeddings=False)
+    plain = context_params(api, Model.load(path).spec, LaneSpec(), 1, 64, use="generate", rows=1)
     default = api.llama_context_default_params()
     for name in (
         "rope_scaling_type",

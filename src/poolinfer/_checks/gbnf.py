@@ -46,6 +46,8 @@ def lark_of_gbnf(field: str, text: str) -> str:
     Raises:
         InvalidGrammar: the grammar is malformed, has no rule ``root`` or too many rules, or is nested too deeply.
     """
+    if "\0" in text:
+        refuse_grammar(field, text, "leave out the NUL")
     return _Converter(field, text).lark()
 
 
@@ -202,4 +204,4 @@ class _Converter:
 
     def _refuse(self, at: int, remedy: str) -> NoReturn:
         line = self._text.count("\n", 0, at) + 1
-        refuse_grammar(f"{self._field} (GBNF, line {line})", self._text[at : at + 60], remedy)
+        refuse_grammar(self._field, self._text[at : at + 60], f"{remedy} (line {line} of the GBNF)")

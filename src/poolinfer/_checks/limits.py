@@ -55,6 +55,7 @@ LIMITS: Mapping[str, Limit] = {
         Limit("timeout", 0, 1e7, "seconds; 0 expires at once", whole=False, optional=True),
         Limit("priority", -1000, 1000, "an order, not an amount"),
         Limit("max_tokens", 1, 1_000_000, "no context is longer; None fills it", optional=True),
+        Limit("reasoning_budget", 0, 1_000_000, "tokens; no context is longer; 0 is none", optional=True),
         Limit("min_tokens", 0, 1_000_000, "no more than max_tokens"),
         Limit("temperature", 1e-3, 10, "0 is greedy; smaller ones overflow", whole=False, zero=True),
         Limit("dynatemp_range", 0, 10, "added to the temperature, and subtracted; 0 is none", whole=False),
@@ -81,6 +82,10 @@ LIMITS: Mapping[str, Limit] = {
         Limit("top_logprobs", 0, 20, "as many as OpenAI gives"),
         Limit("n", 1, 128, "answers of one call; each one takes a slot"),
         Limit("prompt_logprobs_start", 0, 4 * _MIB, "characters; no prompt has more"),
+        Limit("top_n", 1, 1_000_000, "documents; None for all", optional=True),
+        Limit(
+            "dimensions", 1, 65_536, "numbers of a vector; the model's own width is the bound", optional=True
+        ),
         # Sizes of requests.
         Limit("prompt", 1, 4 * _MIB, "bytes; more fits no context and stalls the tokenizer"),
         Limit("suffix", 0, 4 * _MIB, "bytes; it is part of what the model sees"),
@@ -122,6 +127,23 @@ LIMITS: Mapping[str, Limit] = {
         Limit("groups", 0, 200, "levels of groups in a grammar or regex; compilers recurse"),
         Limit("input", 1, 4096, "texts of one Embed; embed(...) makes several of more"),
         Limit("input_bytes", 1, 4 * _MIB, "bytes of one Embed; embed(...) makes several of many texts"),
+        # Sessions.
+        Limit("max_rounds", 1, 1000, "answers of the model in one run of a session"),
+        Limit(
+            "tool_timeout",
+            0.001,
+            1e6,
+            "seconds that a function may take as a tool",
+            whole=False,
+            optional=True,
+        ),
+        Limit("session", 0, 64 * _MIB, "characters of a session's JSON text"),
+        Limit("query", 1, 64 * 1024, "bytes; it is computed with each document"),
+        Limit("documents", 1, 4096, "texts of one Rerank; rerank(...) makes several of more"),
+        Limit("documents_bytes", 1, 4 * _MIB, "bytes of one Rerank; rerank(...) makes several of many texts"),
+        Limit("text", 0, 4 * _MIB, "bytes to tokenize; more fits no context and stalls the tokenizer"),
+        Limit("tokens", 0, 1_048_576, "token ids to detokenize; no context is longer"),
+        Limit("token", 0, 2**31 - 1, "a token id"),
         # Options of pools.
         Limit("workers", 1, 256, "lanes; more than cores is waste"),
         Limit("min_workers", 1, 256, "worker processes that are always there"),

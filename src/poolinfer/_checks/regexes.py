@@ -55,7 +55,7 @@ def check_regex(field: str, text: str) -> None:
             _add(group, 1)
         if group[0] > _LENGTH:
             refuse_grammar(
-                field, text, f"count to at most {_LENGTH:,} characters ({LIMITS['regex_length'].why})"
+                field, text, f"count to at most {_LENGTH:,} characters, since no context holds more"
             )
 
 

@@ -21,8 +21,12 @@ _REMEDY = (
 #: Keys of which a JSON schema has at least one.
 _OF_SCHEMAS = frozenset(
     (
-        *("type", "properties", "required", "additionalProperties", "patternProperties", "items"),
-        *("prefixItems", "anyOf", "oneOf", "allOf", "enum", "const", "$ref", "$defs", "definitions"),
+        *("$schema", "$id", "$ref", "$defs", "definitions", "type", "enum", "const"),
+        *("anyOf", "oneOf", "allOf", "not", "if"),
+        *("properties", "required", "additionalProperties", "patternProperties", "propertyNames"),
+        *("minProperties", "maxProperties", "items", "prefixItems", "contains", "minItems", "maxItems"),
+        *("minLength", "maxLength", "pattern", "format"),
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
     )
 )
 _OF_WRAPPERS = frozenset(("json_schema", "schema"))

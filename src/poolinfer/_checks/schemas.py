@@ -26,6 +26,7 @@ _ONE = frozenset(("items", "additionalItems", "additionalProperties", "contains"
 _ONE |= {"not", "if", "then", "else", "unevaluatedItems", "unevaluatedProperties", "contentSchema"}
 _LIST = frozenset(("anyOf", "oneOf", "allOf", "prefixItems", "items"))
 _NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
+_COUNTS = frozenset(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"))
 _TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 
 
@@ -34,7 +35,7 @@ def check_schema(field: str, schema: dict[str, Any], strict: bool) -> None:
 
     Args:
         field: what the schema is, for messages.
-        schema: the schema, as plain data of our own. ``uniqueItems: false``, which says nothing, is taken out.
+        schema: the schema, as plain data of our own; what says nothing to an engine is taken out.
         strict: whether to refuse keywords that cannot be enforced.
 
     Raises:
@@ -42,8 +43,7 @@ def check_schema(field: str, schema: dict[str, Any], strict: bool) -> None:
     """
     steps = 1
     for path, one in _schemas(field, schema):
-        if one.get("uniqueItems") is False:
-            del one["uniqueItems"]
+        _tidy(one)
         _check_types(path, one)
         if strict:
             _refuse_not_enforced(path, one)
@@ -59,6 +59,15 @@ def check_schema(field: str, schema: dict[str, Any], strict: bool) -> None:
             )
         if "multipleOf" in one:
             steps = _check_multiple(f"{path}.multipleOf", one["multipleOf"], steps)
+
+
+def _tidy(schema: dict[str, Any]) -> None:
+    """Spell a schema as llguidance takes it: no ``uniqueItems: false``, which says nothing, and counts as ints."""
+    if schema.get("uniqueItems") is False:
+        del schema["uniqueItems"]
+    for keyword in _COUNTS & schema.keys():
+        if isinstance(value := schema[keyword], float) and value.is_integer():
+            schema[keyword] = int(value)
 
 
 def _schemas(field: str, schema: object) -> Iterator[tuple[str, dict[str, Any]]]:

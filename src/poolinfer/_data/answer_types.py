@@ -61,7 +61,7 @@ def schema_of_type(kind: Any) -> dict[str, Any]:
     """The JSON schema that a type means.
 
     Raises:
-        InvalidRequest: it is no type, or one that only pydantic can read, and pydantic is not installed.
+        InvalidRequest: only pydantic can read the type, and pydantic is not installed; or no schema means the type.
     """
     return _answer_type(kind).schema()
 
@@ -80,7 +80,9 @@ def parse_answer(text: str, kind: Any) -> Any:
         return _decoded(text) if kind is None else _answer_type(kind).parse(text)
     except InvalidRequest:
         raise
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ParseError("the answer cannot be parsed: it is nested too deeply", partial=text) from None
+    except ValueError as error:
         raise ParseError(f"the answer cannot be parsed: {error}", partial=text) from error
 
 
@@ -105,20 +107,6 @@ class _OwnType:
 
     def parse(self, text: str) -> Any:
         return build(self.form, _decoded(text), "the answer", Building())
-
-
-@dataclass(frozen=True, slots=True)
-class _PydanticType:
-    """A type that pydantic reads."""
-
-    adapter: Any
-
-    def schema(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.adapter.json_schema()
-        return found
-
-    def parse(self, text: str) -> Any:
-        return self.adapter.validate_json(text)
 
 
 def _decoded(text: str) -> Any:
@@ -152,8 +140,7 @@ def _read(kind: Any) -> _AnswerType:
     except _NotOurs as error:
         reason = str(error)
     try:
-        from pydantic import TypeAdapter
-        from pydantic.errors import PydanticUserError
+        from .pydantic_types import PydanticType
     except ImportError:
         raise InvalidRequest(
             f"{_FIELD} has {reason}, which only pydantic can read: pip install 'poolinfer[pydantic]', or use"
@@ -161,14 +148,13 @@ def _read(kind: Any) -> _AnswerType:
             field=_FIELD,
         ) from None
     try:
-        found = _PydanticType(TypeAdapter(kind))
-        found.schema()
-    except (PydanticUserError, NameError) as error:
+        return PydanticType(kind)
+    except (TypeError, NameError) as error:
         raise InvalidRequest(
-            f"{_FIELD} has {reason}, which means no JSON schema: give a type or a schema ({error})",
+            f"{_FIELD} has {reason}, which means no JSON schema: give another type, or a schema"
+            f" ({str(error)[:120]})",
             field=_FIELD,
         ) from error
-    return found
 
 
 class _Reader:

@@ -14,6 +14,7 @@
     └── CallError                        this call's fate; has .partial
         ├── CallCancelled
         ├── DeadlineExceeded (TimeoutError)
+        ├── TooManyRounds                a session's run wanted more rounds than it may have
         ├── WorkerLost                   the worker that ran the call died
         ├── EngineError                  the engine refused or failed
         └── ParseError (ValueError)      the answer is not the data that was asked for
@@ -185,6 +186,18 @@ class WorkerLost(CallError):
         self.suspect = suspect
 
 
+class TooManyRounds(CallError):
+    """The model still asked for tools in the last round of `Session.run`; the session keeps all rounds.
+
+    Attributes:
+        rounds: how many answers the model gave.
+    """
+
+    def __init__(self, message: str = "", *, partial: str = "", rounds: int = 0) -> None:
+        super().__init__(message, partial=partial)
+        self.rounds = rounds
+
+
 class EngineError(CallError):
     """The engine refused or failed this call; other calls are not affected."""
 
@@ -221,6 +234,7 @@ ERRORS: Mapping[str, type[PoolinferError]] = {
         ForkedPool,
         CallCancelled,
         DeadlineExceeded,
+        TooManyRounds,
         WorkerLost,
         EngineError,
         ParseError,

@@ -79,10 +79,8 @@ _ELSEWHERE: Mapping[str, str] = {
     ),
     **dict.fromkeys(("system", "system_prompt", "system_message"), "put a system message into prompt"),
     **dict.fromkeys(("template_kwargs", "template_vars"), "chat_template_kwargs"),
-    **dict.fromkeys(
-        ("enable_thinking", "thinking", "reasoning_effort"),
-        "put it into chat_template_kwargs, under the name that the model's chat template reads",
-    ),
+    **dict.fromkeys(("enable_thinking", "thinking", "think", "reasoning_effort"), "reasoning"),
+    **dict.fromkeys(("thinking_budget", "max_reasoning_tokens", "reasoning_max_tokens"), "reasoning_budget"),
     **dict.fromkeys(("continue_last_message", "prefill"), "continue_final_message"),
     "add_generation_prompt": "leave it out; an answer is always asked for, unless continue_final_message=True",
     **dict.fromkeys(
@@ -114,10 +112,16 @@ _ELSEWHERE: Mapping[str, str] = {
     "logprob_start_len": "prompt_logprobs_start",
     "return_full_text": "echo",
     "model": "a pool has one model; make another pool for another one",
-    "dimensions": "cut the vectors yourself",
+    **dict.fromkeys(("output_dimensionality", "truncate_dim", "output_dimension"), "dimensions"),
+    **dict.fromkeys(("prompt_name", "task_type", "embedding_type"), "input_type"),
+    "truncation": "truncate",
+    **dict.fromkeys(("add_bos", "add_special_tokens", "add_bos_token"), "add_special"),
+    **dict.fromkeys(
+        ("return_documents", "return_text"), "leave it out; every result has the text of its document"
+    ),
     "encoding_format": "leave it out; vectors are numbers",
     "verbose": "leave it out; poolinfer prints nothing",
-    **dict.fromkeys(("parallel_tool_calls", "store", "metadata", "service_tier"), _NO_USE),
+    **dict.fromkeys(("store", "metadata", "service_tier"), _NO_USE),
 }
 #: What clients and proxies send although it changes nothing. None changes nothing either, for any name above.
 _NO_CHANGE: Mapping[str, object] = {

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from .kv_types import KVType
-from .requests import Pooling
 from .sampling import LLAMA_CPP_SAMPLING, Sampling
+from .text_requests import Pooling
+
+#: How a model ranks documents: by a classifier head that gives a logit or a probability, or as a judge that is
+#: asked for a "yes" or a "no".
+Ranking: TypeAlias = Literal["logit", "probability", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,11 @@ class ModelSpec:
         mlock: whether the weights are kept from being swapped out.
         n_positions: positions that the model has learned, which bound the context; None where positions are
             computed.
+        ranking: how the model ranks documents; None for one that does not.
+        rerank_template: the prompt of a query and a document, with ``{query}`` and ``{document}`` in their places;
+            None for the file's own, or what suits the kind of `ranking`.
+        query_prefix: what is put before a text to embed that is a query; None where nobody has said.
+        document_prefix: what is put before a text to embed that is a document; None where nobody has said.
         repack: whether ggml copies weights into a layout that suits the processor. Prompts are computed faster with
             it, but the copies are private memory, which processes cannot share.
         sampling: sampling options for requests that leave them open.
@@ -100,6 +109,10 @@ class ModelSpec:
     rope: RopeSpec = FILES_ROPE
     main_gpu: int | None = None
     tensor_split: tuple[float, ...] | None = None
+    ranking: Ranking | None = None
+    rerank_template: str | None = None
+    query_prefix: str | None = None
+    document_prefix: str | None = None
 
     @property
     def files(self) -> tuple[FileSpec, ...]:

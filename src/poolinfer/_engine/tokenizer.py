@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+
+class FillInTokens(NamedTuple):
+    """The control tokens around which a model fills a gap in a text.
+
+    Attributes:
+        prefix: id of the one before the text that precedes the gap.
+        suffix: id of the one before the text that follows the gap.
+        middle: id of the one after which the model writes what belongs into the gap.
+    """
+
+    prefix: int
+    suffix: int
+    middle: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,13 +30,16 @@ class TokenizerInfo:
         n_ctx_train: context length that the model was trained for.
         n_positions: positions that the model has learned (no context is longer), or None where they are computed.
         chat_template: Jinja source of the model's chat template, or None.
-        named_templates: further templates by their names: ``"tool_use"``, ``"rag"``, ``"rerank"``.
+        named_templates: further templates by their names: ``"tool_use"``, ``"rag"``, ``"rerank"``. The last one
+            is no Jinja: it has ``{query}`` and ``{document}`` where these texts belong.
         template_variables: variables for chat templates that a host has given for every call.
         control: spellings of the control tokens, which no user's text may become.
         control_ids: ids of the control tokens.
         markers: spellings of the user-defined tokens (``<think>``), which no untrusted turn may become.
         bos: text of the beginning-of-text token, or ``""``.
         eos: text of the end-of-text token, or ``""``.
+        fill_in: the tokens with which the model fills gaps, or None for a model that has not learned that.
+        pair: tokens before, between and after a query and a document, where there is no template ``"rerank"``.
     """
 
     n_vocab: int
@@ -36,6 +53,8 @@ class TokenizerInfo:
     markers: tuple[str, ...] = ()
     bos: str = ""
     eos: str = ""
+    fill_in: FillInTokens | None = None
+    pair: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] = ((), (), ())
 
     @property
     def trained_for(self) -> int:

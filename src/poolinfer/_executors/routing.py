@@ -15,9 +15,10 @@ from typing import Protocol, TypeVar
 
 from .._data.requests import Chat, Raw, Request
 
-_BLOCK = 256
-_MOST_BLOCKS = 64
-_REMEMBERED = 4096
+#: Where the blocks of a text end, in characters. They are short at its start, so that a chat of a few short turns
+#: finds its lane again.
+_ENDS = (*range(64, 1024, 64), *range(1024, 16 * 1024 + 1, 256))
+_REMEMBERED = 8192
 
 
 class RoutedLane(Protocol):
@@ -66,21 +67,24 @@ class SeenPrefixes:
 
 
 def prefix_hashes(request: Request) -> tuple[int, ...]:
-    """The prefix hashes of a request: of its first 256 characters, of its first 512, and so on.
+    """The prefix hashes of a request: of its first 64 characters, of its first 128, and so on.
 
     Two requests that share the first n hashes begin with the same n blocks. A request without a prompt has none.
     """
     if not isinstance(request, Chat | Raw):
         return ()
-    text, wanted = "", _BLOCK * _MOST_BLOCKS
+    text, wanted = "", _ENDS[-1]
     for part in _texts(request):
         text += part[:wanted]
         if len(text) >= wanted:
             break
-    found, so_far = [], hash(request.cache_key)
-    for end in range(_BLOCK, min(len(text), wanted) + 1, _BLOCK):
-        so_far = hash((so_far, text[end - _BLOCK : end]))
+    found, so_far, begin = [], hash(request.cache_key), 0
+    for end in _ENDS:
+        if end > len(text):
+            break
+        so_far = hash((so_far, text[begin:end]))
         found.append(so_far)
+        begin = end
     return tuple(found)
 
 

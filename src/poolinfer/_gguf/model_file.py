@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from .._data.errors import ModelError
 from .._data.specs import FileSpec
+from .file_types import FILE_TYPES
 from .gguf_file import read_gguf_file
 from .metadata import ArrayInfo
 from .split_files import is_other_part, other_parts
@@ -37,6 +38,8 @@ _SAMPLING: Mapping[str, str] = {
     **{name: name for name in ("top_k", "top_p", "min_p", "xtc_probability", "xtc_threshold")},
     **{name: name for name in ("mirostat", "mirostat_tau", "mirostat_eta")},
 }
+#: The last matrix of a classifier head.
+_HEADS = ("cls.output.weight", "cls.weight")
 _REQUIRED = ("general.architecture", "tokenizer.ggml.model")
 
 
@@ -51,6 +54,8 @@ class ModelFile:
         n_tensors: number of tensors in all files.
         n_positions: positions that the model has learned; None where positions are computed, which have no bound.
         parts: the other files of a model that is split into several.
+        n_parameters: numbers in all tensors together.
+        has_head: whether the file has a classifier head that gives as many numbers as llama.cpp reads.
     """
 
     path: str
@@ -59,6 +64,8 @@ class ModelFile:
     n_tensors: int
     n_positions: int | None = None
     parts: tuple[FileSpec, ...] = ()
+    n_parameters: int = 0
+    has_head: bool = False
 
     @property
     def size(self) -> int:
@@ -105,6 +112,31 @@ class ModelFile:
     def chat_template(self) -> str | None:
         """Jinja source of its chat template, or None."""
         return self._text("tokenizer.chat_template")
+
+    @property
+    def n_embd_out(self) -> int:
+        """Numbers in the vector of a text."""
+        return self._number("embedding_length_out") or self.n_embd
+
+    @property
+    def has_rerank_template(self) -> bool:
+        """Whether the file brings a prompt for a query and a document."""
+        return self._text("tokenizer.chat_template.rerank") is not None
+
+    @property
+    def file_type(self) -> str:
+        """How most of the weights are stored, as llama.cpp calls it (``"Q4_K_M"``); empty if it is not said."""
+        kind = self.metadata.get("general.file_type")
+        return FILE_TYPES.get(kind, f"type {kind}") if isinstance(kind, int) else ""
+
+    @property
+    def general(self) -> dict[str, str | int | float | bool]:
+        """What the file says of itself in general, without the beginning ``general.`` of the keys."""
+        return {
+            key.removeprefix("general."): value
+            for key, value in self.metadata.items()
+            if key.startswith("general.") and isinstance(value, str | int | float | bool)
+        }
 
     @property
     def kv_numbers_per_token(self) -> tuple[int, int]:
@@ -185,15 +217,25 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
                 break
             raise ModelError(f"model file {file.path!r} is not a language model: it has no text {key!r}")
     parts = other_parts(file)
-    tensors = [*file.tensors, *(name for part in parts for name in part.tensors)]
-    positions = next(
-        (part.tensors[_POSITIONS] for part in (file, *parts) if _POSITIONS in part.tensors), None
-    )
+    tensors = {name: dims for part in (file, *parts) for name, dims in part.tensors.items()}
     return ModelFile(
         path=file.path,
         identity=file.identity,
         metadata=file.metadata,
         n_tensors=len(tensors),
-        n_positions=None if positions is None else math.prod(positions[1:]),
+        n_positions=math.prod(tensors[_POSITIONS][1:]) if _POSITIONS in tensors else None,
         parts=tuple(FileSpec(part.path, part.identity) for part in parts),
+        n_parameters=sum(map(math.prod, tensors.values())),
+        has_head=_has_head(file.metadata, tensors),
     )
+
+
+def _has_head(metadata: Mapping[str, object], tensors: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a classifier's output has one number for each of its labels, or just one.
+
+    Where it has not, llama.cpp would take the numbers of one sequence for those of another.
+    """
+    labels = metadata.get(f"{metadata['general.architecture']}.classifier.output_labels")
+    n = len(labels) if isinstance(labels, tuple) and labels else 1
+    # `jina-bert-v2` alone has its one number after the first matrix.
+    return any(name in tensors and math.prod(tensors[name][1:]) == n for name in _HEADS)

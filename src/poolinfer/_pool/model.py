@@ -12,9 +12,10 @@ from typing_extensions import Self
 
 from .._data.errors import PoolClosed
 from .._data.option_names import options_of
-from .._data.requests import Pooling, Request
+from .._data.requests import Request
 from .._data.specs import ModelSpec
 from .._data.stats import PoolStats
+from .._data.text_requests import Pooling
 from .call import Call
 from .call_methods import CallMethods
 from .load_options import Lora
@@ -69,6 +70,10 @@ class Model(CallMethods):
         yarn_beta_fast: float | None = None,
         yarn_beta_slow: float | None = None,
         yarn_orig_ctx: int | None = None,
+        reranker: Literal["judge"] | None = None,
+        rerank_template: str | None = None,
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
     ) -> Model:
         """Check a GGUF file and read its metadata; takes milliseconds, and never crashes on a bad file.
 
@@ -98,6 +103,13 @@ class Model(CallMethods):
             yarn_beta_fast: rotations above which YaRN leaves a dimension as it is.
             yarn_beta_slow: rotations below which YaRN scales a dimension like all others.
             yarn_orig_ctx: tokens of context that the model was trained for before YaRN.
+            reranker: ``"judge"`` to have `rerank` ask the model whether a document answers a query; the score
+                follows from how likely "yes" is and "no". None for what the file says: one with a classifier head
+                ranks by that, and one that brings a template for reranking, or is called a reranker, is a judge.
+            rerank_template: the prompt of a query and a document to use instead of the file's own, with
+                ``{query}`` and ``{document}`` in their places. It may spell control tokens.
+            query_prefix: what `embed` puts before a text with ``input_type="query"``; GGUF files do not say it.
+            document_prefix: what `embed` puts before a text with ``input_type="document"``.
 
         Raises:
             ModelError: the file is missing, not a regular file, not GGUF, truncated, malformed, or of a kind
@@ -124,6 +136,10 @@ class Model(CallMethods):
             yarn_beta_fast=yarn_beta_fast,
             yarn_beta_slow=yarn_beta_slow,
             yarn_orig_ctx=yarn_orig_ctx,
+            reranker=reranker,
+            rerank_template=rerank_template,
+            query_prefix=query_prefix,
+            document_prefix=document_prefix,
         )
         return cls(info)
 

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from .._checks.budgets import WorkBudget
 from .._checks.limits import LIMITS, check_option
@@ -15,12 +15,15 @@ from .._checks.plain_data import check_pooling, flag
 from .._checks.refusals import refuse
 from .._checks.template_variables import check_variables
 from .._data.errors import InvalidRequest, ModelError
-from .._data.requests import Chat, Generation, Pooling, Request
+from .._data.requests import Chat, Generation, Request
 from .._data.sampling import LLAMA_CPP_SAMPLING, Sampling
-from .._data.specs import FILES_ROPE, ModelSpec
+from .._data.specs import FILES_ROPE, ModelSpec, Ranking
+from .._data.text_requests import Pooling
+from .._data.token_requests import ApplyTemplate
 from .._gguf.model_file import ModelFile, read_model_file
 from .._system.host_frames import level_of_host
 from .load_options import Lora, check_gpus, lora_specs, rope_spec
+from .text_support import check_text_options, check_texts, ranking_of
 
 # The default of `n_ctx`: no more than this, and this where the file does not say what the model was trained for.
 _MOST_N_CTX = 4096
@@ -45,6 +48,12 @@ class ModelInfo:
         chat_template: Jinja source for chats: what `Model.load` was given, or else the file's own. None where there
             is neither, which leaves `raw` and `embed`.
         spec: what an executor needs to load the model.
+        n_layer: layers of the model.
+        n_parameters: numbers in all of its tensors.
+        width: numbers in the vector of a text, before `dimensions`.
+        file_type: how most of the weights are stored, as llama.cpp calls it (``"Q4_K_M"``); empty when the file
+            does not say.
+        general: what the file says of itself in general, as pairs of a key and a value (``("license", "mit")``).
     """
 
     name: str
@@ -58,6 +67,21 @@ class ModelInfo:
     head_widths: tuple[int, int]
     chat_template: str | None = field(repr=False)
     spec: ModelSpec = field(repr=False)
+    n_layer: int = 0
+    n_parameters: int = 0
+    width: int = 0
+    file_type: str = ""
+    general: tuple[tuple[str, str | int | float | bool], ...] = field(default=(), repr=False)
+
+    @property
+    def pooling(self) -> Pooling:
+        """How embeddings are pooled unless a call says otherwise."""
+        return self.spec.pooling
+
+    @property
+    def ranking(self) -> Ranking | None:
+        """How the model ranks documents: by a head (its logit or probability), as a judge, or not at all."""
+        return self.spec.ranking
 
     @property
     def path(self) -> str:
@@ -83,21 +107,21 @@ class ModelInfo:
         """Refuse what this model cannot do; called with every request, before an engine sees it.
 
         Raises:
-            InvalidRequest: text from an embedding model, a chat without a template, a token id that the
-                vocabulary does not have.
+            InvalidRequest: this is text from an embedding model, a chat without a template, a token id that the
+                vocabulary does not have, too many dimensions, or a ranking by no reranker.
         """
-        if not isinstance(request, Generation):
+        check_texts(request, self.name, self.ranking, self.width, self.n_vocab)
+        if not isinstance(request, Generation | ApplyTemplate):
             return
         if not self.generates:
-            raise InvalidRequest(
-                f"prompt: {self.name} only embeds; use embed, or load a model that generates", field="prompt"
-            )
-        if isinstance(request, Chat) and not self.chat_template:
+            use = "only embeds; use embed" if self.ranking is None else "only ranks; use rerank"
+            raise InvalidRequest(f"prompt: {self.name} {use}, or load a model that generates", field="prompt")
+        if isinstance(request, Chat | ApplyTemplate) and not self.chat_template:
             raise InvalidRequest(
                 f"prompt: {self.name} has no chat template; pass chat_template= to Model.load, or use raw",
                 field="prompt",
             )
-        if self.n_vocab:
+        if self.n_vocab and isinstance(request, Generation):
             check_tokens(request.logit_bias, self.n_vocab)
 
     def check_n_ctx(self, n_ctx: int) -> None:
@@ -158,6 +182,10 @@ def load_model_info(
     lora: Lora | Sequence[Lora] | None = None,
     main_gpu: int | None = None,
     tensor_split: Sequence[float] | None = None,
+    reranker: Literal["judge"] | None = None,
+    rerank_template: str | None = None,
+    query_prefix: str | None = None,
+    document_prefix: str | None = None,
     **rope: Any,
 ) -> ModelInfo:
     """Check a GGUF file and the options to load it with; `Model.load` explains them.
@@ -176,14 +204,16 @@ def load_model_info(
     check_pooling(pooling)
     if chat_template is not None and (not isinstance(chat_template, str) or not chat_template):
         refuse("chat_template", chat_template, "give Jinja source as a str, or None for the file's own")
+    check_text_options(reranker, rerank_template, query_prefix, document_prefix)
     file = read_model_file(path)
     _check_kind(file)
+    own = file.pooling
     spec = ModelSpec(
         path=os.path.abspath(file.path),
         identity=file.identity,
-        generates=not file.embedding_only,
+        generates=not file.embedding_only and file.pooling != "rank",
         causal=not file.embedding_only,
-        pooling=pooling or cast("Pooling", file.pooling) or "mean",
+        pooling=pooling or ("mean" if own is None or own == "rank" else own),
         chat_template=chat_template,
         chat_template_kwargs=check_variables(chat_template_kwargs, WorkBudget()),
         n_gpu_layers=n_gpu_layers,
@@ -196,6 +226,10 @@ def load_model_info(
         rope=scaled,
         main_gpu=main_gpu,
         tensor_split=shares,
+        ranking=ranking_of(file, reranker),
+        rerank_template=rerank_template,
+        query_prefix=query_prefix,
+        document_prefix=document_prefix,
     )
     info = _describe(file, spec, n_ctx)
     if n_ctx is not None:
@@ -227,6 +261,11 @@ def _describe(file: ModelFile, spec: ModelSpec, n_ctx: int | None) -> ModelInfo:
         head_widths=file.head_widths,
         chat_template=spec.chat_template or file.chat_template,
         spec=spec,
+        n_layer=file.n_layer,
+        n_parameters=file.n_parameters,
+        width=file.n_embd_out,
+        file_type=file.file_type,
+        general=tuple(file.general.items()),
     )
 
 
@@ -236,5 +275,7 @@ def _check_kind(file: ModelFile) -> None:
             f"{file.path}: {file.architecture} is an encoder-decoder model, which poolinfer does not run;"
             " use a decoder-only or an embedding model"
         )
-    if file.pooling == "rank":
-        raise ModelError(f"{file.path}: this is a reranking model, which poolinfer does not run yet")
+    if file.pooling == "rank" and not file.has_head:
+        raise ModelError(
+            f"{file.path}: its metadata say that it ranks, but it has no classifier head; convert the model again"
+        )

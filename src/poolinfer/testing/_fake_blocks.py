@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from .._data.errors import ModelError
 from .._data.specs import LaneSpec
 from .._engine.engine_protocol import EngineFault, Need, StepShare
-from ._fake_context import FakeContext, FakeScript
+from ._fake_context import SCORE_ROWS, FakeContext, FakeScript
 
 
 class FakeBlocks(FakeContext):
@@ -25,6 +25,7 @@ class FakeBlocks(FakeContext):
         n_seq: how many sequences it has: twice as many as slots, so that half of them may be residents.
         share_cost: 0.
         separate: False.
+        score_rows: rows of one decode whose output may be wanted, beyond one of each sequence.
         n_blocks: how many blocks there are.
     """
 
@@ -33,6 +34,7 @@ class FakeBlocks(FakeContext):
         self.n_seq: int = 2 * lane.slots
         self.share_cost: int = 0
         self.separate: bool = False
+        self.score_rows: int = SCORE_ROWS
         self._size = size
         one = self._n_blocks(lane.n_ctx)
         self.n_blocks: int = lane.slots * one if lane.kv_tokens is None else max(one, lane.kv_tokens // size)

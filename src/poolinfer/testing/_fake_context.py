@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from ._fake_sampler import FakeLogits
 
-_WIDTH = 4
+#: Numbers in the vector of a text.
+FAKE_WIDTH = 4
+#: Rows of one decode whose output may be wanted, beyond one of each sequence.
+SCORE_ROWS = 16
 
 
 class FakeScript(Protocol):
@@ -40,11 +43,13 @@ class FakeContext:
 
     Attributes:
         closed: whether the context was closed.
+        embeds: whether it was made for texts to embed.
         copies: sequences of which another one was made so far, as (source, target).
     """
 
     def __init__(self, script: FakeScript) -> None:
         self.closed: bool = False
+        self.embeds: bool = False
         self.copies: list[tuple[int, int]] = []
         self._script = script
         self._stop = threading.Event()
@@ -63,6 +68,8 @@ class FakeContext:
         """Hold the rows, after the waiting or failing that the settings ask for."""
         if not len(batch):
             raise EngineFault("there is nothing to decode")
+        if sum(batch.outputs) > SCORE_ROWS + len(set(batch.sequences)) and not self.embeds:
+            raise EngineFault(f"the output of {sum(batch.outputs)} rows is wanted, which is too many")
         number = self._script.note_step(len(batch))
         self._wait()
         if number == self._script.raise_after:
@@ -95,7 +102,7 @@ class FakeContext:
         """Vectors of token, position and a one."""
         import numpy
 
-        vectors: Any = numpy.ones((rows, _WIDTH), "f4")
+        vectors: Any = numpy.ones((rows, FAKE_WIDTH), "f4")
         vectors[:, 0] = self._batch.tokens[:rows]
         vectors[:, 1] = self._batch.positions[:rows]
         return vectors * float("nan") if self._script.nan_embeddings else vectors  # type: ignore[no-any-return]
@@ -124,12 +131,11 @@ class FakeRectangle(FakeContext):
     Attributes:
         n_seq: how many sequences it has.
         n_ctx: tokens that each of them can hold.
-        embeds: whether it was made for texts to embed.
     """
 
     def __init__(self, script: FakeScript, n_seq: int, n_ctx: int, *, embeds: bool = False) -> None:
         super().__init__(script)
-        self.embeds: bool = embeds
+        self.embeds = embeds
         self.n_seq: int = n_seq
         self.n_ctx: int = n_ctx
         self._cells: list[list[int]] = [[] for _ in range(n_seq)]
@@ -182,3 +188,20 @@ class FakeRectangle(FakeContext):
         if other.closed or len(held) > self.n_ctx:
             raise EngineFault(f"{len(held)} tokens of a context cannot go into {self.n_ctx}")
         self._cells[target], self._length[target] = held, len(held)
+
+
+class FakeRankContext(FakeRectangle):
+    """Gives each sequence a score that follows from its tokens (`RankContext`): a thousandth of their sum."""
+
+    def __init__(self, script: FakeScript, n_seq: int, n_ctx: int) -> None:
+        super().__init__(script, n_seq, n_ctx, embeds=True)
+
+    def score(self, sequence: int) -> float:
+        """What a classifier head gives."""
+        return float("nan") if self._script.nan_embeddings else sum(self.held(sequence)) / 1000
+
+    def logits(self, row: int) -> FakeLogits:
+        """Zeros, but for the token of a "y", which has the score of the row's sequence."""
+        logits = super().logits(row)
+        logits[ord("y")] = self.score(self._batch.sequences[row])
+        return logits

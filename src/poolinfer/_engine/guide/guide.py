@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from .guide_vocabulary import GuideVocabulary
 
-#: Processor time that a token may take, in seconds, and how many tokens may take longer.
-_LONG_SECONDS = 0.05
-_MOST_LONG = 3
+#: Processor time that a token may take, in seconds, and how much more the tokens of an answer may take together.
+_TOKEN_SECONDS = 0.05
+_MORE_SECONDS = 0.15
 _MOST_SHOWN = 300
 
 
 class Guide:
     """Holds one answer to a grammar; owned by one slot, and used by its lane's thread.
 
-    For each token: `allows`, then `mask` if it said no, and `accept`.
+    For each token that is chosen: `allows`, then `mask` if it said no, and `accept`.
 
     Args:
         matcher: where the grammar stands; nobody else may use it.
@@ -39,8 +39,9 @@ class Guide:
         self._matcher = matcher
         self._vocabulary = vocabulary
         self._field = field
-        self._n_long = self._n_accepted = 0
-        self._began = 0.0
+        self._n_accepted = 0
+        self._began: float | None = None
+        self._left = _MORE_SECONDS
         self.complete = False
 
     def forced(self, most: int, stops: Sequence[str] = ()) -> list[int]:
@@ -100,9 +101,11 @@ class Guide:
         self._n_accepted += 1
         self.complete = self._matcher.is_stopped()
         # Time of the processor, since a loaded machine is not the grammar's fault.
-        if time.thread_time() - self._began > _LONG_SECONDS:
-            self._n_long += 1
-            if self._n_long > _MOST_LONG:
+        began, self._began = self._began, None
+        took = 0.0 if began is None else time.thread_time() - began
+        if took > _TOKEN_SECONDS:
+            self._left -= took - _TOKEN_SECONDS
+            if self._left < 0:
                 raise self._failed("it takes too long to find out which tokens may come next")
 
     def _failed(self, why: str) -> EngineError:

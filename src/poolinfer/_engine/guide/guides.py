@@ -1,6 +1,6 @@
 """The guides of an engine's calls: grammars are compiled and tried on a preparer's thread, and kept.
 
-    Constraint ──> grammar_of ──> compile ──> two trial masks ──> kept ──> a copy for each slot: Guide
+    Constraint ──> grammar_of ──> compile ──> a trial answer ──> kept ──> a copy for each slot: Guide
 
 An answer whose grammar cannot be compiled fails before it begins; none is ever generated without its guide.
 """
@@ -24,11 +24,17 @@ if TYPE_CHECKING:
 #: How many grammars are kept, and how many characters they have together.
 _MOST_KEPT = 64
 _MOST_CHARACTERS = 4 * 1024 * 1024
-#: Seconds of processor time that compiling a grammar and trying it may take.
+#: Seconds of processor time for compiling a grammar and trying it, and for a mask but the first one.
 _MOST_SECONDS = 1.0
-#: Work for the first mask, which then takes less than a fifth of a second; states of the lexer, of 2 KB each.
+_MASK_SECONDS = 0.05
+#: Tokens of the trial answer. What grows with the answer shows within so many.
+_TRIAL_TOKENS = 32
+_STRIDE = 7919
+#: What llguidance may spend: work for its first mask (a fifth of a second), states of its lexer (2 KB each), and
+#: ways in which a text can be read.
 _FIRST_WORK = 250_000
 _MOST_STATES = 16_000
+_MOST_WAYS, _MOST_WAYS_AT_ONCE = 4_000, 1_000
 
 
 class Guides:
@@ -76,33 +82,43 @@ class Guides:
         import llguidance
 
         limits = llguidance.LLParserLimits(
-            initial_lexer_fuel=_FIRST_WORK, max_lexer_states=_MOST_STATES, verbose_errors=False
+            initial_lexer_fuel=_FIRST_WORK,
+            max_lexer_states=_MOST_STATES,
+            step_max_items=_MOST_WAYS,
+            max_items_in_row=_MOST_WAYS_AT_ONCE,
+            verbose_errors=False,
         )
         tokenizer = self.vocabulary.tokenizer
         began = time.thread_time()
         matcher = llguidance.LLMatcher(tokenizer, text, log_level=0, limits=limits)
-        wrong = self._tried(matcher)
-        if not wrong and time.thread_time() - began > _MOST_SECONDS:
-            wrong = "it takes too long to compile; use a smaller one"
-        return wrong or matcher
-
-    def _tried(self, matcher: llguidance.LLMatcher) -> str:
-        """What two masks show to be wrong."""
-        import numpy
-
-        for _ in range(2):
-            if matcher.is_error() or matcher.is_stopped():
-                break
-            packed = numpy.frombuffer(matcher.compute_bitmask(), "u1")
-            allowed = numpy.unpackbits(packed, bitorder="little")
-            allowed[self.vocabulary.ends] = 0
-            if not allowed.any():
-                break
-            matcher.consume_token(int(allowed.argmax()))
+        slow = self._try(matcher, began + _MOST_SECONDS)
         if matcher.is_error():
             return reason(matcher.get_error())
+        if slow:
+            return "it takes too long to find out which tokens may come next; use a simpler one"
         matcher.reset()
-        return ""
+        return matcher
+
+    def _try(self, matcher: llguidance.LLMatcher, end: float) -> bool:
+        """Follow a trial answer; whether that takes too long."""
+        import numpy
+
+        for n in range(_TRIAL_TOKENS):
+            if matcher.is_stopped():
+                return False
+            began = time.thread_time()
+            packed = numpy.frombuffer(matcher.compute_bitmask(), "u1")
+            now = time.thread_time()
+            if now > end or (n and now - began > _MASK_SECONDS):
+                return True
+            bits = numpy.unpackbits(packed, bitorder="little")
+            bits[self.vocabulary.ends] = 0
+            allowed = bits.nonzero()[0]
+            if not allowed.size:
+                return False
+            # Another place among the allowed tokens each time.
+            matcher.consume_token(int(allowed[n * _STRIDE % allowed.size]))
+        return False
 
     def _keep(self, text: str, found: llguidance.LLMatcher | str) -> None:
         self._kept[text] = found

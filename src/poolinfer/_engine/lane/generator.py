@@ -10,14 +10,19 @@ waits for that prefix. A decoding slot adds one row to each step; prompts get th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from ..._data.errors import EngineError, ModelError, PoolinferError
 from ..._data.specs import LaneSpec
 from ..._data.stats import LaneCounters
 from ..engine_protocol import Batch, Engine, EngineAborted, EngineFault, StepShare
 from .pace import prompt_rows
+from .prompt_scorer import PromptScorer
 from .sequences import Sequences
 from .slot import Slot
+
+#: What scores rows of a decode: the index of the first row, and the positions of all of them.
+_Scored: TypeAlias = tuple[PromptScorer, int, range]
 
 
 class Generator:
@@ -86,8 +91,10 @@ class Generator:
             for chosen in sequences.context.passes(shares):
                 if len(batch):
                     self._flush()
-                batch, ready = self._plan([(slots[i], n) for i, n in chosen])
+                batch, ready, scored = self._plan([(slots[i], n) for i, n in chosen])
                 sequences.context.decode(batch)
+                for scorer, row, positions in scored:
+                    scorer.take(sequences.context, row, positions)
                 self._counters.prompt_tokens += sum(n for i, n in chosen if shares[i].entering)
                 self._advance(sequences, ready)
         except EngineAborted:
@@ -107,34 +114,42 @@ class Generator:
         entering = [slot for slot in taking if not slot.decoding]
         # A gap in the numbers of those that decode costs more than a row of a prompt.
         close_gaps = sequences.context.separate and len(entering) < len(taking)
-        rows = self._prompt_rows(entering, room, all_step=close_gaps)
+        pending = _pending(entering, sequences.context.score_rows)
+        rows = self._prompt_rows(entering, pending, room, all_step=close_gaps)
         slots = sorted((slot for slot in taking if rows.get(slot, 1)), key=_number)
         return slots, [
             StepShare(_number(slot), slot.computed, rows.get(slot, 1), slot in rows) for slot in slots
         ]
 
-    def _prompt_rows(self, entering: list[Slot], room: int, *, all_step: bool) -> dict[Slot, int]:
-        pending = [slot.n_entering for slot in entering]
+    def _prompt_rows(
+        self, entering: list[Slot], pending: list[int], room: int, *, all_step: bool
+    ) -> dict[Slot, int]:
         rows = prompt_rows(pending, room, oldest_first=self._oldest_first, all_step=all_step)
         self._oldest_first = bool(rows) and rows[0] < min(2, pending[0])
         return dict(zip(entering, rows, strict=True))
 
-    def _plan(self, chosen: Sequence[tuple[Slot, int]]) -> tuple[Batch, list[tuple[Slot, int]]]:
-        """The batch for so many tokens of each slot, and which slots get a token from which of its rows."""
-        batch, ready = Batch(), []
+    def _plan(
+        self, chosen: Sequence[tuple[Slot, int]]
+    ) -> tuple[Batch, list[tuple[Slot, int]], list[_Scored]]:
+        """The batch for so many tokens of each slot; which slots get a token from which row; and what is scored."""
+        batch, ready, scored = Batch(), [], []
         for slot, n in chosen:
             position, tokens = slot.take(n)
             last = position + n == slot.n_tokens
             row = batch.add(_number(slot), position, tokens, last=last)
             if last:
                 ready.append((slot, row))
-        return batch, ready
+            if slot.scorer is not None and (wanted := slot.scorer.wanted(position, n)):
+                first = row + 1 - n + wanted.start - position
+                batch.outputs[first : first + len(wanted)] = [True] * len(wanted)
+                scored.append((slot.scorer, first, wanted))
+        return batch, ready, scored
 
     def _advance(self, sequences: Sequences, ready: list[tuple[Slot, int]]) -> None:
         now = self._clock()
         for slot, row in ready:
             slot.advance(sequences.context, row, now)
-        self._counters.completion_tokens += len(ready)
+        self._counters.completion_tokens += sum(slot.generates for slot, _ in ready)
         for slot, _ in ready:
             if slot.ended:
                 self.leave(slot)
@@ -160,6 +175,25 @@ class Generator:
         self.slots.clear()
         if self._sequences is not None:
             self._sequences.close()
+
+
+def _pending(entering: Sequence[Slot], score_rows: int) -> list[int]:
+    """How many rows each prompt may have in a step: what it still needs, but of rows to score only its share.
+
+    Args:
+        entering: the slots that compute prompts, oldest first.
+        score_rows: how many rows of the step may be scored, for all of them together.
+    """
+    n_scoring = sum(slot.scorer is not None for slot in entering)
+    left, pending = score_rows, []
+    for slot in entering:
+        n, room = slot.n_entering, None
+        if slot.scorer is not None:
+            share = min(left, max(1, score_rows // n_scoring))
+            left -= share
+            room = slot.scorer.room(slot.computed, share)
+        pending.append(n if room is None else min(n, room))
+    return pending
 
 
 def _number(slot: Slot) -> int:

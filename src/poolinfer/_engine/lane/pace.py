@@ -110,7 +110,7 @@ def prompt_rows(
     With `all_step` each prompt gets a row first, if there is room. Where sequences are separate, that costs nothing
     beside decoding ones, and a prompt without a row would be a gap in their numbers.
     """
-    rows = [int(all_step and room >= 2 * len(pending))] * len(pending)
+    rows = [min(n, int(all_step and room >= 2 * len(pending))) for n in pending]
     room -= sum(rows)
     order = sorted(range(len(pending)), key=pending.__getitem__)
     if oldest_first and pending:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import urandom
 from random import SystemRandom
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, EngineError, PoolinferError
 from ..._data.events import Done, Emit, Event, Failed, Started
 from ..._data.logprobs import TokenLogprob
-from ..._data.requests import Chat, Generation
+from ..._data.requests import Chat, Generation, Raw
 from ..._data.results import Chunk, FinishReason, Response, Timings, Usage
 from ..engine_protocol import Context, Engine, EngineFault
 from ..guide.guide import Guide
 from ..prompt.prompter import PreparedPrompt
+from ..text.answer_splitter import AnswerSplitter
+from ..text.call_ids import CallIds
+from ..text.parameter_types import ParameterTypes
 from ..text.text_stream import TextStream
 from .prefix_cache import AwaitedPrefix, KVSequence, pack
+from .prompt_scorer import prompt_scorer
+from .reasoning_budget import ReasoningBudget
+from .token_logprobs import token_logprob
 
 if TYPE_CHECKING:
     import numpy
@@ -64,10 +72,12 @@ class Slot(Task):
     """A call that generates text: rows of its prompt first, then one row in each step.
 
     Attributes:
-        ids: the slot's tokens, packed, as they were when it last began to wait for a sequence.
+        ids: the slot's tokens, packed, as they were when it last began to wait for a sequence, as far as other
+            sequences may have computed them for it.
         key: the call's `cache_key`.
         sequence: the slot's KV sequence in the lane's context; None while the slot waits for one.
         wait: the prefix that the slot waits for before it gets a sequence, or None.
+        scorer: finds the log probabilities of the prompt's tokens, where they are asked for.
     """
 
     def __init__(
@@ -87,26 +97,27 @@ class Slot(Task):
         self._engine = engine
         self._guide = guide
         self._tokens = list(prepared.tokens)
+        self.scorer = prompt_scorer(request, prepared.tokens, engine)
         self._n_prompt = len(self._tokens)
         self._n_cached: int | None = None
         self._n_most = n_ctx if request.max_tokens is None else self._n_prompt + request.max_tokens
         self._n_top = request.top_logprobs if request.logprobs or request.top_logprobs else -1
-        chat = isinstance(request, Chat)
-        self._stream = TextStream(
-            tuple(request.stop),
-            split=chat,
-            reasoning_open=prepared.reasoning_open,
-            tools=isinstance(request, Chat) and bool(request.tools) and request.tool_choice != "none",
-        )
+        # The same seed makes the same response, ids of tool calls included.
+        nonce = urandom(16) if request.seed is None else b"%d:%b" % (request.seed, pack(self._tokens))
+        self._stream = TextStream(tuple(request.stop), _splitter(request, prepared, nonce))
+        self._marks = prepared.learned.marked.characters
+        budget = request.reasoning_budget if isinstance(request, Chat) else None
+        self._reasoning = ReasoningBudget(self._stream, budget, prepared.learned.closing)
+        self._returns_scores = isinstance(request, Raw) and request.prompt_logprobs
+        self._echo = request.prompt if isinstance(request, Raw) and request.echo else ""
+        self._echoed = ""
         self._logprobs: list[TokenLogprob] = []
         self._n_emitted = 0
         self._began = self._first = self._last = 0.0
         self._sampler = engine.sampler(request, _new_seed(32) if request.seed is None else request.seed)
         self._tokens += self._forced(tuple(request.stop))
         self._n_prefill = len(self._tokens)
-        self.ids = pack(self._tokens)
-        # The same seed makes the same response, ids of tool calls included.
-        self._nonce = urandom(16) if request.seed is None else b"%d:%b" % (request.seed, self.ids)
+        self.ids = self._reusable()
 
     @property
     def computed(self) -> int:
@@ -128,12 +139,17 @@ class Slot(Task):
         """Whether the prompt is computed."""
         return self.computed >= self._n_prefill
 
+    @property
+    def generates(self) -> bool:
+        """Whether an answer is wanted, or only its prompt is read (``max_tokens=0``)."""
+        return self._n_most > self._n_prompt
+
     def begin(self, now: float) -> None:
         """Note when the call got its slot, and emit that."""
         self._began = now
         self.emit(Started(self._n_prompt))
         for token in self._tokens[self._n_prompt :]:
-            self._show(token)
+            self._said(token)
 
     def start(self, sequence: KVSequence) -> None:
         """Take a sequence of the context, and what it holds already."""
@@ -145,26 +161,37 @@ class Slot(Task):
         """Choose the next token from a row's logits, emit its text, and end if it is the last."""
         self._first = self._first or now
         self._last = now
+        if not self.generates:
+            self._finish("length")
+            return
         try:
             token, logits = self._choose(context.logits(row))
-            if token is None:
-                self._finish("stop")
-                return
-            self._accept(token)
         except EngineError as error:
             self.fail(error)
             return
-        self._tokens.append(token)
-        if self._n_top >= 0:
-            self._logprobs.append(self._logprob(logits, token))
-        if self._engine.is_end(token):
+        if token is None:
             self._finish("stop")
             return
-        self._show(token)
-        if self._stream.stopped or (self._guide is not None and self._guide.complete):
+        self._tokens.append(token)
+        if self._n_top >= 0:
+            self._logprobs.append(token_logprob(self._engine, logits, token, self._n_top))
+        if self._said(token) or self._complete:
             self._finish("stop")
         elif len(self._tokens) >= self._n_most:
             self._finish("length")
+
+    def _said(self, token: int) -> bool:
+        """Emit a token's text; whether the token ends the answer. One that closes reasoning does not."""
+        ends = self._engine.is_end(token)
+        inside, mark = self._stream.in_reasoning, self._marks.get(token)
+        if mark is not None:
+            chunk = self._stream.mark(mark)
+        else:
+            chunk = None if ends else self._stream.feed(self._engine.piece(token))
+        if chunk is not None:
+            self._emit_chunk(chunk)
+        self._reasoning.note()
+        return ends and not (inside and not self._stream.in_reasoning)
 
     def take(self, n: int) -> tuple[int, list[int]]:
         """Position of the next `n` tokens to compute, and the tokens; they count as computed before the step runs.
@@ -192,7 +219,11 @@ class Slot(Task):
         self.sequence = self.wait = None
         if not exact:
             self._n_prefill = len(self._tokens)
-        self.ids = pack(self._tokens[: self._n_prefill])
+        self.ids = self._reusable()
+
+    def _reusable(self) -> bytes:
+        n = self._n_prefill
+        return pack(self._tokens[: n if self.scorer is None else self.scorer.reusable(n)])
 
     def rewind(self, *, exact: bool) -> None:
         """Forget what the context held; all tokens so far are computed again, as `pause` says."""
@@ -205,49 +236,58 @@ class Slot(Task):
     def _forced(self, stops: tuple[str, ...]) -> list[int]:
         """Tokens with which the guide lets every answer begin; they are computed with the prompt."""
         # Log probabilities are known of tokens that were chosen.
-        if self._guide is None or self._n_top >= 0:
+        if self._guide is None or self._n_top >= 0 or not self.generates:
             return []
         tokens = self._guide.forced(self._n_most - self._n_prompt - 1, stops)
         for token in tokens:
             self._sampler.accept(token)
         return tokens
 
+    @property
+    def _complete(self) -> bool:
+        """Whether nothing may follow what was said."""
+        return (
+            self._stream.stopped or self._stream.ended or (self._guide is not None and self._guide.complete)
+        )
+
     def _choose(self, logits: Row) -> tuple[int | None, Row]:
-        """The next token, and the logits that it is from, without a mask; None where only the end may follow.
+        """Choose and note the next token; None where only the end may follow. And the logits without a mask.
 
         Raises:
             EngineError: the guide cannot be followed.
         """
-        token = self._sampler.sample(logits)
-        guide = self._guide
-        if guide is None or guide.allows(token):
-            return token, logits
-        # Most tokens that a model wants are allowed, and a mask takes a hundred times as long as asking for one.
-        whole = logits.copy() if self._n_top >= 0 else logits
-        guide.mask(logits)
-        if guide.complete:
-            return None, whole
+        whole, guide = logits, self._guide
+        token = self._reasoning.next()
+        if token is None:
+            token = self._sampler.sample(logits)
+            # A mask takes a hundred times as long as asking for one token, and most that a model wants are allowed.
+            if guide is not None and not guide.allows(token):
+                whole = logits.copy() if self._n_top >= 0 else logits
+                guide.mask(logits)
+                if guide.complete:
+                    return None, whole
+                token = self._sampled(logits)
+        self._sampler.accept(token)
+        if guide is not None and not self._engine.is_end(token):
+            guide.accept(token)
+        return token, whole
+
+    def _sampled(self, masked: Row) -> int:
         try:
-            return self._sampler.sample(logits), whole
+            return self._sampler.sample(masked)
         except EngineFault as fault:
             # The engine is well: other options of the call rule out all that the guide allows.
             raise EngineError(f"no token is left that the call's options allow: {fault}") from fault
 
-    def _accept(self, token: int) -> None:
-        self._sampler.accept(token)
-        if self._guide is not None and not self._engine.is_end(token):
-            self._guide.accept(token)
-
-    def _show(self, token: int) -> None:
-        """Emit what a token adds to the text."""
-        chunk = self._stream.feed(self._engine.piece(token))
-        if chunk is not None:
-            self._emit_chunk(chunk)
-
     def _emit_chunk(self, chunk: Chunk) -> None:
+        if self._echo:
+            chunk = replace(chunk, text=self._echo + chunk.text, answer=self._echo + chunk.answer)
+            self._echo, self._echoed = "", self._echo
+            if self._n_top >= 0 and self.scorer is not None:
+                self._logprobs[:0] = self.scorer.found
         if self._n_top >= 0:
             fresh, self._n_emitted = tuple(self._logprobs[self._n_emitted :]), len(self._logprobs)
-            chunk = Chunk(chunk.text, chunk.answer, chunk.reasoning, fresh)
+            chunk = replace(chunk, logprobs=fresh)
         self.emit(chunk)
 
     def _finish(self, reason: FinishReason) -> None:
@@ -255,43 +295,42 @@ class Slot(Task):
         if self._stream.stopped:
             # Text was held back, since a longer stop string could follow; it holds a shorter one.
             reason = "stop"
-        if last is None and self._n_emitted < len(self._logprobs):
+        if last is None and (self._echo or self._n_emitted < len(self._logprobs)):
             last = Chunk()
         if last is not None:
             self._emit_chunk(last)
         self.close()
-        stream, calls = self._stream, self._stream.tool_calls(self._nonce)
-        usage = Usage(self._n_prompt, self._n_cached or 0, len(self._tokens) - self._n_prompt)
+        stream, calls = self._stream, self._stream.tool_calls
+        n_generated = len(self._tokens) - self._n_prompt
+        usage = Usage(self._n_prompt, self._n_cached or 0, n_generated, self._reasoning.n_tokens)
         timings = Timings(prefill=self._first - self._began, decode=self._last - self._first)
         self.emit(
             Done(
                 Response(
-                    text=stream.text,
-                    answer=stream.answer,
+                    text=self._echoed + stream.text,
+                    answer=self._echoed + stream.answer,
                     reasoning=stream.reasoning,
                     tool_calls=calls,
                     finish_reason="tool_calls" if calls and reason == "stop" else reason,
                     usage=usage,
                     timings=timings,
                     logprobs=tuple(self._logprobs),
+                    prompt_logprobs=tuple(self.scorer.found) if self.scorer and self._returns_scores else (),
                 )
             )
         )
 
-    def _logprob(self, row: numpy.typing.NDArray[numpy.float32], token: int) -> TokenLogprob:
-        import numpy
 
-        logits = row.astype("f8")
-        peak = logits.max()
-        logits -= peak + numpy.log(numpy.exp(logits - peak).sum())
-        best = numpy.argpartition(-logits, self._n_top)[: self._n_top]
-        ranked = sorted(((int(i), float(logits[i])) for i in best), key=lambda pair: -pair[1])
-        pieces = {i: self._engine.piece(i) for i in (token, *(i for i, _ in ranked))}
-        texts = {i: piece.decode(errors="replace") for i, piece in pieces.items()}
-        return TokenLogprob(
-            token,
-            texts[token],
-            float(logits[token]),
-            top=tuple((i, texts[i], value) for i, value in ranked),
-            raw=tuple((i, piece) for i, piece in pieces.items() if piece != texts[i].encode()),
-        )
+def _splitter(request: Generation, prepared: PreparedPrompt, nonce: bytes) -> AnswerSplitter | None:
+    """What splits the answer to a request; a `Raw` is not split."""
+    if not isinstance(request, Chat):
+        return None
+    formats, tools = prepared.learned.marked.formats, () if request.tool_choice == "none" else request.tools
+    turns = cast("Sequence[Mapping[str, Any]]", request.prompt) if tools else ()
+    return AnswerSplitter(
+        formats if tools else replace(formats, tools=None),
+        CallIds(nonce, (call.get("id", "") for turn in turns for call in turn.get("tool_calls") or ())),
+        ParameterTypes(tools),
+        reasoning_open=prepared.reasoning_open,
+        single=not request.parallel_tool_calls,
+    )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from ..._data.specs import LaneSpec, ModelSpec, RopeSpec
 from .capacity import padded
+
+#: What a context is for: to generate text, to embed, to rank by a classifier head, or to judge.
+Use: TypeAlias = Literal["generate", "embed", "rank", "judge"]
 
 _BF16 = 30
 
 
 def context_params(
-    api: Any, spec: ModelSpec, lane: LaneSpec, n_seq: int, n_ctx: int, *, embeddings: bool
+    api: Any, spec: ModelSpec, lane: LaneSpec, n_seq: int, n_ctx: int, *, use: Use, rows: int
 ) -> Any:
     """What llama.cpp makes a context of.
 
@@ -21,20 +24,21 @@ def context_params(
         spec: the model.
         lane: how lanes run it.
         n_seq: sequences.
-        n_ctx: tokens of each of them, or, for embeddings, of all together.
-        embeddings: whether the context is for texts to embed.
+        n_ctx: tokens of each of them, or of all together where nothing is generated.
+        use: what the context is for.
+        rows: most rows that have logits at a time. A whole batch of them would be gigabytes.
     """
     params = api.llama_context_default_params()
-    params.n_ctx = padded(n_ctx) * (1 if embeddings else n_seq)
+    params.n_ctx = padded(n_ctx) * (n_seq if use == "generate" else 1)
+    embeddings = use in ("embed", "rank")
     whole = embeddings and not spec.causal
     params.n_batch = params.n_ubatch = max(n_ctx, n_seq) if whole else max(lane.n_batch, n_seq)
     params.n_seq_max = n_seq
-    params.kv_unified = embeddings
+    params.kv_unified = use != "generate"
     params.embeddings = embeddings
     if embeddings:
-        params.pooling_type = api.LLAMA_POOLING_TYPE_NONE
-    # One row per sequence has logits at a time: a whole batch of them would be gigabytes.
-    params.n_outputs_max = 0 if embeddings else n_seq
+        params.pooling_type = api.LLAMA_POOLING_TYPE_NONE if use == "embed" else api.LLAMA_POOLING_TYPE_RANK
+    params.n_outputs_max = 0 if embeddings else rows
     params.n_threads = params.n_threads_batch = lane.threads
     if lane.flash_attention is not None:
         wanted = lane.flash_attention

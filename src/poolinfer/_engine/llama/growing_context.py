@@ -53,8 +53,10 @@ class GrowingContext:
         make: makes a rectangle for so many sequences of so many tokens; raises `ModelError` without memory for it.
         lane: how large rectangles may become.
         width: dimensions of the model.
+        score_rows: most rows of one decode whose output is wanted, beyond one row of each sequence.
 
     Attributes:
+        score_rows: most rows whose output is wanted, as given.
         separate: True, since each sequence is a KV stream of its own.
 
     Raises:
@@ -63,7 +65,10 @@ class GrowingContext:
 
     separate = True
 
-    def __init__(self, make: Callable[[int, int], Rectangle], lane: LaneSpec, width: int) -> None:
+    def __init__(
+        self, make: Callable[[int, int], Rectangle], lane: LaneSpec, width: int, score_rows: int
+    ) -> None:
+        self.score_rows = score_rows
         most = Capacity(lane.slots, lane.n_ctx).tokens
         self._bounds = CapacityBounds(lane.slots, lane.n_ctx, max(padded(lane.n_ctx), lane.kv_tokens or most))
         self._make = make

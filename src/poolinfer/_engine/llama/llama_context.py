@@ -29,7 +29,7 @@ def stopping_here() -> bool:
 
 
 class LlamaContext:
-    """A llama.cpp context with its batch buffers (`Rectangle`, and `engine_protocol.EmbeddingContext`)."""
+    """A llama.cpp context with its batch buffers (`Rectangle`, `EmbeddingContext`, `RankContext`)."""
 
     def __init__(self, api: Any, model: Any, params: Any, adapters: Sequence[tuple[Any, float]] = ()) -> None:
         self._api = api
@@ -126,6 +126,12 @@ class LlamaContext:
         if not values:
             raise EngineFault("this model gives no embeddings")
         return numpy.ctypeslib.as_array(values, shape=(rows, self._n_embd))
+
+    def score(self, sequence: int) -> float:
+        values = self._api.llama_get_embeddings_seq(self._ctx, sequence)
+        if not values:
+            raise EngineFault("this model gives no scores")
+        return float(values[0])
 
     def clear(self, sequence: int) -> None:
         if not self._memory:

@@ -13,7 +13,8 @@ from ..._data.specs import LaneSpec, ModelSpec
 from ..._system.threads import call_on_stack
 from ..engine_protocol import EngineFault, EngineInfo
 from ..prompt.text_size import SHORT_TEXT, check_stretches, stack_for
-from .context_params import context_params
+from ..tokenizer import FillInTokens
+from .context_params import Use, context_params
 from .growing_context import GrowingContext
 from .llama_context import LlamaContext
 from .llama_sampler import Candidates, LlamaSampler
@@ -22,6 +23,11 @@ from .sampler_chains import SamplerChains
 if TYPE_CHECKING:
     import numpy
     import numpy.typing
+
+# Rows of a prompt whose logits are computed in one decode, and the bytes of these. llama.cpp takes memory for them
+# when a context is made, whether they are used or not.
+_SCORE_ROWS = 64
+_SCORE_BYTES = 16 * 2**20
 
 
 class LlamaEngine:
@@ -94,7 +100,29 @@ class LlamaEngine:
             markers=self._spellings(attributes, api.LLAMA_TOKEN_ATTR_USER_DEFINED),
             bos=self._spelling(api.llama_vocab_bos(vocab)),
             eos=self._spelling(api.llama_vocab_eos(vocab)),
+            fill_in=self._fill_in(),
+            width=int(api.llama_model_n_embd_out(self._model)),
+            ranking=self._spec.ranking,
+            pair=self._pair(),
+            query_prefix=self._spec.query_prefix,
+            document_prefix=self._spec.document_prefix,
         )
+
+    def _pair(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """What llama.cpp's server puts before, between and after a query and a document."""
+        api, vocab = self._api, self._vocab
+        sep = int(api.llama_vocab_sep(vocab))
+        eos = int(api.llama_vocab_eos(vocab))
+        bos = (int(api.llama_vocab_bos(vocab)),) if api.llama_vocab_get_add_bos(vocab) else ()
+        end = (sep if eos < 0 else eos,) if api.llama_vocab_get_add_eos(vocab) else ()
+        between = (*end, sep) if api.llama_vocab_get_add_sep(vocab) else end
+        return bos, between, end
+
+    def _fill_in(self) -> FillInTokens | None:
+        api, vocab = self._api, self._vocab
+        names = api.llama_vocab_fim_pre, api.llama_vocab_fim_suf, api.llama_vocab_fim_mid
+        found = FillInTokens(*[int(name(vocab)) for name in names])
+        return found if min(found) >= 0 else None
 
     def _named_templates(self) -> dict[str, str]:
         # A host's own template is used for every chat.
@@ -103,7 +131,9 @@ class LlamaEngine:
             name: self._api.llama_model_chat_template(self._model, name.encode())
             for name in (*chats, "rerank")
         }
-        return {name: text.decode(errors="replace") for name, text in found.items() if text}
+        named = {name: text.decode(errors="replace") for name, text in found.items() if text}
+        own = self._spec.rerank_template
+        return named if own is None else {**named, "rerank": own}
 
     def _spellings(self, attributes: list[int], wanted: int) -> tuple[str, ...]:
         texts = (self._spelling(token) for token, found in enumerate(attributes) if found & wanted)
@@ -179,6 +209,23 @@ class LlamaEngine:
         n = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
         return buffer.raw[:n] if n >= 0 else self._read_piece(token, -n)
 
+    def spelling(self, token: int) -> str:
+        return self._spelling(token) if token in self._info.control_ids else ""
+
+    def detokenize(self, tokens: Sequence[int], *, special: bool) -> bytes:
+        if not special:
+            # llama.cpp takes off the space before a text only where the text comes first.
+            hidden = self._info.control_ids
+            tokens = [token for token in tokens if token not in hidden]
+        ids = (ctypes.c_int32 * len(tokens))(*tokens)
+        room = 8 * len(tokens) + 8
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            n = self._api.llama_detokenize(self._vocab, ids, len(tokens), buffer, room, False, special)
+            if n >= 0:
+                return buffer.raw[:n]
+            room = -n
+
     def is_end(self, token: int) -> bool:
         return bool(self._api.llama_vocab_is_eog(self._vocab, token))
 
@@ -205,19 +252,27 @@ class LlamaEngine:
 
     def context(self, lane: LaneSpec) -> GrowingContext:
         width = int(self._api.llama_model_n_embd(self._model))
-        return GrowingContext(self.rectangle, lane, width)
+        return GrowingContext(self.rectangle, lane, width, self._score_rows)
+
+    @property
+    def _score_rows(self) -> int:
+        return max(1, min(_SCORE_ROWS, _SCORE_BYTES // (4 * self._info.n_vocab)))
 
     def embedding_context(self, *, n_seq: int, n_ctx: int) -> LlamaContext:
-        return self.rectangle(n_seq, n_ctx, embeddings=True)
+        return self.rectangle(n_seq, n_ctx, use="embed")
 
-    def rectangle(self, n_seq: int, n_ctx: int, *, embeddings: bool = False) -> LlamaContext:
-        """A context of llama.cpp for `n_seq` sequences of `n_ctx` tokens (embeddings: `n_ctx` tokens in all).
+    def rank_context(self, *, n_seq: int, n_ctx: int) -> LlamaContext:
+        return self.rectangle(n_seq, n_ctx, use="judge" if self._spec.ranking == "judge" else "rank")
+
+    def rectangle(self, n_seq: int, n_ctx: int, *, use: Use = "generate") -> LlamaContext:
+        """A context of llama.cpp for `n_seq` sequences of `n_ctx` tokens; for texts, of `n_ctx` tokens in all.
 
         Raises:
             ModelError: there is no memory for it.
         """
         self._computing()
-        params = context_params(self._api, self._spec, self._lane, n_seq, n_ctx, embeddings=embeddings)
+        rows = n_seq + self._score_rows
+        params = context_params(self._api, self._spec, self._lane, n_seq, n_ctx, use=use, rows=rows)
         return LlamaContext(self._api, self._model, params, self._adapters)
 
     def close(self) -> None:

@@ -68,6 +68,7 @@ class ChatTemplate:
         add_generation_prompt: bool = True,
         continue_final: bool = False,
         stop: Callable[[], bool] | None = None,
+        fuel: Fuel | None = None,
     ) -> str:
         """The prompt as text; an `AuthoredText`, if any of it was written by a caller.
 
@@ -79,6 +80,7 @@ class ChatTemplate:
             continue_final: whether the prompt ends right after the content of the last turn, an answer, whatever
                 `add_generation_prompt` says.
             stop: says whether the call was given up; asked every few milliseconds.
+            fuel: what pays for the rendering; by default, as much as is due to these messages.
 
         Raises:
             InvalidRequest: the template refuses these messages, or does too much with them.
@@ -95,7 +97,7 @@ class ChatTemplate:
             "add_generation_prompt": add_generation_prompt and not continue_final,
             **self._tokens,
         }
-        fuel = Fuel(found.size, len(messages), stop)
+        fuel = fuel or Fuel(found.size, len(messages), stop)
         try:
             turns = compiled.repairs.mended(turns, fuel.pay)
             answer = ContinuedAnswer(turns) if continue_final else None

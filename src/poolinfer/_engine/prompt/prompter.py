@@ -7,6 +7,7 @@ other text is tokenized as text, and cut where it spells a token that it may not
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,13 +16,32 @@ from types import MappingProxyType
 from typing import Any
 
 from ..._data.errors import CallCancelled, InvalidRequest
-from ..text.formats import Formats
-from ..text.reasoning_format import THINK_OPEN
+from ..._data.requests import Reasoning
+from ..text.formats import Formats, MarkedFormats, marked
+from ..text.reasoning_format import THINK
 from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate
-from .sandbox.authored_text import FOREIGN, cut, origin
+from .formats.learning import learn_formats
+from .formats.reasoning_setting import switch_variables
+from .sandbox.authored_text import cut
+from .template_render import TemplateRender, opens_reasoning
 from .text_size import check_size
 from .token_spellings import Spellings
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedFormats:
+    """The formats of a chat template in one vocabulary.
+
+    Attributes:
+        formats: how the model spells reasoning and tool calls.
+        marked: the same, with a character for each control token.
+        closing: the tokens that close a block of reasoning, and lead to the answer.
+    """
+
+    formats: Formats = field(default_factory=Formats)
+    marked: MarkedFormats = field(default_factory=MarkedFormats)
+    closing: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +51,14 @@ class PreparedPrompt:
     Attributes:
         tokens: the prompt's token ids.
         reasoning_open: whether the prompt ends inside an open block of reasoning.
-        formats: how the model spells reasoning and tool calls.
-        marks: the control tokens that the formats are made of, with their spellings.
+        learned: how the model spells reasoning and tool calls.
+        text: the prompt as text, where a chat template made it.
     """
 
     tokens: list[int]
     reasoning_open: bool = False
-    formats: Formats = field(default_factory=Formats)
-    marks: Mapping[int, str] = field(default_factory=dict)
+    learned: LearnedFormats = field(default_factory=LearnedFormats)
+    text: str = ""
 
 
 class Prompter:
@@ -62,6 +82,8 @@ class Prompter:
         self._control = Spellings(info.control, trusted=False)
         self._user_defined = Spellings(info.markers, trusted=True)
         self._known: dict[str, _ControlToken] = {}
+        self._learned: dict[ChatTemplate, LearnedFormats] = {}
+        self._lock = threading.Lock()
 
     def chat(
         self,
@@ -69,7 +91,9 @@ class Prompter:
         tools: Sequence[Mapping[str, Any]],
         *,
         variables: Mapping[str, Any] = MappingProxyType({}),
+        reasoning: Reasoning | None = None,
         continue_final: bool = False,
+        add_generation_prompt: bool = True,
         stop: Callable[[], bool] | None = None,
     ) -> PreparedPrompt:
         """Tokens of a chat, in which control tokens come from the template only.
@@ -78,12 +102,14 @@ class Prompter:
             messages: the turns, as `poolinfer._checks.normalize` makes them.
             tools: the tools that are offered.
             variables: further variables for the template by their names; they go before those of the model.
+            reasoning: whether the model is to reason, or how much; None leaves that to the template.
             continue_final: whether the last turn, an answer, is continued.
+            add_generation_prompt: whether the prompt ends where the answer begins.
             stop: is asked every few milliseconds whether the call was given up.
 
         Raises:
             InvalidRequest: there is no chat template, or it refuses these messages, or does too much with them,
-                or they are too long.
+                or they are too long, or it has no such switch of reasoning.
             CallCancelled: `stop` said so.
         """
         variables = {**self._tokenizer.info.template_variables, **variables}
@@ -93,14 +119,37 @@ class Prompter:
                 "this model has no chat template; pass chat_template= to Model.load, or use raw",
                 field="prompt",
             )
+        learned = self._learn(template)
+        spelled = learned.formats.reasoning or THINK
         rendered = template.render(
-            messages, tools, variables=variables, continue_final=continue_final, stop=stop
+            messages,
+            tools,
+            variables={**switch_variables(reasoning, spelled), **variables},
+            continue_final=continue_final,
+            add_generation_prompt=add_generation_prompt,
+            stop=stop,
         )
         self._check_size(rendered)
-        tokens = self._assemble(rendered, stop or _never)
+        tokens = self.assembled(rendered, stop or _never)
         if tokens[: len(self._bos)] != self._bos:
             tokens = self._bos + tokens
-        return PreparedPrompt(tokens, _opens_reasoning(rendered))
+        opened = opens_reasoning(rendered, spelled, continued=continue_final)
+        return PreparedPrompt(tokens, opened, learned, rendered)
+
+    def _learn(self, template: ChatTemplate) -> LearnedFormats:
+        """The formats of a template, learned when it is first used."""
+        with self._lock:
+            found = self._learned.get(template)
+            if found is None:
+                formats = learn_formats(TemplateRender(template))
+                tokens = {
+                    text: self._control_token(text).ids for text in self._control.within(formats.texts())
+                }
+                single = {text: ids[0] for text, ids in tokens.items() if len(ids) == 1}
+                closing = formats.reasoning.closing if formats.reasoning else ""
+                found = LearnedFormats(formats, marked(formats, single), self._parsed(closing))
+                self._learned[template] = found
+            return found
 
     def template_for(
         self, tools: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]
@@ -121,9 +170,49 @@ class Prompter:
         self._check_size(text)
         return PreparedPrompt(self._tokenizer.tokenize(text, add_special=True, parse_special=parse_special))
 
-    def _check_size(self, text: str) -> None:
+    def fill_in(
+        self,
+        prefix: str,
+        suffix: str,
+        *,
+        suffix_first: bool,
+        parse_special: bool,
+        stop: Callable[[], bool] | None = None,
+    ) -> PreparedPrompt:
+        """Tokens with which a model fills the gap between two texts, in the orders of llama.cpp's server.
+
+        Args:
+            prefix: the text before the gap; may be empty.
+            suffix: the text after it; may be empty.
+            suffix_first: whether the model sees the suffix first.
+            parse_special: whether control tokens spelled in the texts count as such.
+            stop: asked every few milliseconds whether the call was given up.
+
+        Raises:
+            InvalidRequest: the model has not learned to fill gaps, or a text is too long.
+            CallCancelled: `stop` said so.
+        """
+        marks = self._tokenizer.info.fill_in
+        if marks is None:
+            raise InvalidRequest(
+                "suffix: this model has no tokens to fill in a gap with; leave it out, or use a model for code",
+                field="suffix",
+            )
+        parts = []
+        for name, text, mark in (("prompt", prefix, marks.prefix), ("suffix", suffix, marks.suffix)):
+            self._check_size(text, name)
+            parts.append([mark, *self._gap_text(text, parse_special, stop or _never)])
+        first, second = reversed(parts) if suffix_first else parts
+        return PreparedPrompt([*self._bos, *first, *second, marks.middle])
+
+    def _gap_text(self, text: str, parse_special: bool, stop: Callable[[], bool]) -> list[int]:
+        if parse_special:
+            return self._tokenizer.tokenize(text, add_special=False, parse_special=True)
+        return self._plain(text, False, False, stop)
+
+    def _check_size(self, text: str, field: str = "prompt") -> None:
         if self._n_ctx is not None:
-            check_size("prompt", text, self._tokenizer, self._n_ctx)
+            check_size(field, text, self._tokenizer, self._n_ctx)
 
     @cached_property
     def _bos(self) -> list[int]:
@@ -133,7 +222,7 @@ class Prompter:
         around = self._tokenizer.tokenize("", add_special=True, parse_special=False)
         return bos if bos == around[: len(bos)] else []
 
-    def _assemble(self, rendered: str, stop: Callable[[], bool]) -> list[int]:
+    def assembled(self, rendered: str, stop: Callable[[], bool]) -> list[int]:
         """Tokens of a rendered prompt: control tokens that the template meant, and texts between them."""
         tokens: list[int] = []
         end, strip = 0, False
@@ -203,10 +292,3 @@ class _ControlToken:
 
 def _never() -> bool:
     return False
-
-
-def _opens_reasoning(rendered: str) -> bool:
-    """Whether a prompt ends with the opening of a block of reasoning that nobody untrusted wrote."""
-    end = len(rendered.rstrip())
-    start = max(0, end - len(THINK_OPEN))
-    return rendered[start:end] == THINK_OPEN and FOREIGN not in origin(rendered)[start:end]

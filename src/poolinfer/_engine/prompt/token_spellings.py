@@ -34,6 +34,10 @@ class Spellings:
         self.pattern = re.compile(_regex(sorted(known)) or "(?!)")
         self._table = _TRUSTED_AS_OWN if trusted else _TRUSTED_AS_FOREIGN
 
+    def within(self, texts: Iterable[str]) -> set[str]:
+        """The spellings that texts of nobody hold."""
+        return {match.group() for text in texts for match in self.pattern.finditer(text)}
+
     def meant(self, text: str) -> Iterator[re.Match[str]]:
         """The spellings that become tokens: each character was written by somebody who may spell these tokens."""
         plain, by = str.__str__(text), self._authors(text)

@@ -38,7 +38,7 @@ class ReasoningFormat:
         skipped: marks around the parts of an answer, which belong to neither answer nor reasoning.
         leads: such marks that count only where a part begins.
         switches: the settings that the template knows.
-        always: whether the model reasons in every answer unless a switch says otherwise.
+        reasons: whether the template shows that the model reasons.
     """
 
     opens: tuple[str, ...] = (THINK_OPEN,)
@@ -48,7 +48,7 @@ class ReasoningFormat:
     skipped: tuple[str, ...] = ()
     leads: tuple[str, ...] = ()
     switches: tuple[ReasoningSwitch, ...] = ()
-    always: bool = False
+    reasons: bool = False
 
     def variables(self, setting: Setting) -> dict[str, bool | int | str] | None:
         """The template's variables for a setting; None where the template does not know it."""

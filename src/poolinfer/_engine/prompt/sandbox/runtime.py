@@ -9,9 +9,10 @@ template never touches an attribute of a Python object.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context, LoopContext, Macro, Undefined
 from jinja2.utils import Cycler, Joiner, Namespace, missing
 
@@ -42,12 +43,27 @@ class TemplateFunction:
 
     Attributes:
         code: what is called, with the runtime as its first argument.
+        members: functions that a template finds under names of this one (``dict.fromkeys``).
     """
 
-    __slots__ = ("code",)
+    __slots__ = ("code", "members")
 
-    def __init__(self, code: Callable[..., Any]) -> None:
+    def __init__(self, code: Callable[..., Any], **members: TemplateFunction) -> None:
         self.code = code
+        self.members = members
+
+
+class TemplateNamespace(Namespace):
+    """A namespace of a template, which keeps nothing under a name that begins with ``_``, as in transformers."""
+
+    def __init__(self, values: Mapping[Any, Any]) -> None:
+        for name in values:
+            _check_name(name)
+        super().__init__(values)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
 
 
 class TemplateRuntime(Context):
@@ -102,13 +118,13 @@ class TemplateRuntime(Context):
             self.pay(max(0, b) * len(a) * (1 if isinstance(a, str) else 8))
             return repeat(a, b) if isinstance(a, str) else a * b
         if isinstance(a, int) and isinstance(b, int):
-            _check_bits(a.bit_length() + b.bit_length())
+            check_bits(a.bit_length() + b.bit_length())
         return a * b
 
     def pow(self, a: Any, b: Any) -> Any:
         """``a ** b``."""
         if isinstance(a, int) and isinstance(b, int):
-            _check_bits(a.bit_length() * abs(b))
+            check_bits(a.bit_length() * abs(b))
         return a**b
 
     def mod(self, a: Any, b: Any) -> Any:
@@ -245,6 +261,8 @@ class TemplateRuntime(Context):
             isinstance(value, Cycler) and name == "current"
         ):
             return getattr(value, name)
+        if isinstance(value, TemplateFunction) and name in value.members:
+            return value.members[name]
         if isinstance(value, Undefined):
             return value[0]
         return self._undefined(value, name)
@@ -300,12 +318,18 @@ class TemplateRuntime(Context):
             self._call_depth -= 1
 
 
+def _check_name(name: Any) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise SecurityError(f"a namespace keeps nothing under a name with _ at its beginning: {name[:100]!r}")
+
+
 def _number(value: Any) -> Any:
     if isinstance(value, int):
-        _check_bits(value.bit_length())
+        check_bits(value.bit_length())
     return value
 
 
-def _check_bits(bits: int) -> None:
+def check_bits(bits: int) -> None:
+    """Refuse a number of more than `MAX_BITS` bits."""
     if bits > MAX_BITS:
         raise OverflowError(f"a number of more than {MAX_BITS} bits")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from jinja2.exceptions import TemplateError
-from jinja2.utils import Cycler, Joiner, Namespace
+from jinja2.utils import Cycler, Joiner
 
 from .authored_text import derived
-from .runtime import TemplateFunction, TemplateRuntime
+from .runtime import TemplateFunction, TemplateNamespace, TemplateRuntime
 
 #: Longest range of numbers that a template may make.
 MAX_RANGE = 100_000
@@ -27,16 +26,27 @@ def _range(_: TemplateRuntime, *bounds: int) -> range:
 
 
 def _dict(runtime: TemplateRuntime, *pairs: Any, **named: Any) -> dict[Any, Any]:
-    """``dict(...)``: a copy of a dict, with named values beside its own."""
-    if not all(isinstance(part, Mapping) for part in pairs):
-        raise TypeError("dict() takes a dict and named values")
-    runtime.pay(64 * sum(map(len, pairs)))
-    return dict(*pairs, **named)
+    """``dict(...)``: a copy of a dict, or of a list of pairs, with named values beside its own."""
+    if len(pairs) > 1:
+        raise TypeError("dict() takes a dict, or a list of pairs, and named values")
+    found: dict[Any, Any] = {}
+    for part in pairs:
+        items = part.items() if isinstance(part, dict) else part
+        runtime.each(64, part)
+        for pair in items:
+            key, value = runtime.each(1, pair)
+            found[runtime.key(key)] = value
+    return {**found, **named}
 
 
-def _namespace(runtime: TemplateRuntime, *pairs: Any, **named: Any) -> Namespace:
+def _fromkeys(runtime: TemplateRuntime, keys: Any, value: Any = None) -> dict[Any, Any]:
+    """``dict.fromkeys(keys, value)``: a dict with the same value under each key."""
+    return {runtime.key(key): value for key in runtime.each(64, keys)}
+
+
+def _namespace(runtime: TemplateRuntime, *pairs: Any, **named: Any) -> TemplateNamespace:
     """``namespace(...)``: an object whose attributes a template may set inside of loops."""
-    return Namespace(_dict(runtime, *pairs, **named))
+    return TemplateNamespace(_dict(runtime, *pairs, **named))
 
 
 def _cycler(_: TemplateRuntime, *items: Any) -> Cycler:
@@ -66,7 +76,7 @@ def _strftime_now(runtime: TemplateRuntime, form: str) -> str:
 #: The variables that every template has.
 GLOBALS: dict[str, Any] = {
     "range": TemplateFunction(_range),
-    "dict": TemplateFunction(_dict),
+    "dict": TemplateFunction(_dict, fromkeys=TemplateFunction(_fromkeys)),
     "namespace": TemplateFunction(_namespace),
     "cycler": TemplateFunction(_cycler),
     "joiner": TemplateFunction(_joiner),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import serializers, text_methods
-from .authored_text import SafeText, cut, join, origin
+from .authored_text import SafeText, author, cut, join, origin, written
 from .function_tables import preset
-from .runtime import TemplateRuntime
+from .runtime import TemplateRuntime, check_bits
 
 _WORD = re.compile(r"\w+")
 _WORD_START = re.compile(r"([-\s({\[<]+)")
+# What a character of a JSON text costs: an empty list in a list takes three of them, and 64 bytes.
+_JSON_COST = 32
 
 
 def _replace(runtime: TemplateRuntime, value: Any, old: Any, new: Any, count: int | None = None) -> str:
@@ -115,9 +118,30 @@ def _tojson(
     )
 
 
+def _from_json(runtime: TemplateRuntime, value: Any) -> Any:
+    """``from_json``: the value that a JSON text spells; its author wrote all of it."""
+    text = runtime.text(value)
+    runtime.pay(_JSON_COST * len(text))
+    return _spelled(json.loads(str.__str__(text)), author(text))
+
+
+def _spelled(value: Any, by: int) -> Any:
+    """A decoded value with the author of all its texts."""
+    if isinstance(value, str):
+        return written(value, by)
+    if isinstance(value, dict):
+        return {written(key, by): _spelled(item, by) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_spelled(item, by) for item in value]
+    if isinstance(value, int):
+        check_bits(value.bit_length())
+    return value
+
+
 #: The filters by their names; each takes the runtime, the value and its own arguments.
 TEXT_FILTERS: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(("e", "escape"), _escape),
+    "from_json": _from_json,
     "capitalize": preset(_cased, change=str.capitalize),
     "indent": _indent,
     "lower": preset(_cased, change=str.lower),

@@ -48,7 +48,9 @@ def find_method(value: Any, name: str) -> Callable[..., Any] | None:
         return _DICT_METHODS.get(name)
     if isinstance(value, str):
         return _TEXT_METHODS.get(name)
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple):
+        return _TUPLE_METHODS.get(name)
+    if isinstance(value, list):
         return _LIST_METHODS.get(name)
     if isinstance(value, LoopContext):
         return _LOOP_METHODS.get(name)
@@ -124,6 +126,18 @@ def _index(operations: Operations, value: Sequence[Any], wanted: Any) -> int:
     raise ValueError("it is not in the list")
 
 
+def _append(operations: Operations, value: list[Any], item: Any) -> None:
+    """``list.append(item)``. All lists of a rendering are its own."""
+    operations.pay(64)
+    value.append(item)
+
+
+def _pop(operations: Operations, value: list[Any], index: int = -1) -> Any:
+    """``list.pop(index)``."""
+    operations.pay(1 + len(value) // 8)
+    return value.pop(index)
+
+
 # --- loops and cyclers
 
 
@@ -145,7 +159,13 @@ _DICT_METHODS: dict[str, Callable[..., Any]] = {
     "values": preset(_view, part=dict.values),
     "copy": _copy,
 }
-_LIST_METHODS: dict[str, Callable[..., Any]] = {"count": _count, "index": _index, "copy": _copy}
+_TUPLE_METHODS: dict[str, Callable[..., Any]] = {"count": _count, "index": _index}
+_LIST_METHODS: dict[str, Callable[..., Any]] = {
+    **_TUPLE_METHODS,
+    "copy": _copy,
+    "append": _append,
+    "pop": _pop,
+}
 _LOOP_METHODS: dict[str, Callable[..., Any]] = {"cycle": _cycle, "changed": _changed}
 _CYCLER_METHODS: dict[str, Callable[..., Any]] = {
     "next": lambda _, cycler: cycler.next(),

@@ -1,0 +1,17 @@
+"""Learning all formats of one chat template."""
+
+from __future__ import annotations
+
+from ...text.formats import Formats
+from .reasoning_learning import learn_reasoning
+from .rendering import Render
+from .tool_learning import learn_tools
+
+
+def learn_formats(render: Render) -> Formats:
+    """How the model of a chat template spells its tool calls and its reasoning.
+
+    Args:
+        render: renders the template; where it refuses, the usual spelling is taken.
+    """
+    return Formats(tools=learn_tools(render), reasoning=learn_reasoning(render))
