@@ -34,10 +34,13 @@ from ._data.errors import (
 from ._data.logprobs import Score, TokenLogprob
 from ._data.prompt_builder import Prompt, Turn
 from ._data.public_names import publish as _publish
-from ._data.requests import Chat, Embed, Raw, Request
+from ._data.requests import Chat, Raw, Request
 from ._data.results import Chunk, Embedding, Response, Timings, ToolCall, ToolCallDelta, Usage
 from ._data.sampling import Sampling
 from ._data.stats import PoolStats, Quantiles
+from ._data.text_requests import Embed, Rerank
+from ._data.text_results import AppliedTemplate, RankedDocument
+from ._data.token_requests import ApplyTemplate, Detokenize, Tokenize
 from ._data.tool_runs import RunStep, ToolResult, ToolRun
 from ._data.version import __version__
 from ._pool.call import Call
@@ -50,6 +53,8 @@ from ._pool.session import Session
 logging.getLogger("poolinfer").addHandler(logging.NullHandler())
 
 __all__ = [
+    "AppliedTemplate",
+    "ApplyTemplate",
     "AsCompleted",
     "Call",
     "CallCancelled",
@@ -58,6 +63,7 @@ __all__ = [
     "Chunk",
     "ContextOverflow",
     "DeadlineExceeded",
+    "Detokenize",
     "DoneAndNotDone",
     "Embed",
     "Embedding",
@@ -78,8 +84,10 @@ __all__ = [
     "PoolinferError",
     "Prompt",
     "Quantiles",
+    "RankedDocument",
     "Raw",
     "Request",
+    "Rerank",
     "Response",
     "RunStep",
     "Sampling",
@@ -87,6 +95,7 @@ __all__ = [
     "Session",
     "Timings",
     "TokenLogprob",
+    "Tokenize",
     "TooManyRounds",
     "ToolCall",
     "ToolCallDelta",

@@ -17,8 +17,9 @@ from ._data.constraint import Constraint
 from ._data.events import Done, Emit, Event, Failed, Job, Started
 from ._data.public_names import publish as _publish
 from ._data.results import Chunk
-from ._data.specs import LaneSpec, ModelSpec
+from ._data.specs import FileSpec, LaneSpec, LoraSpec, ModelSpec, RopeSpec
 from ._data.stats import ExecutorStats
+from ._data.text_results import DocumentScore
 from ._executors.descriptions import Prefork, Process, Thread
 from ._executors.executor_protocol import Description, Executor
 from ._executors.registry import register
@@ -27,17 +28,21 @@ __all__ = [
     "Chunk",
     "Constraint",
     "Description",
+    "DocumentScore",
     "Done",
     "Emit",
     "Event",
     "Executor",
     "ExecutorStats",
     "Failed",
+    "FileSpec",
     "Job",
     "LaneSpec",
+    "LoraSpec",
     "ModelSpec",
     "Prefork",
     "Process",
+    "RopeSpec",
     "Started",
     "Thread",
     "register",

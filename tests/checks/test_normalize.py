@@ -13,8 +13,9 @@ from poolinfer._checks.normalize import normalize
 from poolinfer._data.errors import InvalidRequest
 from poolinfer._data.events import Job
 from poolinfer._data.prompt_builder import Prompt
-from poolinfer._data.requests import Chat, Embed, Raw
+from poolinfer._data.requests import Chat, Raw
 from poolinfer._data.results import Response, ToolCall
+from poolinfer._data.text_requests import Embed
 from poolinfer._wire.codec import decode, encode
 
 #: A key that is no text, as JSON cannot have it.
@@ -109,6 +110,7 @@ def test_F40_raw_prompts(prompt: Any) -> None:
     [
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function"}}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "no tool"}}}, "tool_choice.function.name"),
         ({"logprobs": 1}, "logprobs"),
         ({"cache_key": ""}, "cache_key"),
         ({"cache_key": 5}, "cache_key"),

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from poolinfer._checks.normalize import normalize, normalize_at_once
 from poolinfer._data.errors import InvalidRequest
-from poolinfer._data.requests import Chat, Embed, Raw
+from poolinfer._data.requests import Chat, Raw
+from poolinfer._data.text_requests import Embed
 from poolinfer._wire.codec import decode, encode
 
 PLAIN: st.SearchStrategy[Any] = st.recursive(

@@ -14,7 +14,8 @@ from refusals import refusal
 from poolinfer._checks.normalize import normalize
 from poolinfer._data.events import Job
 from poolinfer._data.option_names import scalar
-from poolinfer._data.requests import Chat, Embed, Raw
+from poolinfer._data.requests import Chat, Raw
+from poolinfer._data.text_requests import Embed
 from poolinfer._wire.codec import decode, encode
 
 USER = {"role": "user", "content": "hi"}

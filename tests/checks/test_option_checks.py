@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Any, cast
+from typing import Any, cast, get_args, get_origin
 
 import pytest
 from refusals import refusal
@@ -12,9 +12,25 @@ from poolinfer._checks.limits import LIMITS, Limit
 from poolinfer._checks.normalize import normalize
 from poolinfer._checks.option_checks import check_of
 from poolinfer._data.errors import InvalidRequest
-from poolinfer._data.requests import Chat, Embed, Raw
+from poolinfer._data.requests import Chat, Raw, Request
+from poolinfer._data.text_requests import Embed, Rerank
+from poolinfer._data.token_requests import ApplyTemplate, Detokenize, Tokenize
 
-FIELDS = [(kind, item.name) for kind in (Chat, Raw, Embed) for item in fields(kind)]
+#: Every kind of request, with contents that it takes.
+CONTENTS: dict[Any, dict[str, Any]] = {
+    Chat: {"prompt": "x"},
+    Raw: {"prompt": "x"},
+    Embed: {"input": "x"},
+    Rerank: {"query": "x", "documents": ["x"]},
+    Tokenize: {"text": "x"},
+    Detokenize: {"tokens": [1]},
+    ApplyTemplate: {"prompt": "x"},
+}
+FIELDS = [(kind, item.name) for kind in CONTENTS for item in fields(kind)]
+
+
+def test_every_kind_of_request_is_looked_at() -> None:
+    assert {get_origin(kind) or kind for kind in get_args(Request)} == set(CONTENTS)
 
 
 class Stranger:
@@ -23,7 +39,7 @@ class Stranger:
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS, ids=[f"{kind.__name__}.{name}" for kind, name in FIELDS])
 def test_every_field_of_every_request_has_a_check(kind: Any, name: str) -> None:
-    contents = {"input": "x"} if kind is Embed else {"prompt": "x"}
+    contents = CONTENTS[kind]
     for value in (Stranger(), [Stranger()], {Stranger(): Stranger()}, 1e400, "\ud800"):
         error = refusal(kind(**{**contents, name: value}))
         assert error.field is not None
@@ -34,9 +50,9 @@ def test_every_field_of_every_request_has_a_check(kind: Any, name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS, ids=[f"{kind.__name__}.{name}" for kind, name in FIELDS])
 def test_None_stands_for_the_default_of_every_field_that_has_one(kind: Any, name: str) -> None:
-    contents = {"input": "x"} if kind is Embed else {"prompt": "x"}
+    contents = CONTENTS[kind]
     if name in contents:
-        assert refusal(kind(None)).field == name
+        assert refusal(kind(**{**contents, name: None})).field == name
     else:
         assert normalize(kind(**contents, **{name: None})) == normalize(kind(**contents))
 

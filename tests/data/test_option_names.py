@@ -6,7 +6,7 @@ import inspect
 import pickle
 import traceback
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -44,7 +44,7 @@ LOAD = "Model.load"
         ("Chat", "message", "use prompt"),
         ("Chat", "messages", "use prompt"),
         ("Chat", "template_kwargs", "use chat_template_kwargs"),
-        ("Raw", "chat_template_kwargs", "is an option of Chat and Model.load"),
+        ("Raw", "chat_template_kwargs", "is an option of ApplyTemplate, Chat and Model.load"),
         ("Chat", "enable_thinking", "use reasoning"),
         ("Chat", "add_generation_prompt", "continue_final_message=True"),
         ("Chat", "extra_body", "by itself"),
@@ -58,11 +58,15 @@ LOAD = "Model.load"
         ("Chat", "n_threads", "threads is an option of Pool"),
         ("Chat", "n_ctx", "n_ctx is an option of "),
         ("Chat", "input", "input is an option of Embed"),
-        ("Raw", "tools", "tools is an option of Chat"),
+        ("Raw", "tools", "tools is an option of ApplyTemplate and Chat"),
         ("Raw", "prompt_cache_key", "use cache_key"),
         ("Embed", "temperature", "temperature is an option of Chat and Raw"),
-        ("Embed", "dimensions", "cut the vectors"),
-        ("Embed", "quite_another_thing", "it has input, "),
+        ("Embed", "output_dimensionality", "use dimensions"),
+        ("Embed", "prompt_name", "use input_type"),
+        ("Rerank", "return_documents", "leave it out"),
+        ("Rerank", "truncation", "use truncate"),
+        ("Tokenize", "add_bos", "use add_special"),
+        ("Embed", "quite_another_thing", "it has dimensions, "),
         ("Pool", "n_threads", "use threads"),
         ("Pool", "n_parallel", "use slots"),
         ("Pool", "flash_attn", "use flash_attention"),
@@ -141,7 +145,8 @@ def test_options_of_other_clients_that_ask_for_something_are_refused(
 
 def test_every_hint_leads_somewhere() -> None:
     known = frozenset().union(*_OWNERS.values())
-    assert set(_OWNERS) == {"Chat", "Raw", "Embed", "Pool", "Thread", "Process", "Prefork", LOAD}
+    requests = {getattr(kind, "__origin__", kind).__name__ for kind in get_args(poolinfer.Request)}
+    assert set(_OWNERS) == {*requests, "Pool", "Thread", "Process", "Prefork", LOAD}
     for name, hint in _ELSEWHERE.items():
         assert " " in hint or hint in known, name
     assert set(_NO_CHANGE) <= set(_ELSEWHERE)

@@ -216,7 +216,7 @@ def test_embed_says_pool_full_at_once_and_waits_once_it_has_begun(embedded):
 
 
 def test_a_part_that_is_a_million_characters_long_is_full():
-    batches = list(split(["x" * 400_000] * 3 + ["y" * 2_000_000, "z"]))
+    batches = list(split("input", ["x" * 400_000] * 3 + ["y" * 2_000_000, "z"]))
     assert [(batch.start, len(batch.texts)) for batch in batches] == [(0, 2), (2, 1), (3, 1), (4, 1)]
 
 

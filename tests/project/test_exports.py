@@ -13,13 +13,26 @@ import pytest
 import poolinfer
 import poolinfer.executor
 import poolinfer.testing
-from poolinfer._data import errors, events, requests, results, specs, stats
+from poolinfer._data import (
+    errors,
+    events,
+    request_fields,
+    requests,
+    results,
+    specs,
+    stats,
+    text_requests,
+    text_results,
+    token_requests,
+)
 
 MODULES = poolinfer, poolinfer.executor, poolinfer.testing
 #: Data that no caller writes: what classes have in common, options by name, the counters behind statistics.
 INSIDE = {
     *("RequestFields", "Generation", "LaneCounters", "SeatingCounts", "CallCounts"),
     *("RequestOptions", "SamplingOptions", "RawOptions", "TurnOptions", "ChatOptions", "EmbedOptions"),
+    "ScoreOptions",
+    *("RerankOptions", "TokenizeOptions", "DetokenizeOptions", "ApplyTemplateOptions", "CountTokensOptions"),
 }
 
 
@@ -39,7 +52,17 @@ def test_all_is_sorted_and_exact(module):
 
 def test_every_public_kind_of_data_is_exported():
     public = {*poolinfer.__all__, *poolinfer.executor.__all__}
-    for module in (errors, events, requests, results, specs, stats):
+    for module in (
+        errors,
+        events,
+        requests,
+        results,
+        specs,
+        stats,
+        text_requests,
+        text_results,
+        token_requests,
+    ):
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name not in INSIDE:
                 assert node.name in public, node.name
@@ -61,9 +84,13 @@ def test_everything_public_has_a_docstring(module):
     [
         (requests.ChatOptions, poolinfer.Chat, {"prompt"}),
         (requests.RawOptions, poolinfer.Raw, {"prompt"}),
-        (requests.EmbedOptions, poolinfer.Embed, {"input"}),
+        (text_requests.EmbedOptions, poolinfer.Embed, {"input"}),
+        (text_requests.RerankOptions, poolinfer.Rerank, {"query", "documents"}),
+        (token_requests.TokenizeOptions, poolinfer.Tokenize, {"text"}),
+        (token_requests.DetokenizeOptions, poolinfer.Detokenize, {"tokens"}),
+        (token_requests.ApplyTemplateOptions, poolinfer.ApplyTemplate, {"prompt"}),
         (requests.SamplingOptions, requests.Generation, set()),
-        (requests.RequestOptions, requests.RequestFields, set()),
+        (request_fields.RequestOptions, request_fields.RequestFields, set()),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

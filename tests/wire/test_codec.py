@@ -9,10 +9,13 @@ from typing import Any, get_args
 import pytest
 
 from poolinfer import Chat, Embed, Raw, Request, Response, Usage
+from poolinfer._checks.normalize import normalize
+from poolinfer._data.constraint import Constraint
 from poolinfer._data.events import Event, Failed, Job
 from poolinfer._wire import codec
 from poolinfer._wire.codec import WireError, decode, encode, register
 from poolinfer._wire.frames import FromWorker, FromZygote, ToWorker, ToZygote
+from poolinfer._wire.type_check import conforms
 
 
 @pytest.fixture
@@ -112,3 +115,26 @@ def test_only_data_is_registered() -> None:
 def test_a_response_survives() -> None:
     said = Response("text", "text", usage=Usage(1, 0, 2))
     assert decode(encode(said)) == said
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"response_format": {"type": "object", "properties": {"ä": {"const": "\0"}}}},
+        {"response_format": {"type": "json_object"}, "strict": False},
+        {"response_format": list[int]},
+        {"regex": "[ä\n]+"},
+        {"choices": ["a", "\U0001f600"]},
+        {"grammar": 'root ::= "\\n"'},
+    ],
+    ids=str,
+)
+def test_what_an_answer_is_held_to_travels(options: Any) -> None:
+    request = normalize(Chat("a", **options))
+    assert decode(encode(Job(1, request))) == Job(1, request)
+    assert conforms(request.constraint, Constraint)  # type: ignore[union-attr]
+
+
+def test_a_type_does_not_travel() -> None:
+    with pytest.raises(WireError, match="cannot encode: type is not plain data"):
+        encode(Job(1, Chat("a", response_format=int)))

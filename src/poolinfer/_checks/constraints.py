@@ -26,7 +26,7 @@ def constraint_of(request: Generation, options: Mapping[str, Any], work: WorkBud
 
     Args:
         request: the request, as its caller made it.
-        options: its other options, checked.
+        options: the other options of the request, checked.
         work: the budget of the whole request.
 
     Raises:

@@ -19,8 +19,8 @@ def check_lark(field: str, value: object, work: WorkBudget) -> str:
     """The value, if it is a grammar in llguidance's form of Lark whose compiling has bounded costs.
 
     Raises:
-        InvalidRequest: it is no text, or too long.
-        InvalidGrammar: it has no first rule, has too many rules, is nested too deeply, or has a NUL.
+        InvalidRequest: the value is no text, or too long.
+        InvalidGrammar: the grammar has no first rule, too many rules or a NUL, or is nested too deeply.
     """
     text = ByteBudget("lark", work).checked_text(field, value)
     if "\0" in text:

@@ -82,6 +82,10 @@ LIMITS: Mapping[str, Limit] = {
         Limit("top_logprobs", 0, 20, "as many as OpenAI gives"),
         Limit("n", 1, 128, "answers of one call; each one takes a slot"),
         Limit("prompt_logprobs_start", 0, 4 * _MIB, "characters; no prompt has more"),
+        Limit("top_n", 1, 1_000_000, "documents; None for all", optional=True),
+        Limit(
+            "dimensions", 1, 65_536, "numbers of a vector; the model's own width is the bound", optional=True
+        ),
         # Sizes of requests.
         Limit("prompt", 1, 4 * _MIB, "bytes; more fits no context and stalls the tokenizer"),
         Limit("suffix", 0, 4 * _MIB, "bytes; it is part of what the model sees"),
@@ -128,12 +132,18 @@ LIMITS: Mapping[str, Limit] = {
         Limit(
             "tool_timeout",
             0.001,
-            1e6,
+            1_000_000,
             "seconds that a function may take as a tool",
             whole=False,
             optional=True,
         ),
         Limit("session", 0, 64 * _MIB, "characters of a session's JSON text"),
+        Limit("query", 1, 64 * 1024, "bytes; it is computed with each document"),
+        Limit("documents", 1, 4096, "texts of one Rerank; rerank(...) makes several of more"),
+        Limit("documents_bytes", 1, 4 * _MIB, "bytes of one Rerank; rerank(...) makes several of many texts"),
+        Limit("text", 0, 4 * _MIB, "bytes to tokenize; more fits no context and stalls the tokenizer"),
+        Limit("tokens", 0, 1_048_576, "token ids to detokenize; no context is longer"),
+        Limit("token", 0, 2**31 - 1, "a token id"),
         # Options of pools.
         Limit("workers", 1, 256, "lanes; more than cores is waste"),
         Limit("min_workers", 1, 256, "worker processes that are always there"),
@@ -164,6 +174,18 @@ LIMITS: Mapping[str, Limit] = {
             optional=True,
         ),
         Limit("n_gpu_layers", -1, 10_000, "-1 puts all layers on the GPU; no model has more than this"),
+        Limit("main_gpu", 0, 255, "a GPU's number"),
+        Limit("tensor_split", 1, 16, "GPUs; llama.cpp knows no more"),
+        Limit("gpu_share", 0, 1_000_000, "a share; only their ratio counts", whole=False),
+        Limit("lora", 0, 16, "adapters; each is computed beside the weights"),
+        Limit("lora_scale", -100, 100, "a factor; 1 is as trained, 0 is none", whole=False),
+        Limit("rope_freq_base", 1, 1e12, "a base of frequencies; models have 10,000 to 1e8", whole=False),
+        Limit("rope_freq_scale", 1e-4, 100, "a factor of positions; 0.25 is four times as many", whole=False),
+        Limit("yarn_ext_factor", 0, 100, "a share of YaRN; 1 is all of it", whole=False),
+        Limit("yarn_attn_factor", 0, 100, "a factor; 1 is none", whole=False),
+        Limit("yarn_beta_fast", 0, 1000, "rotations", whole=False),
+        Limit("yarn_beta_slow", 0, 1000, "rotations", whole=False),
+        Limit("yarn_orig_ctx", 1, 1_048_576, "tokens that the model was trained for"),
         Limit("grace", 0, 3600, "seconds before what still runs is cancelled", whole=False),
     )
 }

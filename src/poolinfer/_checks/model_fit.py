@@ -18,6 +18,21 @@ def check_tokens(logit_bias: LogitBias | None, n_vocab: int) -> None:
             )
 
 
+def check_ids(tokens: Sequence[int], n_vocab: int) -> None:
+    """Refuse token ids that the model does not have.
+
+    Raises:
+        InvalidRequest: there is one; the error names the first.
+    """
+    if max(tokens, default=0) < n_vocab:
+        return
+    i = next(i for i, token in enumerate(tokens) if token >= n_vocab)
+    raise InvalidRequest(
+        f"tokens[{i}] is {tokens[i]}: use token ids from 0 to {n_vocab - 1}, which this model has",
+        field=f"tokens[{i}]",
+    )
+
+
 def check_fit(n_prompt: int, max_tokens: int | None, n_ctx: int, n_train: int = 0) -> None:
     """Refuse a prompt that does not fit one call's context with the tokens asked for.
 

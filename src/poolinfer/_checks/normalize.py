@@ -1,7 +1,8 @@
 """Requests as plain checked data: the one door through which a request reaches a pool (promise P2).
 
 A request has *options* and *contents*. Options are small, and `option_checks` checks them. Contents may be large:
-the messages and tools of a chat, the text to continue, the texts to embed, and what an answer is held to.
+the messages and tools of a chat, the text to continue, the texts to embed or to rank,
+and what an answer is held to.
 """
 
 from __future__ import annotations
@@ -10,16 +11,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeAlias, get_args, get_origin
 
-from .._data.requests import Chat, Embed, Generation, Raw, Request
-from .budgets import ByteBudget, TooLargeAtOnce, WorkBudget
+from .._data.requests import Chat, Generation, Raw, Request
+from .._data.text_requests import Embed, Rerank
+from .._data.token_requests import ApplyTemplate, Detokenize, Tokenize
+from .budgets import TooLargeAtOnce, WorkBudget
 from .constraints import CONSTRAINTS, constraint_of
-from .limits import count
 from .messages import check_last, check_messages
 from .option_checks import OptionCheck, check_of
-from .plain_data import nonempty, sequence
 from .refusals import refuse
 from .template_variables import check_variables
-from .together import check_options_together, check_raw_together
+from .texts import (
+    check_documents,
+    check_input,
+    check_query,
+    check_raw_prompt,
+    check_suffix,
+    check_text,
+    check_token_ids,
+)
+from .together import check_chunks, check_options_together, check_raw_together, check_tool_choice
 from .tools import check_tools
 
 #: Takes a field's value and what checking it may cost; gives the checked value, or raises `InvalidRequest`.
@@ -79,8 +89,15 @@ def _contents(request: Request, options: Mapping[str, Any], work: WorkBudget) ->
     found = {name: check(getattr(request, name), work) for name, check in checks.items()}
     if isinstance(request, Chat):
         check_last(found["prompt"], bool(request.continue_final_message))
+        check_tool_choice(options["tool_choice"], found["tools"])
+    if isinstance(request, ApplyTemplate):
+        continues = options["continue_final_message"]
+        if continues or options["add_generation_prompt"]:
+            check_last(found["prompt"], continues)
     if isinstance(request, Raw):
         check_raw_together(options, found)
+    if isinstance(request, Embed):
+        check_chunks(options, found)
     if isinstance(request, Generation):
         found |= dict.fromkeys(CONSTRAINTS)
         found["response_format"] = constraint_of(request, options, work)
@@ -97,26 +114,6 @@ def _unchecked_contents(request: Request) -> dict[str, Any]:
     }
 
 
-def _raw_prompt(value: object, work: WorkBudget) -> str:
-    return ByteBudget("prompt", work).checked_text("prompt", value)
-
-
-def _suffix(value: object, work: WorkBudget) -> str | None:
-    return None if value is None else ByteBudget("suffix", work).checked_text("suffix", value)
-
-
-def _input(value: object, work: WorkBudget) -> str | tuple[str, ...]:
-    budget = ByteBudget("input_bytes", work)
-    if isinstance(value, str):
-        return nonempty("input", budget.checked_text("input", value))
-    texts = sequence("input", value, "use a str or a list of str")
-    count("input", len(texts))
-    work.spend_items("input", len(texts))
-    return tuple(
-        [nonempty(f"input[{i}]", budget.checked_text(f"input[{i}]", text)) for i, text in enumerate(texts)]
-    )
-
-
 def _default(field: Field[Any]) -> object:
     return None if field.default is MISSING else field.default
 
@@ -128,8 +125,16 @@ _CONTENTS: Mapping[type[Any], Mapping[str, _ContentCheck]] = {
         "chat_template_kwargs": check_variables,
         "prompt": check_messages,
     },
-    Raw: {"prompt": _raw_prompt, "suffix": _suffix},
-    Embed: {"input": _input},
+    Raw: {"prompt": check_raw_prompt, "suffix": check_suffix},
+    Embed: {"input": check_input},
+    Rerank: {"query": check_query, "documents": check_documents},
+    Tokenize: {"text": check_text},
+    Detokenize: {"tokens": check_token_ids},
+    ApplyTemplate: {
+        "tools": check_tools,
+        "chat_template_kwargs": check_variables,
+        "prompt": check_messages,
+    },
 }
 #: Of each request, the options: every other field but `CONSTRAINTS`, with its default and its check.
 _OPTIONS: Mapping[type[Any], tuple[tuple[str, object, OptionCheck], ...]] = {

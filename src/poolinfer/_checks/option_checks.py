@@ -18,6 +18,7 @@ from .budgets import ByteBudget, WorkBudget
 from .limits import LIMITS, count, number
 from .plain_data import check_pooling, flag, is_one_of, mapping, sequence
 from .refusals import refuse, show
+from .tools import tool_name
 
 #: Takes a field's name and its value; gives the checked value, or raises `InvalidRequest`.
 OptionCheck: TypeAlias = Callable[[str, Any], Any]
@@ -106,10 +107,20 @@ def _refuse_key(field: str, key: object, remedy: str) -> NoReturn:
     raise InvalidRequest(f"{field} key {show(key)}: {remedy}", field=field)
 
 
-def _tool_choice(field: str, value: object) -> str:
-    if not is_one_of(value, ("auto", "none")):
-        refuse(field, value, "use 'auto' or 'none'; forcing a tool is not available yet")
-    return str.__str__(value)
+def _tool_choice(field: str, value: object) -> str | dict[str, Any]:
+    if is_one_of(value, ("auto", "none", "required")):
+        return str.__str__(value)
+    function = (
+        value.get("function") if isinstance(value, Mapping) and value.get("type") == "function" else None
+    )
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(name, str):
+        refuse(
+            field,
+            value,
+            "use 'auto', 'none', 'required', or {'type': 'function', 'function': {'name': ...}}",
+        )
+    return {"type": "function", "function": {"name": tool_name(f"{field}.function.name", name)}}
 
 
 def _max_tokens(field: str, value: object) -> int | float | None:
@@ -130,6 +141,14 @@ def _pooling(_: str, value: object) -> str | None:
     return check_pooling(value)
 
 
+def _input_type(field: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if not is_one_of(value, ("query", "document")):
+        refuse(field, value, "use None, 'query' or 'document'")
+    return str.__str__(value)
+
+
 _CHECKS: Mapping[str, OptionCheck] = {
     "max_tokens": _max_tokens,
     "stop": _stop,
@@ -139,4 +158,5 @@ _CHECKS: Mapping[str, OptionCheck] = {
     "tool_choice": _tool_choice,
     "reasoning": _reasoning,
     "pooling": _pooling,
+    "input_type": _input_type,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .limits import LIMITS
@@ -36,12 +36,32 @@ def check_options_together(options: Mapping[str, Any]) -> None:
         )
 
 
+def check_tool_choice(choice: object, tools: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to make a model call a tool that it is not offered.
+
+    Args:
+        choice: the checked option `tool_choice`.
+        tools: the checked tools.
+
+    Raises:
+        InvalidRequest: there are no tools, or none of that name.
+    """
+    if choice in ("auto", "none"):
+        return
+    if not tools:
+        refuse("tool_choice", choice, "give tools, or leave it out")
+    if isinstance(choice, Mapping):
+        name = choice["function"]["name"]
+        if all(tool["function"]["name"] != name for tool in tools):
+            refuse("tool_choice.function.name", name, "use the name of one of the tools")
+
+
 def check_raw_together(options: Mapping[str, Any], contents: Mapping[str, Any]) -> None:
     """Refuse a prompt, a suffix and options of `Raw` of which each is acceptable alone.
 
     Args:
         options: those of the request, checked.
-        contents: its prompt and its suffix, checked.
+        contents: the request's prompt and suffix, checked.
 
     Raises:
         InvalidRequest: the prompt is empty, or none of it would have log probabilities, or there is a suffix beside
@@ -59,3 +79,25 @@ def check_raw_together(options: Mapping[str, Any], contents: Mapping[str, Any]) 
     for name in ("echo", "prompt_logprobs"):
         if options[name]:
             refuse(name, True, "leave it out where there is a suffix: the model sees more than the prompt")
+
+
+def check_chunks(options: Mapping[str, Any], contents: Mapping[str, Any]) -> None:
+    """Refuse what does not go together with chunks of one document.
+
+    Args:
+        options: those of an `Embed`, checked.
+        contents: the input of it, checked.
+
+    Raises:
+        InvalidRequest: there is one text, or an option that leaves out a chunk or what it has of the others.
+    """
+    if not options["late_chunking"]:
+        return
+    if isinstance(contents["input"], str):
+        refuse(
+            "input", contents["input"], "with late_chunking, give the chunks of a document as a list of str"
+        )
+    if options["truncate"]:
+        refuse("truncate", True, "late_chunking needs every chunk; leave one of the two out")
+    if options["pooling"] == "cls":
+        refuse("pooling", "cls", "late_chunking pools the tokens of each chunk; use 'mean', 'last' or None")

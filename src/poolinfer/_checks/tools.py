@@ -10,6 +10,7 @@ from .budgets import ByteBudget, WorkBudget
 from .limits import count
 from .plain_data import flag, is_one_of, mapping, plain_object, refuse_other_keys, sequence
 from .refusals import refuse
+from .schemas import check_schema
 
 _WRAPPED = "use {'type': 'function', 'function': {...}}"
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -46,8 +47,11 @@ def _tool(field: str, value: object, budget: ByteBudget) -> dict[str, Any]:
         found["parameters"] = plain_object(
             f"{field}.parameters", function["parameters"], "use a JSON schema as a dict", budget
         )
-    if function.get("strict") is not None and flag(f"{field}.strict", function["strict"]):
-        refuse(f"{field}.strict", function["strict"], "leave it out; strict tools are not available yet")
+    strict = None if function.get("strict") is None else flag(f"{field}.strict", function["strict"])
+    if strict is not None:
+        found["strict"] = strict
+    if strict is not False and "parameters" in found:
+        check_schema(f"{field}.parameters", found["parameters"], bool(strict))
     return {"type": "function", "function": found}
 
 

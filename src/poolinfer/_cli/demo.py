@@ -7,15 +7,19 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from .._data.errors import PoolinferError
-from .._data.requests import Chat, Embed, Raw, Request
+from .._data.requests import Chat, Raw
 from .._data.results import Embedding, Response
+from .._data.text_requests import Embed
 from .._pool.model import Model
 from .._pool.pool import Pool
 
+#: What the demonstration asks.
+_Request: TypeAlias = Chat | Raw | Embed[str]
 #: All are asked at once: the first half from a thread each, the second half from one event loop.
-REQUESTS: tuple[Request, ...] = (
+REQUESTS: tuple[_Request, ...] = (
     Chat("What is the capital of France?", temperature=0, max_tokens=64),
     Chat("What is the capital of Peru?", temperature=0, max_tokens=64),
     Chat("What is the capital of Norway?", temperature=0, max_tokens=64),
@@ -41,7 +45,7 @@ class _EndedCall:
     """A request that has ended, who asked it, and its result or error."""
 
     caller: str
-    request: Request
+    request: _Request
     outcome: Response | Embedding | PoolinferError
 
 
@@ -70,18 +74,18 @@ def _run_all(pool: Pool) -> list[_EndedCall]:
         return [*(future.result() for future in asked), *awaited]
 
 
-def _ask(pool: Pool, request: Request) -> _EndedCall:
+def _ask(pool: Pool, request: _Request) -> _EndedCall:
     try:
         return _EndedCall("thread", request, pool.submit(request).result())
     except PoolinferError as error:
         return _EndedCall("thread", request, error)
 
 
-async def _ask_all(pool: Pool, requests: Sequence[Request]) -> list[_EndedCall]:
+async def _ask_all(pool: Pool, requests: Sequence[_Request]) -> list[_EndedCall]:
     return await asyncio.gather(*(_await(pool, request) for request in requests))
 
 
-async def _await(pool: Pool, request: Request) -> _EndedCall:
+async def _await(pool: Pool, request: _Request) -> _EndedCall:
     try:
         return _EndedCall("async", request, await pool.submit(request))
     except PoolinferError as error:
@@ -105,7 +109,7 @@ def _show(item: _EndedCall) -> None:
     print(_label(item.caller, item.request) + _describe(item.outcome))
 
 
-def _label(caller: str, request: Request) -> str:
+def _label(caller: str, request: _Request) -> str:
     asked = request.input if isinstance(request, Embed) else request.prompt
     return f"{caller:6}  {type(request).__name__.lower():5}  {asked!s:57}  "
 

@@ -61,7 +61,7 @@ def schema_of_type(kind: Any) -> dict[str, Any]:
     """The JSON schema that a type means.
 
     Raises:
-        InvalidRequest: it is no type, or one that only pydantic can read, and pydantic is not installed.
+        InvalidRequest: only pydantic can read the type, and pydantic is not installed; or no schema means the type.
     """
     return _answer_type(kind).schema()
 
@@ -80,7 +80,9 @@ def parse_answer(text: str, kind: Any) -> Any:
         return _decoded(text) if kind is None else _answer_type(kind).parse(text)
     except InvalidRequest:
         raise
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ParseError("the answer cannot be parsed: it is nested too deeply", partial=text) from None
+    except ValueError as error:
         raise ParseError(f"the answer cannot be parsed: {error}", partial=text) from error
 
 

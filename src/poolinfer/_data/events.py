@@ -9,6 +9,12 @@ from typing import TypeAlias
 from .errors import PoolinferError, error_from_data, error_to_data
 from .requests import Request
 from .results import Chunk, Embedding, Response
+from .text_results import AppliedTemplate, DocumentScore
+
+#: What answers a request: of an `Embed` and a `Rerank`, an item for each text; of a `Tokenize`, the ids.
+Result: TypeAlias = (
+    Response | tuple[Embedding, ...] | tuple[DocumentScore, ...] | tuple[int, ...] | str | AppliedTemplate
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +50,12 @@ class Done:
     """The job ended well; the last event. Of the timings of its result, a pool uses only `prefill` and `decode`.
 
     Attributes:
-        result: a `Response`, or the embeddings in the order of the inputs.
+        result: what answers the job's request. A `Chat` and a `Raw` have a `Response`. An `Embed` has embeddings in
+            the order of the texts, and a `Rerank` has scores. A `Tokenize` has the ids, a `Detokenize` the text,
+            and an `ApplyTemplate` an `AppliedTemplate`.
     """
 
-    result: Response | tuple[Embedding, ...]
+    result: Result
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ class TokenLogprob:
         logprob: natural logarithm of the token's probability before sampling options, at least -9999. 0 for the
             first token of a prompt, which nothing stands before.
         top: alternatives as (token id, text, logprob), most likely first.
-        raw: what tokens, this one and those of `top`, add to a text, as (token id, bytes), where that is not the
-            bytes of their own text: parts of characters, and control tokens, which add nothing.
+        raw: what this token and those of `top` add to a text, as (token id, bytes). Only tokens are there that do
+            not add their own `text`: parts of characters, and control tokens, which add nothing.
         rank: 1 for the most likely token, 2 for the next one, and so on; 0 where `logprob` has no meaning.
     """
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
 from typing_extensions import ParamSpec
 
@@ -100,3 +100,7 @@ class Prompt:
     def messages(self) -> list[dict[str, object]]:
         """The turns as OpenAI-shaped message dicts."""
         return [Turn(*turn).message for turn in self.turns]
+
+
+#: A chat prompt: one user turn, OpenAI-shaped messages, or a `Prompt`.
+ChatInput: TypeAlias = str | Sequence[Mapping[str, Any]] | Prompt

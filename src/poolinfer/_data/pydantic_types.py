@@ -8,6 +8,11 @@ from pydantic import PydanticUserError, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+#: What llguidance knows of the formats that pydantic writes.
+_FORMATS = frozenset(
+    ("date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid")
+)
+
 
 class _Schemas(GenerateJsonSchema):
     """pydantic's schemas, without what no engine can enforce and what pydantic sees to when it reads data."""
@@ -17,13 +22,11 @@ class _Schemas(GenerateJsonSchema):
         found = super().decimal_schema(schema)
         return found["anyOf"][0] if "anyOf" in found else found
 
-    def set_schema(self, schema: core_schema.SetSchema) -> JsonSchemaValue:
-        """A list, from which pydantic makes a set."""
-        return _without_unique(super().set_schema(schema))
-
-    def frozenset_schema(self, schema: core_schema.FrozenSetSchema) -> JsonSchemaValue:
-        """A list, from which pydantic makes a frozenset."""
-        return _without_unique(super().frozenset_schema(schema))
+    def generate_inner(self, schema: Any) -> JsonSchemaValue:
+        """A schema without ``uniqueItems``, which sets have, and without formats that engines do not know."""
+        found = super().generate_inner(schema)
+        unknown = {"uniqueItems"} if found.get("format") in _FORMATS else {"uniqueItems", "format"}
+        return {key: value for key, value in found.items() if key not in unknown}
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         """An object that has nothing but the model's fields, unless the model keeps what it does not know."""
@@ -36,10 +39,6 @@ class _Schemas(GenerateJsonSchema):
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
         """An object that has nothing but the TypedDict's fields."""
         return _closed(super().typed_dict_schema(schema))
-
-
-def _without_unique(schema: JsonSchemaValue) -> JsonSchemaValue:
-    return {key: value for key, value in schema.items() if key != "uniqueItems"}
 
 
 def _closed(schema: JsonSchemaValue) -> JsonSchemaValue:

@@ -1,4 +1,4 @@
-"""What a caller asks for: `Chat`, `Raw` and `Embed`, frozen plain data.
+"""What a caller asks for. `Chat` and `Raw` are here, and `Request`, which names every kind: frozen plain data.
 
 The ``*Options`` typed dicts name the same fields, for the ``**options`` of calls. Each class explains all of its
 fields, inherited ones too, so that ``help(Chat)`` shows them. Tests compare all of these. Values are checked when a
@@ -10,34 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeAlias
-
-from typing_extensions import TypedDict, TypeVar
+from typing import Any, Literal, TypeAlias
 
 from .constraint import Constraint
 from .option_names import options_of_class
-from .prompt_builder import Prompt
+from .prompt_builder import ChatInput
+from .request_fields import RequestFields, RequestOptions
+from .text_requests import Embed, Rerank
+from .token_requests import ApplyTemplate, Detokenize, Tokenize
 
-#: A chat prompt: one user turn, OpenAI-shaped messages, or a `Prompt`.
-ChatInput: TypeAlias = str | Sequence[Mapping[str, Any]] | Prompt
 #: Numbers to add to logits, by token id or by text.
 LogitBias: TypeAlias = Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float]
 #: Data that an answer is to be: a type, a JSON schema, or OpenAI's dicts; a `Constraint` in a checked request.
 ResponseFormat: TypeAlias = Constraint | Mapping[str, Any] | type[Any] | Any
-#: How token vectors become one text vector.
-Pooling: TypeAlias = Literal["mean", "cls", "last"]
+#: Whether tools are offered, and whether one must be called: a word, or OpenAI's dict that names a tool.
+ToolChoice: TypeAlias = Literal["auto", "none", "required"] | Mapping[str, Any]
 #: Whether a model reasons before it answers, or how much it does.
 Reasoning: TypeAlias = bool | Literal["low", "medium", "high"]
-#: One text to embed, or several.
-InputT_co = TypeVar("InputT_co", bound=str | Sequence[str], default=Any, covariant=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestFields:
-    """Fields that every request has; `Chat`, `Raw` and `Embed` explain them."""
-
-    timeout: float | None = None
-    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +87,8 @@ class Chat(Generation):
     Attributes:
         prompt: text of one user turn, OpenAI-shaped messages, or a `Prompt`.
         tools: OpenAI-shaped function tools that the model may call.
-        tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them.
+        tool_choice: ``"auto"`` offers the tools, ``"none"`` hides them, and ``"required"`` makes the model call at
+            least one. ``{"type": "function", "function": {"name": ...}}`` makes it call that one.
         parallel_tool_calls: whether one answer may call several tools; if not, it ends after its first call.
         reasoning: whether the model reasons before it answers, or how much it does: True, False, ``"low"``,
             ``"medium"`` or ``"high"``. None leaves that to the model's chat template. What the model has no switch
@@ -160,7 +150,7 @@ class Chat(Generation):
 
     prompt: ChatInput
     tools: Sequence[Mapping[str, Any]] = ()
-    tool_choice: Literal["auto", "none"] = "auto"
+    tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     reasoning: Reasoning | None = None
     reasoning_budget: int | None = None
@@ -245,48 +235,14 @@ class Raw(Generation):
     echo: bool = False
 
 
-@options_of_class
-@dataclass(frozen=True, slots=True)
-class Embed(RequestFields, Generic[InputT_co]):
-    """A text or several to turn into vectors.
-
-    Attributes:
-        input: one text, whose result is an `Embedding`, or several texts, whose result is a list of embeddings.
-        pooling: how token vectors become one vector; None for what the model says, else ``"mean"``.
-        normalize: whether to scale vectors to length 1.
-        truncate: whether to cut off the end of a text that has more tokens than `n_ctx`, instead of refusing it.
-        timeout: seconds that the call may take, waiting included; None for no bound.
-        priority: calls of a higher priority are served first, those of the same priority in the order they came.
-    """
-
-    input: InputT_co
-    pooling: Pooling | None = None
-    normalize: bool = False
-    truncate: bool = False
-
-
-Request: TypeAlias = Chat | Raw | Embed
+Request: TypeAlias = Chat | Raw | Embed | Rerank | Tokenize | Detokenize | ApplyTemplate
 """What a caller may ask of a pool; works with ``isinstance``."""
-
-
-def vectors_wanted(request: Request) -> int:
-    """How many vectors answer a request; 0 for one that a `Response` answers."""
-    if not isinstance(request, Embed):
-        return 0
-    return 1 if isinstance(request.input, str) else len(request.input)
 
 
 def answer_type(request: Request) -> Any:
     """The type that a request's `response_format` names; None for a schema, a dict of OpenAI's, and no format."""
     wanted = request.response_format if isinstance(request, Generation) else None
     return None if isinstance(wanted, Mapping | Constraint) else wanted
-
-
-class RequestOptions(TypedDict, total=False):
-    """Options of every call; see `Chat`, `Raw` and `Embed`."""
-
-    timeout: float | None
-    priority: int
 
 
 class SamplingOptions(RequestOptions, total=False):
@@ -353,7 +309,7 @@ class ScoreOptions(RequestOptions, total=False):
 class TurnOptions(SamplingOptions, total=False):
     """Options of a turn of a session: those of ``chat``, but for its tools; see `Chat`."""
 
-    tool_choice: Literal["auto", "none"]
+    tool_choice: ToolChoice
     parallel_tool_calls: bool
     reasoning: Reasoning | None
     reasoning_budget: int | None
@@ -365,11 +321,3 @@ class ChatOptions(TurnOptions, total=False):
     """Options of ``chat``; see `Chat`."""
 
     tools: Sequence[Mapping[str, Any]]
-
-
-class EmbedOptions(RequestOptions, total=False):
-    """Options of ``embed``; see `Embed`."""
-
-    pooling: Pooling | None
-    normalize: bool
-    truncate: bool

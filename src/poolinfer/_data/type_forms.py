@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 #: Parts that one answer may have. Unions are tried member by member, which could take for ever where they nest.
-_MOST_PARTS = 1_000_000
+_MOST_PARTS = 250_000
 
 #: Of each type that has fields: the name of its schema, and the schema once it is made.
 Definitions: TypeAlias = dict[str, dict[str, Any]]
@@ -88,7 +88,7 @@ class ScalarForm(Form):
         if self.kind is float and type(value) is int:
             value = float(value) if abs(value) < 2**1000 else math.inf
         if type(value) is not self.kind or value in (math.inf, -math.inf):
-            building.refuse(path, value, f"a {self.name}")
+            building.refuse(path, value, f"of type {self.name}")
         return value
 
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from .._data.requests import Generation, Pooling
-from .._data.specs import LaneSpec
+from .._data.requests import Generation
+from .._data.specs import LaneSpec, Ranking
+from .._data.text_requests import Pooling
 from .tokenizer import Tokenizer, TokenizerInfo
 
 if TYPE_CHECKING:
@@ -36,12 +37,20 @@ class EngineInfo(TokenizerInfo):
         generates: whether the model can generate text (False for embedding models such as BERT).
         causal: whether a token attends only to earlier ones; if not, a text is computed in one piece.
         pooling: how the model's metadata says that token vectors become one.
+        width: numbers in the vector of a text; 0 when nobody knows.
+        ranking: how the model ranks documents; None for one that does not.
+        query_prefix: what is put before a text to embed that is a query; None where nobody has said.
+        document_prefix: what is put before a text to embed that is a document; None where nobody has said.
         kv_reuse: whether a sequence's KV can be copied and cut (not with recurrent layers or sliding windows).
     """
 
     generates: bool = True
     causal: bool = True
     pooling: Pooling = "mean"
+    width: int = 0
+    ranking: Ranking | None = None
+    query_prefix: str | None = None
+    document_prefix: str | None = None
     kv_reuse: bool = True
 
 
@@ -159,16 +168,32 @@ class Decoder(Protocol):
         ...
 
 
-class EmbeddingContext(Decoder, Protocol):
-    """Computes texts to embed."""
+class TextContext(Decoder, Protocol):
+    """Computes whole texts, several at a time."""
 
     @property
     def n_batch(self) -> int:
         """Most rows of one decode."""
         ...
 
+
+class EmbeddingContext(TextContext, Protocol):
+    """Computes texts to embed."""
+
     def embeddings(self, rows: int, /) -> numpy.typing.NDArray[numpy.float32]:
         """Vectors of the first rows of the last decode, shape (rows, width)."""
+        ...
+
+
+class RankContext(TextContext, Protocol):
+    """Computes documents to rank, each with its query."""
+
+    def score(self, sequence: int, /) -> float:
+        """What the classifier head gives a sequence whose last row was in the last decode."""
+        ...
+
+    def logits(self, row: int, /) -> numpy.typing.NDArray[numpy.float32]:
+        """The logits of a row of the last decode, as a judge gives them; a view, valid until the next one."""
         ...
 
 
@@ -283,6 +308,21 @@ class Engine(Tokenizer, Protocol):
 
         Raises:
             ModelError: there is no memory for it.
+        """
+        ...
+
+    def rank_context(self, *, n_seq: int, n_ctx: int) -> RankContext:
+        """A context for `n_seq` documents at a time, of `n_ctx` tokens in all; only where `EngineInfo.ranking`.
+
+        Raises:
+            ModelError: there is no memory for it.
+        """
+        ...
+
+    def detokenize(self, tokens: Sequence[int], *, special: bool) -> bytes:
+        """The text of token ids, all of them of the vocabulary; `special` shows control tokens as they are spelled.
+
+        A space that the tokenizer puts before every text is taken off again.
         """
         ...
 

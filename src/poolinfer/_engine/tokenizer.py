@@ -30,7 +30,8 @@ class TokenizerInfo:
         n_ctx_train: context length that the model was trained for.
         n_positions: positions that the model has learned (no context is longer), or None where they are computed.
         chat_template: Jinja source of the model's chat template, or None.
-        named_templates: further templates by their names: ``"tool_use"``, ``"rag"``, ``"rerank"``.
+        named_templates: further templates by their names: ``"tool_use"``, ``"rag"``, ``"rerank"``. The last one
+            is no Jinja: it has ``{query}`` and ``{document}`` where these texts belong.
         template_variables: variables for chat templates that a host has given for every call.
         control: spellings of the control tokens, which no user's text may become.
         control_ids: ids of the control tokens.
@@ -38,6 +39,7 @@ class TokenizerInfo:
         bos: text of the beginning-of-text token, or ``""``.
         eos: text of the end-of-text token, or ``""``.
         fill_in: the tokens with which the model fills gaps, or None for a model that has not learned that.
+        pair: tokens before, between and after a query and a document, where there is no template ``"rerank"``.
     """
 
     n_vocab: int
@@ -52,6 +54,7 @@ class TokenizerInfo:
     bos: str = ""
     eos: str = ""
     fill_in: FillInTokens | None = None
+    pair: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] = ((), (), ())
 
     @property
     def trained_for(self) -> int:

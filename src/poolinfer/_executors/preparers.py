@@ -20,7 +20,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from .._data.requests import Chat, Embed, Raw, Request
+from .._data.requests import Chat, Raw, Request
+from .._data.text_requests import Embed, Rerank
 from .._system.threads import OwnThread
 
 _T = TypeVar("_T")
@@ -137,6 +138,8 @@ def _contents(request: Request) -> object:
         return request.prompt, request.tools, request.chat_template_kwargs
     if isinstance(request, Embed):
         return request.input
+    if isinstance(request, Rerank):
+        return request.query, request.documents
     return [getattr(request, item.name) for item in fields(request)]
 
 

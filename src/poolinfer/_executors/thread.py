@@ -227,10 +227,10 @@ class ThreadExecutor:
     def _prepare(
         self, engine: Engine, prompter: Prompter, guides: Guides, assignment: LaneAssignment
     ) -> None:
-        """On a preparer's thread: turn a job into a task, and hand it to its lane."""
+        """On a preparer's thread: turn a job into a task, and hand it to its lane, or end it with its result."""
         emit, n_ctx = self._finisher(assignment), self._spec.n_ctx
         try:
-            task = prepare(
+            prepared = prepare(
                 assignment.job, emit, engine, prompter, guides, n_ctx, lambda: assignment.cancelled
             )
         except PoolinferError as error:
@@ -239,10 +239,13 @@ class ThreadExecutor:
         except BaseException as error:  # SystemExit would end this thread in silence
             self._refuse(assignment, EngineError(f"the prompt could not be prepared: {error!r}"))
             return
+        if not isinstance(prepared, Task):
+            self._end(assignment, Done(prepared))
+            return
         with self._lock:
-            assignment.task = task
-            task.cancelled = assignment.cancelled
-        assignment.seat.lane.add(task)
+            assignment.task = prepared
+            prepared.cancelled = assignment.cancelled
+        assignment.seat.lane.add(prepared)
 
     def _turn_away(self, assignment: LaneAssignment) -> None:
         """End a job whose preparation has not begun."""
@@ -251,8 +254,12 @@ class ThreadExecutor:
         )
 
     def _refuse(self, assignment: LaneAssignment, error: PoolinferError) -> None:
+        self._end(assignment, Failed.of(error))
+
+    def _end(self, assignment: LaneAssignment, ending: Done | Failed) -> None:
+        """End a job that does not come to its lane."""
         assignment.seat.lane.unexpect()
-        self._finisher(assignment)(Failed.of(error))
+        self._finisher(assignment)(ending)
         self._flush()
 
     def _finisher(self, assignment: LaneAssignment) -> Emit:

@@ -1,69 +1,42 @@
 """The methods that make calls, each a line or two over ``submit``. `Pool` and `Model` share them.
 
 Each sync method has an async twin with the same parameters, since a function either blocks or is awaited. What both
-do is written once: `submit`, `mapped` and `embed_calls`. The overloads of `map` and `amap` are there twice because
+do is written once: `submit` and `mapped`. The overloads of `map` and `amap` are there twice because
 type checkers need them at each function.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing
-from functools import partial, wraps
-from inspect import iscoroutinefunction
-from typing import Any, TypeAlias, TypeVar, cast, overload
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeAlias, overload
 
 from typing_extensions import Unpack
 
 from .._data.errors import InvalidRequest
-from .._data.requests import (
-    Chat,
-    ChatInput,
-    ChatOptions,
-    Embed,
-    EmbedOptions,
-    Generation,
-    Raw,
-    RawOptions,
-    Request,
-    TurnOptions,
-)
+from .._data.prompt_builder import ChatInput
+from .._data.requests import Chat, ChatOptions, Generation, Raw, RawOptions, Request, TurnOptions
 from .._data.results import Embedding, Response
 from .._data.stats import PoolStats
+from .._data.text_requests import Embed, Rerank
+from .._data.text_results import AppliedTemplate, RankedDocument
+from .._data.token_requests import ApplyTemplate, Detokenize, Tokenize
 from .bulk import Bulk
 from .call import Call
 from .mapping import Mapped, as_request, mapped, mapped_result
+from .missing_argument import says_what_is_missing
+from .retrieval_methods import RetrievalMethods
 from .score_methods import ScoreMethods
 from .session import Session
-from .text_batches import embed_calls
+from .token_methods import TokenMethods
 from .tool_functions import Tool
 
 _Several: TypeAlias = Embed[list[str]] | Embed[tuple[str, ...]]
-_FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 
 
-def _says_what_is_missing(request: type[Request], name: str) -> Callable[[_FunctionT], _FunctionT]:
-    """Have a method raise what its request raises when the first argument is missing, or has another name."""
-
-    def wrap(function: _FunctionT) -> _FunctionT:
-        @wraps(function)
-        def call(self: CallMethods, *args: Any, **options: Any) -> Any:
-            if not args and name not in options:
-                request(**options)
-            return function(self, *args, **options)
-
-        @wraps(function)
-        async def call_async(self: CallMethods, *args: Any, **options: Any) -> Any:
-            return await call(self, *args, **options)
-
-        return cast("_FunctionT", call_async if iscoroutinefunction(function) else call)
-
-    return wrap
-
-
-class CallMethods(ScoreMethods):
-    """Chat, raw and embed calls, sync and async, over one primitive: `submit`."""
+class CallMethods(RetrievalMethods, ScoreMethods, TokenMethods):
+    """Calls of every kind, sync and async, over one primitive: `submit`."""
 
     @overload
     def submit(self, request: Chat | Raw) -> Call[Response]: ...
@@ -72,12 +45,22 @@ class CallMethods(ScoreMethods):
     @overload
     def submit(self, request: _Several) -> Call[list[Embedding]]: ...
     @overload
+    def submit(self, request: Rerank) -> Call[list[RankedDocument]]: ...
+    @overload
+    def submit(self, request: Tokenize) -> Call[list[int]]: ...
+    @overload
+    def submit(self, request: Detokenize) -> Call[str]: ...
+    @overload
+    def submit(self, request: ApplyTemplate) -> Call[AppliedTemplate]: ...
+    @overload
     def submit(self, request: Request) -> Call[Any]: ...
     def submit(self, request: Request) -> Call[Any]:
         """Check a request, accept it, and return at once with its `Call`; never blocks.
 
         The call's result is a `Response`. For an `Embed` request it is an `Embedding` where there is one text, and
-        a list of them where there are several. May be called from a signal handler.
+        a list of them where there are several. For a `Rerank` it is a list of `RankedDocument`, for a `Tokenize` a
+        list of int, for a `Detokenize` a str, and for an `ApplyTemplate` an `AppliedTemplate`. May be called from a
+        signal handler.
 
         In a running event loop a very large request is checked by another thread. If it is refused there, its call
         ends with the `InvalidRequest`. Do not change the dicts in the request until the call has ended.
@@ -107,66 +90,27 @@ class CallMethods(ScoreMethods):
     def stats(self) -> PoolStats:
         """A snapshot of what the pool does and has done."""
 
-    @_says_what_is_missing(Chat, "prompt")
+    @says_what_is_missing(Chat, "prompt")
     def chat(self, prompt: ChatInput, **options: Unpack[ChatOptions]) -> Response:
         """Answer a chat and wait for it. Options: see `Chat`; errors: see `submit` and `Call.result`."""
         return self.submit(Chat(prompt, **options))._answer("`await achat(..)`")
 
-    @_says_what_is_missing(Chat, "prompt")
+    @says_what_is_missing(Chat, "prompt")
     async def achat(self, prompt: ChatInput, **options: Unpack[ChatOptions]) -> Response:
         """`chat` for async code (asyncio and trio)."""
         return await self.submit(Chat(prompt, **options))
 
-    @_says_what_is_missing(Raw, "prompt")
+    @says_what_is_missing(Raw, "prompt")
     def raw(self, prompt: str, **options: Unpack[RawOptions]) -> Response:
         """Continue a text and wait for it. Options: see `Raw`."""
         return self.submit(Raw(prompt, **options))._answer("`await araw(..)`")
 
-    @_says_what_is_missing(Raw, "prompt")
+    @says_what_is_missing(Raw, "prompt")
     async def araw(self, prompt: str, **options: Unpack[RawOptions]) -> Response:
         """`raw` for async code (asyncio and trio)."""
         return await self.submit(Raw(prompt, **options))
 
-    @overload
-    def embed(self, input: str, **options: Unpack[EmbedOptions]) -> Embedding: ...  # type: ignore[overload-overlap]
-    @overload
-    def embed(self, input: Iterable[str], **options: Unpack[EmbedOptions]) -> list[Embedding]: ...
-    @_says_what_is_missing(Embed, "input")
-    def embed(
-        self, input: str | Iterable[str], **options: Unpack[EmbedOptions]
-    ) -> Embedding | list[Embedding]:
-        """Turn one text into a vector, or several into as many, in order.
-
-        Args:
-            input: one text, or any iterable of texts, which may be empty. More than 256 texts (or a million
-                characters) become several calls, of which at most four are open at a time.
-            options: the fields of `Embed`. `timeout` is for all texts together.
-
-        Raises:
-            PoolFull: the queue is full. Of several calls only the first raises it; the others wait for room.
-            Exception: the error of a call; the other calls are cancelled. An `InvalidRequest` names ``input[i]``.
-        """
-        calls = embed_calls(self.submit, input, options)
-        if isinstance(calls, Call):
-            return calls._answer("`await aembed(..)`")  # type: ignore[no-any-return]
-        return [vector for vectors in calls.bulk.run(calls.vectors) for vector in vectors]
-
-    @overload
-    async def aembed(self, input: str, **options: Unpack[EmbedOptions]) -> Embedding: ...  # type: ignore[overload-overlap]
-    @overload
-    async def aembed(self, input: Iterable[str], **options: Unpack[EmbedOptions]) -> list[Embedding]: ...
-    @_says_what_is_missing(Embed, "input")
-    async def aembed(
-        self, input: str | Iterable[str], **options: Unpack[EmbedOptions]
-    ) -> Embedding | list[Embedding]:
-        """`embed` for async code (asyncio and trio)."""
-        calls = embed_calls(self.submit, input, options)
-        if isinstance(calls, Call):
-            return await calls  # type: ignore[no-any-return]
-        async with aclosing(calls.bulk.arun(calls.vectors)) as run:
-            return [vector async for vectors in run for vector in vectors]
-
-    @_says_what_is_missing(Chat, "prompt")
+    @says_what_is_missing(Chat, "prompt")
     def stream(self, prompt: ChatInput | Chat | Raw, **options: Unpack[ChatOptions]) -> Call[Response]:
         """Start a chat (or a request made before) and return its call, to read chunk by chunk.
 

@@ -9,7 +9,7 @@ from typing import Any
 from .._data.errors import CallCancelled, DeadlineExceeded, PoolinferError
 from .._data.results import Response
 from .._data.stats import CallCounts, ExecutorStats, PoolStats, quantiles
-from .ticket import Outcome
+from .outcomes import Outcome
 
 _SAMPLES = 1024
 _RATE_SECONDS = 30.0

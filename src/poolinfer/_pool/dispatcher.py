@@ -38,9 +38,10 @@ from .admission import Admission
 from .counters import Counters
 from .deadlines import NEVER, Deadlines
 from .given_jobs import GivenJobs
+from .outcomes import Outcome
 from .pool_log import log_ended
 from .request_checker import RequestChecker
-from .ticket import Outcome, Ticket
+from .ticket import Ticket
 from .wakers import Bell, Wake
 
 _log = SafeLog()
@@ -250,8 +251,7 @@ class Dispatcher:
         for wake in wakes:
             try:
                 wake()
-            except RuntimeError:
-                # The waiter's event loop is closed: nobody is left to read.
+            except RuntimeError:  # the waiter's event loop is closed: nobody is left to read
                 self.cancel(ticket, "the call's reader is gone")
 
     def _dispatch(self, once: bool = False) -> None:

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from .._checks.normalize import normalize_at_once
 from .._checks.refusals import refuse
 from .._data.errors import CallError, InvalidRequest, PoolinferError, UnknownOption
-from .._data.prompt_builder import Prompt
-from .._data.requests import Chat, ChatInput, ChatOptions, Request
+from .._data.prompt_builder import ChatInput, Prompt
+from .._data.requests import Chat, ChatOptions, Request
 from .bulk import Bulk, BulkItem
 from .call import Call
 

@@ -9,9 +9,11 @@ from .._data.errors import PoolinferError
 from .._data.results import Embedding, Response
 from .._data.specs import LaneSpec
 from .._data.stats import PoolStats
+from .._data.text_results import RankedDocument
 from .._executors.executor_protocol import Description
 from .._system.logs import SafeLog, printable
-from .ticket import Outcome, Ticket
+from .outcomes import Outcome
+from .ticket import Ticket
 
 _log = SafeLog()
 
@@ -23,6 +25,8 @@ _ENDED = (
     "call %(id)d has ended: kind=%(kind)s outcome=%(outcome)s prompt=%(prompt)s cached=%(cached)s"
     " completion=%(completion)s queued=%(queued).3f first=%(first)s total=%(total).3f"
 )
+#: How the calls of some kinds are said to have ended well.
+_ENDINGS = {"embed": "embedded", "rerank": "ranked"}
 
 
 def describe(model: str | None, where: Description, lane: LaneSpec) -> str:
@@ -53,10 +57,11 @@ def log_closed(title: str, stats: PoolStats) -> None:
 
 def log_ended(ticket: Ticket, outcome: Outcome, now: float) -> None:
     """Log how a call ended, at DEBUG; `now` is the pool's clock."""
+    kind = type(ticket.job.request).__name__.lower()
     found = {
         "id": ticket.job.id,
-        "kind": type(ticket.job.request).__name__.lower(),
-        "outcome": _outcome(outcome),
+        "kind": kind,
+        "outcome": _outcome(kind, outcome),
         **_tokens(outcome),
         "queued": (ticket.started or now) - ticket.created,
         "first": f"{ticket.first - ticket.created:.3f}" if ticket.first else "-",
@@ -65,11 +70,13 @@ def log_ended(ticket: Ticket, outcome: Outcome, now: float) -> None:
     _log.debug(_ENDED, found)
 
 
-def _outcome(outcome: Outcome) -> str:
+def _outcome(kind: str, outcome: Outcome) -> str:
     # Only the class of an error is logged: its message may quote what was asked.
     if isinstance(outcome, Response):
         return outcome.finish_reason
-    return type(outcome).__name__ if isinstance(outcome, PoolinferError) else "embedded"
+    if isinstance(outcome, PoolinferError):
+        return type(outcome).__name__
+    return _ENDINGS.get(kind, "answered")
 
 
 def _tokens(outcome: Outcome) -> dict[str, int | str]:
@@ -80,7 +87,8 @@ def _tokens(outcome: Outcome) -> dict[str, int | str]:
             "cached": usage.cached_tokens,
             "completion": usage.completion_tokens,
         }
-    if isinstance(outcome, PoolinferError):
+    texts = outcome if isinstance(outcome, list) else [outcome]
+    found = [text.prompt_tokens for text in texts if isinstance(text, Embedding | RankedDocument)]
+    if not found:
         return {"prompt": "-", "cached": "-", "completion": "-"}
-    vectors = [outcome] if isinstance(outcome, Embedding) else outcome
-    return {"prompt": sum(one.prompt_tokens for one in vectors), "cached": 0, "completion": 0}
+    return {"prompt": sum(found), "cached": 0, "completion": 0}

@@ -34,7 +34,7 @@ class ScoreMethods(ABC):
         Args:
             text: what to score.
             prompt: what stands before it; it is computed once where several texts follow it, one after the other.
-            options: the fields of `Raw` that mean something here; see `ScoreOptions`.
+            options: `top_logprobs`, `parse_special`, `cache_key`, `timeout` and `priority` of `Raw`.
 
         Raises:
             InvalidRequest: `text` or `prompt` is no str, `text` is empty, or an option is out of bounds.

@@ -14,8 +14,8 @@ from .._checks.limits import LIMITS
 from .._checks.normalize import normalize_at_once
 from .._checks.refusals import refuse
 from .._data.errors import InvalidRequest
-from .._data.prompt_builder import Prompt
-from .._data.requests import Chat, ChatInput, TurnOptions
+from .._data.prompt_builder import ChatInput, Prompt
+from .._data.requests import Chat, TurnOptions
 from .._data.results import Response
 from .._data.tool_runs import RunStep, ToolRun
 from .call import Call

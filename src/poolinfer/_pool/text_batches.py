@@ -1,20 +1,26 @@
-"""Many texts to embed, as several calls: splits the texts, and rewords the error of one call for all texts."""
+"""Many texts to embed or to rank, as several calls: splits them, and rewords one call's error for all texts."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from .._checks.limits import number
 from .._checks.normalize import normalize_at_once
 from .._checks.refusals import refuse
 from .._data.errors import DeadlineExceeded, InvalidRequest, PoolinferError
-from .._data.requests import Embed, EmbedOptions
+from .._data.text_requests import Embed, EmbedOptions, Rerank, RerankOptions
+from .._data.text_results import RankedDocument
 from .bulk import Bulk, BulkItem
 from .call import Call
+
+_Submit: TypeAlias = Callable[[Any], Call[Any]]
+#: Makes the request for some of the texts.
+_Make: TypeAlias = Callable[[Any], Embed[Any] | Rerank]
 
 # A call of this size keeps a lane busy for a while; a larger one would only keep other calls from their turn.
 _TEXTS = 256
@@ -36,7 +42,7 @@ class TextBatch(NamedTuple):
 
 
 def embed_calls(
-    submit: Callable[[Embed], Call[Any]], input: str | Iterable[str], options: EmbedOptions
+    submit: _Submit, input: str | Iterable[str], options: EmbedOptions
 ) -> Call[Any] | TextBatches:
     """The call that `embed` and `aembed` wait for, or several calls where there are more texts than one takes.
 
@@ -49,24 +55,49 @@ def embed_calls(
         InvalidRequest: the texts or the options are not acceptable, as far as that is known before they are read.
         PoolError: what `submit` raises.
     """
-    batches = split(input)
+    if options.get("late_chunking") and isinstance(input, Iterable) and not isinstance(input, str):
+        # The chunks of a document are computed as a whole.
+        return submit(Embed(list(input), **options))
+    return _calls(submit, lambda texts: Embed(texts, **options), "input", input)
+
+
+def rerank_calls(
+    submit: _Submit, query: str, documents: Iterable[str], options: RerankOptions
+) -> Call[Any] | TextBatches:
+    """The call that `rerank` and `arerank` wait for, or several calls where there are many documents.
+
+    Args:
+        submit: makes a call.
+        query: what the documents are ranked by.
+        documents: the documents.
+        options: those of `Rerank`.
+
+    Raises:
+        InvalidRequest: the texts or the options are not acceptable, as far as that is known before they are read.
+        PoolError: what `submit` raises.
+    """
+    return _calls(submit, lambda texts: Rerank(query, texts, **options), "documents", documents)
+
+
+def _calls(submit: _Submit, make: _Make, field: str, given: Any) -> Call[Any] | TextBatches:
+    batches = split(field, given)
     first, second = next(batches, None), next(batches, None)
     if first is None:
-        normalize_at_once(Embed("x", **options))  # for its errors
-        return TextBatches(submit, (), options)
+        normalize_at_once(make(["x"]))  # for its errors
+        return TextBatches(submit, make, (), field)
     if second is None:
-        return submit(Embed(first.texts, **options))
-    return TextBatches(submit, chain((first, second), batches), options)
+        return submit(make(first.texts))
+    return TextBatches(submit, make, chain((first, second), batches), field)
 
 
-def split(input: str | Iterable[str]) -> Iterator[TextBatch]:
+def split(field: str, input: str | Iterable[str]) -> Iterator[TextBatch]:
     """The texts in batches, or nothing where there are none. What is no iterable of texts is a batch by itself.
 
     Raises:
-        InvalidRequest: `input` is an async iterable.
+        InvalidRequest: `input`, whose name is `field`, is an async iterable.
     """
     if isinstance(input, AsyncIterable):
-        refuse("input", input, "async iterables are not taken; collect the texts in a list before")
+        refuse(field, input, "async iterables are not taken; collect the texts in a list before")
     if not isinstance(input, Iterable) or isinstance(input, str | bytes | bytearray | memoryview | Mapping):
         # One text, or what `submit` refuses.
         yield TextBatch(0, input)
@@ -88,22 +119,22 @@ class TextBatches:
 
     Args:
         submit: makes a call.
+        make: makes the request for some of the texts.
         batches: the texts; read only as far as needed.
-        options: those of each call; `timeout` is for all of them together.
+        field: what requests call the texts. Their `timeout` is for all of them together.
 
     Attributes:
-        bulk: all calls, to be run with `vectors`.
+        bulk: all calls, to be run with `results`.
 
     Raises:
         InvalidRequest: `timeout` is out of bounds.
     """
 
-    def __init__(
-        self, submit: Callable[[Embed], Call[Any]], batches: Iterable[TextBatch], options: EmbedOptions
-    ) -> None:
+    def __init__(self, submit: _Submit, make: _Make, batches: Iterable[TextBatch], field: str) -> None:
         self._submit = submit
-        self._options = options
-        self._timeout = number("timeout", options.get("timeout"))
+        self._make = make
+        self._field = field
+        self._timeout = number("timeout", make([]).timeout)
         self._began = time.monotonic()
         self.bulk: Bulk = Bulk(
             batches,
@@ -111,37 +142,42 @@ class TextBatches:
             window=lambda: _WINDOW,
             ordered=True,
             patient=False,
-            instead="`await aembed(..)`",
+            instead="`await aembed(..)`" if field == "input" else "`await arerank(..)`",
         )
 
     def _call(self, batch: TextBatch) -> Call[Any]:
-        options = self._options.copy()
-        if self._timeout is not None:
-            options["timeout"] = max(0.0, self._timeout - (time.monotonic() - self._began))
-        return self._submit(Embed(batch.texts, **options))
+        request = self._make(batch.texts)
+        if self._timeout is None:
+            return self._submit(request)
+        left = max(0.0, self._timeout - (time.monotonic() - self._began))
+        return self._submit(replace(request, timeout=left))
 
-    def vectors(self, item: BulkItem) -> Any:
-        """The vectors of a batch.
+    def results(self, item: BulkItem) -> Any:
+        """The results of a batch; those that name a text do so by its index among all texts.
 
         Raises:
             PoolinferError: the error of its call, with the timeout and the index that the caller knows.
         """
-        outcome = item.outcome()
-        if not isinstance(outcome, PoolinferError):
-            return outcome
+        outcome, start = item.outcome(), item.given.start
         if isinstance(outcome, DeadlineExceeded):
+            done = "embedded" if self._field == "input" else "ranked"
             raise DeadlineExceeded(
-                f"the texts were not embedded within their timeout of {self._timeout} s",
+                f"the texts were not {done} within their timeout of {self._timeout} s",
                 timeout=self._timeout or 0.0,
             )
-        raise _with_index_among_all(outcome, item.given.start)
+        if isinstance(outcome, PoolinferError):
+            raise _with_index_among_all(outcome, self._field, start)
+        return [
+            replace(one, index=start + one.index) if isinstance(one, RankedDocument) else one
+            for one in outcome
+        ]
 
 
-def _with_index_among_all(error: PoolinferError, start: int) -> PoolinferError:
+def _with_index_among_all(error: PoolinferError, field: str, start: int) -> PoolinferError:
     """The error of a batch that begins at `start`: one that names a text names it by its index among all texts."""
-    found = re.match(r"input\[(\d+)\]", error.field) if isinstance(error, InvalidRequest) else None
+    found = re.match(rf"{field}\[(\d+)\]", error.field) if isinstance(error, InvalidRequest) else None
     if found is not None and isinstance(error, InvalidRequest):
-        name = f"input[{start + int(found[1])}]"
+        name = f"{field}[{start + int(found[1])}]"
         error.field = error.field.replace(found[0], name, 1)
         error.args = (error.message.replace(found[0], name, 1),)
     return error

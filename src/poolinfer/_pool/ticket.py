@@ -5,18 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
-from .._data.errors import CallError, DeadlineExceeded, EngineError, PoolinferError
+from .._data.errors import CallError, DeadlineExceeded, PoolinferError
 from .._data.events import Done, Failed, Job
-from .._data.requests import Embed, Request, vectors_wanted
-from .._data.results import Chunk, Embedding, Response
+from .._data.requests import Request
+from .._data.results import Chunk, Response
 from .answer_buffers import AnswerBuffer, Offsets
 from .choices import choice_job, joined, n_choices
+from .outcomes import Answer, Outcome, outcome_of
 from .wakers import Wake
-
-#: How a call can end: a chat's or a text's response, one text's vector, several texts' vectors, or an error.
-Outcome: TypeAlias = Response | Embedding | list[Embedding] | PoolinferError
 
 _START: Offsets = (0, 0, 0, 0, 0)
 
@@ -66,7 +64,7 @@ class Ticket:
         self.answer_type: Any = None
         self.check: Callable[[], Request] | None = None
         self.ended: bool = False
-        self.result: Response | Embedding | list[Embedding] | None = None
+        self.result: Answer | None = None
         self.error: PoolinferError | None = None
         # Reentrant: a signal handler, or a finaliser, may look at the call that its thread is reading.
         self._lock = threading.RLock()
@@ -173,21 +171,15 @@ class Ticket:
         return choice_job(self.job, self.n_given, next(ids) if self.n_given else self.job.id)
 
     def outcome(self, event: Done | Failed, index: int = 0) -> Outcome | None:
-        """The outcome that the ending of a job means for the call's owner; None while other answers are to come.
-
-        To embed one text gives one vector, to embed a list gives a list.
-        """
+        """The outcome that the ending of a job means for the call's owner; None while other answers are to come."""
         if isinstance(event, Failed):
             return event.error()
-        if isinstance(event.result, Response):
-            with self._lock:
-                self._done[index] = event.result
-                return joined([self._done[i] for i in range(self.n)]) if len(self._done) == self.n else None
-        request, vectors = self.job.request, list(event.result)
-        wanted = vectors_wanted(request)
-        if len(vectors) != wanted:
-            return EngineError(f"the executor gave {len(vectors)} vectors for {wanted} texts")
-        return vectors[0] if isinstance(request, Embed) and isinstance(request.input, str) else vectors
+        outcome = outcome_of(self.job.request, event.result)
+        if not isinstance(outcome, Response):
+            return outcome
+        with self._lock:
+            self._done[index] = outcome
+            return joined([self._done[i] for i in range(self.n)]) if len(self._done) == self.n else None
 
     def timed(self, response: Response, now: float) -> Response:
         """The response, with what only the pool knows: the call's timings, and the type of the answer."""

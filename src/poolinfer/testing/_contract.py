@@ -27,8 +27,9 @@ import anyio
 
 from .._data.errors import CallCancelled, PoolClosed
 from .._data.events import Done, Event, Failed, Job
-from .._data.requests import Chat, Embed, Raw, Request
+from .._data.requests import Chat, Raw, Request
 from .._data.results import Chunk, Response
+from .._data.text_requests import Embed
 from .._executors.executor_protocol import Executor
 from .._pool.pool import Pool
 from .._wire.codec import WireError, decode, encode

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from ._fake_sampler import FakeLogits
 
-_WIDTH = 4
+#: Numbers in the vector of a text.
+FAKE_WIDTH = 4
 #: Rows of one decode whose output may be wanted, beyond one of each sequence.
 SCORE_ROWS = 16
 
@@ -101,7 +102,7 @@ class FakeContext:
         """Vectors of token, position and a one."""
         import numpy
 
-        vectors: Any = numpy.ones((rows, _WIDTH), "f4")
+        vectors: Any = numpy.ones((rows, FAKE_WIDTH), "f4")
         vectors[:, 0] = self._batch.tokens[:rows]
         vectors[:, 1] = self._batch.positions[:rows]
         return vectors * float("nan") if self._script.nan_embeddings else vectors  # type: ignore[no-any-return]
@@ -187,3 +188,20 @@ class FakeRectangle(FakeContext):
         if other.closed or len(held) > self.n_ctx:
             raise EngineFault(f"{len(held)} tokens of a context cannot go into {self.n_ctx}")
         self._cells[target], self._length[target] = held, len(held)
+
+
+class FakeRankContext(FakeRectangle):
+    """Gives each sequence a score that follows from its tokens (`RankContext`): a thousandth of their sum."""
+
+    def __init__(self, script: FakeScript, n_seq: int, n_ctx: int) -> None:
+        super().__init__(script, n_seq, n_ctx, embeds=True)
+
+    def score(self, sequence: int) -> float:
+        """What a classifier head gives."""
+        return float("nan") if self._script.nan_embeddings else sum(self.held(sequence)) / 1000
+
+    def logits(self, row: int) -> FakeLogits:
+        """Zeros, but for the token of a "y", which has the score of the row's sequence."""
+        logits = super().logits(row)
+        logits[ord("y")] = self.score(self._batch.sequences[row])
+        return logits

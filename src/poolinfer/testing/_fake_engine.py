@@ -13,13 +13,13 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from .._data.requests import Generation
-from .._data.specs import LaneSpec
+from .._data.specs import LaneSpec, Ranking
 from .._engine.engine_protocol import Context, EngineInfo
 from .._engine.llama.growing_context import GrowingContext
 from .._executors.thread import ThreadExecutor
 from .._pool.pool import Pool
 from ._fake_blocks import FakeBlocks
-from ._fake_context import SCORE_ROWS, FakeContext, FakeRectangle
+from ._fake_context import FAKE_WIDTH, SCORE_ROWS, FakeContext, FakeRankContext, FakeRectangle
 from ._fake_sampler import FakeSampler
 
 _CHATML = (
@@ -52,6 +52,10 @@ class FakeEngine:
         markers: spellings of user-defined tokens.
         block_size: tokens of a block of paged KV. None for sequences that each have memory of their own, all of the
             same length, as with llama.cpp.
+        ranking: how it ranks documents, by scores that follow from the tokens; None if it does not.
+        rerank_template: the prompt of a query and a document; None for control tokens around and between both.
+        query_prefix: what is put before a text to embed that is a query.
+        document_prefix: what is put before a text to embed that is a document.
 
     Attributes:
         contexts: every context ever made.
@@ -78,6 +82,10 @@ class FakeEngine:
         control: Sequence[str] = ("<|im_start|>", "<|im_end|>"),
         markers: Sequence[str] = ("<think>", "</think>"),
         block_size: int | None = None,
+        ranking: Ranking | None = None,
+        rerank_template: str | None = None,
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
     ) -> None:
         self.tokens = tokens
         self.step_delay = step_delay
@@ -107,6 +115,12 @@ class FakeEngine:
             control_ids=frozenset(range(_FIRST, _FIRST + len(control))),
             markers=tuple(markers),
             eos=control[-1] if control else "",
+            width=FAKE_WIDTH,
+            ranking=ranking,
+            named_templates={} if rerank_template is None else {"rerank": rerank_template},
+            pair=((), (_FIRST,), (self._end,)) if control else ((), (), ()),
+            query_prefix=query_prefix,
+            document_prefix=document_prefix,
         )
 
     @property
@@ -200,6 +214,15 @@ class FakeEngine:
     def embedding_context(self, *, n_seq: int, n_ctx: int) -> FakeRectangle:
         """See `poolinfer._engine.engine_protocol.Engine.embedding_context`."""
         return self.kept(FakeRectangle(self, n_seq, n_ctx, embeds=True))
+
+    def rank_context(self, *, n_seq: int, n_ctx: int) -> FakeRankContext:
+        """See `poolinfer._engine.engine_protocol.Engine.rank_context`."""
+        return self.kept(FakeRankContext(self, n_seq, n_ctx))
+
+    def detokenize(self, tokens: Sequence[int], *, special: bool) -> bytes:
+        """See `poolinfer._engine.engine_protocol.Engine.detokenize`."""
+        first = _FIRST if special else self.info.n_vocab
+        return b"".join(self._special[t - _FIRST].encode() if t >= first else self.piece(t) for t in tokens)
 
     def rectangle(self, n_seq: int, n_ctx: int) -> FakeRectangle:
         """What a llama.cpp context of so many sequences of so many tokens would be."""

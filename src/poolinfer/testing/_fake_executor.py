@@ -19,23 +19,37 @@ from .._data.errors import (
     PoolClosed,
     PoolinferError,
 )
-from .._data.events import Done, Emit, Event, Failed, Job, Started
+from .._data.events import Done, Emit, Event, Failed, Job, Result, Started
 from .._data.prompt_builder import Prompt
-from .._data.requests import Embed, Raw, Request
+from .._data.requests import Generation, Raw, Request
 from .._data.results import Chunk, Embedding, FinishReason, Response, Usage
 from .._data.stats import ExecutorStats
+from .._data.text_requests import Embed, Rerank
+from .._data.text_results import AppliedTemplate, DocumentScore
+from .._data.token_requests import ApplyTemplate, Detokenize, Tokenize
 from .._system.forks import check_process
 from .._system.threads import OwnThread
 
-#: What answers a request: a text, or for one text to embed a vector.
+#: What answers a request: a text; a vector for one text to embed; scores for documents; token ids.
 Reply: TypeAlias = Callable[[Request], "str | Sequence[float]"]
 
 
 def echo(request: Request) -> str | Sequence[float]:
-    """The default reply: the last user message, the raw prompt, or a small vector made of the text's bytes."""
+    """The default reply.
+
+    It is the last user message or the raw prompt. To embed, it is a small vector made of the text's bytes. To rank,
+    it is how many of a document's words are in the query, for each of its characters. Tokens are bytes.
+    """
     if isinstance(request, Embed):
         data = str(request.input).encode()
         return [float(len(data)), float(sum(data)), float(data[0] if data else 0), 1.0]
+    if isinstance(request, Rerank):
+        wanted = set(request.query.split())
+        return [sum(word in wanted for word in text.split()) / len(text) for text in request.documents]
+    if isinstance(request, Tokenize):
+        return list(request.text.encode())
+    if isinstance(request, Detokenize):
+        return bytes(token % 256 for token in request.tokens).decode(errors="replace")
     if isinstance(request, Raw) or isinstance(request.prompt, str):
         return str(request.prompt)
     messages = request.prompt.messages if isinstance(request.prompt, Prompt) else request.prompt
@@ -156,7 +170,7 @@ class FakeExecutor:
             self._said.get(job_id, []).append(text)
         self._emit(job_id, Chunk(text, text))
 
-    def finish(self, job_id: int, result: Response | tuple[Embedding, ...] | None = None) -> None:
+    def finish(self, job_id: int, result: Result | None = None) -> None:
         """End a job well: with a result, or with what was said."""
         if result is None:
             with self._lock:
@@ -207,8 +221,8 @@ class FakeExecutor:
     def _answer(self, job: Job) -> None:
         self._stop_if_cancelled(job)
         self.begin(job.id)
-        if isinstance(job.request, Embed):
-            self.finish(job.id, self._embed(job.request))
+        if not isinstance(job.request, Generation):
+            self.finish(job.id, self._result(job.request))
             return
         text = str(self._reply(job.request))
         words = re.findall(r"\S+\s*|\s+", text)
@@ -220,6 +234,17 @@ class FakeExecutor:
         usage = Usage(completion_tokens=min(most, len(words)))
         reason: FinishReason = "length" if len(words) > most else "stop"
         self.finish(job.id, Response(said, said, finish_reason=reason, usage=usage))
+
+    def _result(self, request: Embed | Rerank | Tokenize | Detokenize | ApplyTemplate) -> Result:
+        if isinstance(request, Embed):
+            return self._embed(request)
+        reply = self._reply(request)
+        if isinstance(request, Rerank):
+            return tuple(DocumentScore(float(value)) for value in reply)
+        if isinstance(request, Tokenize):
+            return tuple(int(token) for token in reply)
+        text = str(reply)
+        return text if isinstance(request, Detokenize) else AppliedTemplate(text, tuple(text.encode()))
 
     def _embed(self, request: Embed) -> tuple[Embedding, ...]:
         texts = [request.input] if isinstance(request.input, str) else request.input

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..._data.constraint import Constraint
 from .guide_vocabulary import quoted
+from .lark_parts import NOTHING, LarkPart, grammar_text, spaced
 
 #: The option that each kind of constraint comes from.
 _FIELDS: Mapping[str, str] = MappingProxyType(
@@ -20,10 +21,6 @@ _FIELDS: Mapping[str, str] = MappingProxyType(
         "choices": "choices",
         "lark": "grammar",
     }
-)
-#: JSON as most chat templates write it. Where whitespace is free, a model may write nothing else for ever.
-_SPACING: Mapping[str, Any] = MappingProxyType(
-    {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
 )
 
 
@@ -40,30 +37,30 @@ class GuideGrammar:
     text: str
 
 
-def grammar_of(constraint: Constraint, before: str = "") -> GuideGrammar:
+def grammar_of(
+    constraint: Constraint, before: LarkPart = NOTHING, calls: LarkPart | None = None
+) -> GuideGrammar:
     """The grammar of a constraint.
 
     Args:
         constraint: what the answer is held to.
-        before: what may stand before the answer: a part of a rule in Lark, and lines with further rules after it.
+        before: what may stand before the answer.
+        calls: tool calls, of which there may be some instead of the answer; None if there may be none.
     """
     field = _FIELDS[constraint.kind]
     body = _body(constraint)
-    if not before:
+    if not before.expression and calls is None:
         return GuideGrammar(field, json.dumps({"grammars": [body]}))
-    first, _, rules = before.partition("\n")
-    top = {"lark_grammar": f"start: {first} @answer\n{rules}"}
+    answer = (
+        LarkPart("@answer") if calls is None else LarkPart(f"(@answer | {calls.expression})", calls.rules)
+    )
+    top = {"lark_grammar": grammar_text(before, answer)}
     return GuideGrammar(field, json.dumps({"grammars": [top, {**body, "name": "answer"}]}))
 
 
-def lark_grammar(field: str, text: str) -> GuideGrammar:
-    """A grammar that is written in Lark."""
-    return GuideGrammar(field, json.dumps({"grammars": [{"lark_grammar": text}]}))
-
-
-def embedded(schema: Mapping[str, Any]) -> str:
-    """A JSON schema as a part of a rule in Lark."""
-    return f"%json {json.dumps(_spaced(schema), ensure_ascii=False)}"
+def lark_grammar(field: str, *parts: LarkPart) -> GuideGrammar:
+    """A grammar whose parts are written in Lark."""
+    return GuideGrammar(field, json.dumps({"grammars": [{"lark_grammar": grammar_text(*parts)}]}))
 
 
 def _body(constraint: Constraint) -> dict[str, Any]:
@@ -78,12 +75,4 @@ def _body(constraint: Constraint) -> dict[str, Any]:
     if constraint.kind == "lark":
         return {"lark_grammar": text}
     schema = json.loads(text) if constraint.kind == "json_schema" else {"type": "object"}
-    return {"json_schema": _spaced(schema, lenient=not constraint.strict)}
-
-
-def _spaced(schema: Any, *, lenient: bool = False) -> Any:
-    """A schema with llguidance's own options in it."""
-    if not isinstance(schema, dict):
-        schema = {} if schema is True else {"allOf": [schema]}
-    more = {"lenient": True, "coerce_one_of": True} if lenient else {}
-    return {**schema, "x-guidance": {**_SPACING, **more}}
+    return {"json_schema": spaced(schema, lenient=not constraint.strict)}

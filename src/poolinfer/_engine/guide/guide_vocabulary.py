@@ -45,15 +45,27 @@ class GuideVocabulary:
 
     def lark(self, text: str) -> str:
         """A text as Lark: strings, and control tokens by their ids. Tokens that end an answer are left out."""
-        parts = re.split(self._control, text) if self._engine.info.control else [text]
-        found = []
-        for i, part in enumerate(parts):
-            token = self._token(part) if i % 2 else None
+        return self.joined(self.parts(text))
+
+    def parts(self, text: str) -> list[str | int]:
+        """The texts and control tokens that a text consists of."""
+        pieces = re.split(self._control, text) if self._engine.info.control else [text]
+        found: list[str | int] = []
+        for i, piece in enumerate(pieces):
+            token = self._token(piece) if i % 2 else None
             if token is not None:
-                found += [f"<[{token}]>"] if token not in self.ends else []
-            elif part:
-                found.append(quoted(part))
-        return " ".join(found)
+                found.append(token)
+            elif piece:
+                found.append(piece)
+        return found
+
+    def joined(self, parts: Sequence[str | int]) -> str:
+        """Texts and control tokens as Lark. Tokens that end an answer are left out."""
+        return " ".join(
+            quoted(part) if isinstance(part, str) else f"<[{part}]>"
+            for part in parts
+            if part not in self.ends
+        )
 
     @cached_property
     def _control(self) -> re.Pattern[str]:

@@ -30,7 +30,7 @@ _MASK_SECONDS = 0.05
 #: Tokens of the trial answer. What grows with the answer shows within so many.
 _TRIAL_TOKENS = 32
 _STRIDE = 7919
-#: What llguidance may spend: work for its first mask (a fifth of a second), states of its lexer (2 KB each), and the
+#: What llguidance may spend: work for its first mask (a fifth of a second), states of its lexer (2 KB each), and
 #: ways in which a text can be read.
 _FIRST_WORK = 250_000
 _MOST_STATES = 16_000

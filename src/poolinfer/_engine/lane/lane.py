@@ -1,6 +1,6 @@
-"""A lane: a thread that steps one context for the calls in its slots, and one context for texts to embed.
+"""A lane: a thread that steps one context for the calls in its slots, and contexts for texts to embed and to rank.
 
-    inbox ──> _admit ──> Generator.step ──> Embedder.step ──> Pace.observe, and again
+    inbox ──> _admit ──> Generator.step ──> Embedder.step, Ranker.step ──> Pace.observe, and again
 
 Calls join and leave between steps. The pace says how many tokens of prompts and texts a step may compute.
 """
@@ -11,6 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
+from typing import Any
 
 from ..._data.errors import POOL_WAS_CLOSED, EngineError, PoolinferError
 from ..._data.specs import LaneSpec
@@ -20,7 +22,9 @@ from ..engine_protocol import Engine, EngineAborted, EngineFault
 from .embedder import Embedder, EmbedTask
 from .generator import Generator
 from .pace import EvenPace, Pace
+from .ranker import Ranker, RankTask
 from .slot import Slot, Task
+from .text_computer import TextComputer, TextTask
 
 _log = SafeLog()
 # How long a lane waits for a call that is being prepared: a share of its last step, and seconds at most.
@@ -52,8 +56,10 @@ class Lane:
         self._flush = flush
         self._pace = Pace(spec.latency_target, spec.n_batch) if spec.slots > 1 else EvenPace(spec.n_batch)
         self._generator = Generator(engine, spec, self.counters, clock, flush)
-        self._embedder = Embedder(engine, spec.n_ctx, alone=spec.slots == 1)
-        self._embeds: list[EmbedTask] = []
+        alone = spec.slots == 1
+        embedder = Embedder(engine, spec.n_ctx, alone=alone)
+        ranker = Ranker(engine, spec.n_ctx, alone=alone)
+        self._computers: dict[type[Task], TextComputer[Any, Any]] = {EmbedTask: embedder, RankTask: ranker}
         self._wake = threading.Condition()
         self._inbox: deque[Task] = deque()
         self._expected = 0
@@ -134,13 +140,18 @@ class Lane:
         self._generator.fit()
         began = self._clock()
         decoding = self._generator.decoding
-        prompts, texts = len(self._generator.slots) - decoding, len(self._embeds)
+        computers = [computer for computer in self._computers.values() if computer.tasks]
+        prompts = len(self._generator.slots) - decoding
+        texts = sum(len(computer.tasks) for computer in computers)
         room = self._pace.prefill_budget(decoding, prompts + texts)
-        # Each call that embeds gets as much room as each prompt.
+        # Each call that embeds or ranks gets as much room as each prompt.
         kept = min(room, max(1, room * texts // (prompts + texts))) if texts else 0
         used = self._generator.step(room - kept)
-        if texts and used < room:
-            used += self._step_embeds(room - used)
+        for computer in computers:
+            if used < room:
+                share = max(1, (room - used) * len(computer.tasks) // texts)
+                texts -= len(computer.tasks)
+                used += self._step_texts(computer, share)
         self._last_step = self._clock() - began
         self._pace.observe(used, decoding, self._last_step)
         self.counters.steps += 1
@@ -153,9 +164,9 @@ class Lane:
         for task in tasks:
             if isinstance(task, Slot):
                 self._generator.add(task)
-            elif isinstance(task, EmbedTask):
+            elif isinstance(task, TextTask) and type(task) in self._computers:
                 task.begin()
-                self._embeds.append(task)
+                self._computers[type(task)].tasks.append(task)
             else:
                 task.fail(EngineError(f"a lane cannot run a {type(task).__name__}"))
 
@@ -169,37 +180,39 @@ class Lane:
 
     @property
     def _tasks(self) -> list[Task]:
-        return [*self._generator.slots, *self._embeds]
+        texts = chain.from_iterable(computer.tasks for computer in self._computers.values())
+        return [*self._generator.slots, *texts]
 
     def _leave(self, task: Task) -> None:
         """Free a task's slot before its ending is emitted, so that the next call finds room (law L6)."""
-        if isinstance(task, EmbedTask):
-            self._embeds.remove(task)
+        if isinstance(task, TextTask):
+            self._computers[type(task)].tasks.remove(task)
         elif isinstance(task, Slot):
             self._generator.leave(task)
 
-    def _step_embeds(self, budget: int) -> int:
+    def _step_texts(self, computer: TextComputer[Any, Any], budget: int) -> int:
         try:
-            n = self._embedder.step(self._embeds, budget)
+            n = computer.step(budget)
             self.counters.prompt_tokens += n
-            self._embeds = [task for task in self._embeds if not task.ended]
             return n
         except EngineAborted:
-            self._embedder.reset()
+            computer.reset()
         except (EngineFault, PoolinferError) as fault:
-            self._embedder.reset()
-            for task in list(self._embeds):
+            computer.reset()
+            for task in list(computer.tasks):
                 self._leave(task)
                 task.fail(EngineError(str(fault)))
         return 0
 
     def _abort(self, on: bool) -> None:
         self._generator.abort(on)
-        self._embedder.abort(on)
+        for computer in self._computers.values():
+            computer.abort(on)
 
     def _fail_all(self, error: PoolinferError) -> None:
         self._generator.reset()
-        self._embedder.reset()
+        for computer in self._computers.values():
+            computer.reset()
         for task in self._tasks:
             self._leave(task)
             task.fail(error)
@@ -211,6 +224,6 @@ class Lane:
             self._inbox.clear()
         for task in [*self._tasks, *late]:
             task.fail_cancelled(POOL_WAS_CLOSED)
-        self._embeds.clear()
-        self._embedder.close()
+        for computer in self._computers.values():
+            computer.close()
         self._generator.close()

@@ -7,19 +7,21 @@ from dataclasses import replace
 from typing import Any, cast
 
 from ..._checks.limits import count
-from ..._checks.model_fit import check_fit, check_text_fit, check_tokens
+from ..._checks.model_fit import check_fit, check_tokens
 from ..._checks.refusals import refuse
-from ..._data.errors import CALL_WAS_CANCELLED, CallCancelled, InvalidRequest
-from ..._data.events import Emit, Job
-from ..._data.requests import Chat, Embed, LogitBias, Raw
+from ..._data.errors import InvalidRequest
+from ..._data.events import Emit, Job, Result
+from ..._data.requests import Chat, LogitBias, Raw
+from ..._data.text_requests import Embed, Rerank
 from ..engine_protocol import Engine
-from ..guide.guide import Guide
-from ..guide.guide_grammar import grammar_of
 from ..guide.guides import Guides
 from ..prompt.prompter import PreparedPrompt, Prompter
-from ..prompt.text_size import check_size, check_stretches, shortened
 from .embedder import EmbedTask
+from .guidance import guide_of, offered
+from .ranker import RankTask
 from .slot import Slot, Task
+from .text_preparation import check_going, prompts_to_rank, tokens_to_embed
+from .token_answers import answer_at_once
 
 
 def prepare(
@@ -30,8 +32,8 @@ def prepare(
     guides: Guides,
     n_ctx: int,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Task:
-    """A job's task.
+) -> Task | Result:
+    """A job's task, or its result where nothing has to be computed.
 
     Args:
         job: what to prepare.
@@ -43,17 +45,23 @@ def prepare(
         cancelled: whether the job was given up.
 
     Raises:
-        InvalidRequest: the job does not fit this model (no chat template, embedding only, token ids, no tokens).
+        InvalidRequest: the job does not fit this model (no chat template, embedding only, token ids, no tokens, no
+            reranker).
         InvalidGrammar: no answer can be held to what the job asks for.
         ContextOverflow: the job's prompt and output do not fit `n_ctx` tokens.
         CallCancelled: `cancelled` said True at the beginning, while a chat template was rendered, or between two
             texts to embed.
     """
     request = job.request
-    _check(cancelled)
+    check_going(cancelled)
     if isinstance(request, Embed):
-        texts = _texts(request, engine, n_ctx, cancelled)
-        return EmbedTask(job.id, emit, request, texts, request.pooling or engine.info.pooling)
+        pooling = request.pooling or engine.info.pooling
+        return EmbedTask(job.id, emit, request, tokens_to_embed(request, engine, n_ctx, cancelled), pooling)
+    if isinstance(request, Rerank):
+        prompts, ranking = prompts_to_rank(request, engine, prompter, n_ctx, cancelled)
+        return RankTask(job.id, emit, request, prompts, ranking)
+    if not isinstance(request, Chat | Raw):
+        return answer_at_once(request, engine, prompter, cancelled)
     if not engine.info.generates:
         raise InvalidRequest("prompt: this model only embeds; use embed", field="prompt")
     check_tokens(request.logit_bias, engine.info.n_vocab)
@@ -66,12 +74,7 @@ def prepare(
         )
     wanted = request.min_tokens or None if request.max_tokens is None else request.max_tokens
     check_fit(len(prepared.tokens), wanted, n_ctx, engine.info.trained_for)
-    return Slot(job.id, emit, request, prepared, engine, n_ctx, _guide(request, guides))
-
-
-def _guide(request: Chat | Raw, guides: Guides) -> Guide | None:
-    constraint = request.constraint
-    return None if constraint is None else guides.guide(grammar_of(constraint))
+    return Slot(job.id, emit, request, prepared, engine, n_ctx, guide_of(request, prepared, guides))
 
 
 def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], bool]) -> PreparedPrompt:
@@ -85,7 +88,7 @@ def _prompt(request: Chat | Raw, prompter: Prompter, cancelled: Callable[[], boo
         )
     if isinstance(request, Raw):
         return prompter.raw(request.prompt, request.parse_special)
-    tools = request.tools if request.tool_choice != "none" else ()
+    tools = offered(request)
     return prompter.chat(
         cast("Sequence[Mapping[str, Any]]", request.prompt),
         tools,
@@ -113,41 +116,3 @@ def _bias(logit_bias: LogitBias, engine: Engine) -> dict[int, float]:
             found[token] = found.get(token, 0.0) + value
     count("logit_bias", len(found))
     return found
-
-
-def _texts(request: Embed, engine: Engine, n_ctx: int, cancelled: Callable[[], bool]) -> list[list[int]]:
-    if isinstance(request.input, str):
-        return [_text("input", request.input, request.truncate, engine, n_ctx)]
-    texts: list[list[int]] = []
-    for i, text in enumerate(request.input):
-        _check(cancelled)
-        texts.append(_text(f"input[{i}]", text, request.truncate, engine, n_ctx))
-    return texts
-
-
-def _text(field: str, text: str, truncate: bool, engine: Engine, n_ctx: int) -> list[int]:
-    if truncate:
-        text = shortened(text, engine, n_ctx)
-        check_stretches(field, text, engine.pre_tokenizer)
-    else:
-        check_size(field, text, engine, n_ctx)
-    tokens = engine.tokenize(text, add_special=True, parse_special=False)
-    if not tokens:
-        raise InvalidRequest(f"{field} has no tokens: give some text", field=field)
-    if truncate and len(tokens) > n_ctx:
-        tokens = _cut(tokens, n_ctx, engine)
-    check_text_fit(field, len(tokens), n_ctx, engine.info.trained_for)
-    return tokens
-
-
-def _cut(tokens: list[int], n_ctx: int, engine: Engine) -> list[int]:
-    """The first tokens of a text, and what the tokenizer puts after every text (a ``[SEP]``)."""
-    around = engine.tokenize("", add_special=True, parse_special=False)
-    before = next((i for i, token in enumerate(around) if token != tokens[i]), len(around))
-    after = around[before:]
-    return tokens[: n_ctx - len(after)] + after
-
-
-def _check(cancelled: Callable[[], bool]) -> None:
-    if cancelled():
-        raise CallCancelled(CALL_WAS_CANCELLED)

@@ -1,7 +1,7 @@
 """The log probabilities of a prompt's tokens, taken from the rows that compute the prompt.
 
-The row of a token says how likely the next one is. So a prompt whose tokens are scored from the index `f` on needs
-the output of the rows from `f - 1` on, and these rows are computed even where their KV is resident.
+The row of a token says how likely the next one is. So to score the tokens from the index `f` on takes the output of
+the rows from `f - 1` on. These rows are computed even where their KV is resident.
 """
 
 from __future__ import annotations

@@ -325,7 +325,7 @@ def _splitter(request: Generation, prepared: PreparedPrompt, nonce: bytes) -> An
     """What splits the answer to a request; a `Raw` is not split."""
     if not isinstance(request, Chat):
         return None
-    formats, tools = prepared.learned.marked.formats, request.tools if request.tool_choice != "none" else ()
+    formats, tools = prepared.learned.marked.formats, () if request.tool_choice == "none" else request.tools
     turns = cast("Sequence[Mapping[str, Any]]", request.prompt) if tools else ()
     return AnswerSplitter(
         formats if tools else replace(formats, tools=None),

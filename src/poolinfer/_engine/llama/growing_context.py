@@ -56,7 +56,7 @@ class GrowingContext:
         score_rows: most rows of one decode whose output is wanted, beyond one row of each sequence.
 
     Attributes:
-        score_rows: the same.
+        score_rows: most rows whose output is wanted, as given.
         separate: True, since each sequence is a KV stream of its own.
 
     Raises:

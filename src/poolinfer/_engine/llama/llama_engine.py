@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +14,7 @@ from ..._system.threads import call_on_stack
 from ..engine_protocol import EngineFault, EngineInfo
 from ..prompt.text_size import SHORT_TEXT, check_stretches, stack_for
 from ..tokenizer import FillInTokens
-from .capacity import padded
+from .context_params import Use, context_params
 from .growing_context import GrowingContext
 from .llama_context import LlamaContext
 from .llama_sampler import Candidates, LlamaSampler
@@ -38,6 +38,7 @@ class LlamaEngine:
         model: what they loaded.
         spec: which model that is.
         lane: how its lanes run.
+        adapters: its LoRA adapters, with the scale of each.
         computing: called before a context is made, which will compute.
         release: gives the model back, once.
     """
@@ -49,6 +50,7 @@ class LlamaEngine:
         spec: ModelSpec,
         lane: LaneSpec,
         *,
+        adapters: Sequence[tuple[Any, float]] = (),
         computing: Callable[[], None],
         release: Callable[[], None],
     ) -> None:
@@ -56,6 +58,7 @@ class LlamaEngine:
         self._model = model
         self._spec = spec
         self._lane = lane
+        self._adapters = adapters
         self._computing = computing
         self._release: Callable[[], None] | None = release
         self._vocab = api.llama_model_get_vocab(model)
@@ -98,7 +101,22 @@ class LlamaEngine:
             bos=self._spelling(api.llama_vocab_bos(vocab)),
             eos=self._spelling(api.llama_vocab_eos(vocab)),
             fill_in=self._fill_in(),
+            width=int(api.llama_model_n_embd_out(self._model)),
+            ranking=self._spec.ranking,
+            pair=self._pair(),
+            query_prefix=self._spec.query_prefix,
+            document_prefix=self._spec.document_prefix,
         )
+
+    def _pair(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """What llama.cpp's server puts before, between and after a query and a document."""
+        api, vocab = self._api, self._vocab
+        sep = int(api.llama_vocab_sep(vocab))
+        eos = int(api.llama_vocab_eos(vocab))
+        bos = (int(api.llama_vocab_bos(vocab)),) if api.llama_vocab_get_add_bos(vocab) else ()
+        end = (sep if eos < 0 else eos,) if api.llama_vocab_get_add_eos(vocab) else ()
+        between = (*end, sep) if api.llama_vocab_get_add_sep(vocab) else end
+        return bos, between, end
 
     def _fill_in(self) -> FillInTokens | None:
         api, vocab = self._api, self._vocab
@@ -113,7 +131,9 @@ class LlamaEngine:
             name: self._api.llama_model_chat_template(self._model, name.encode())
             for name in (*chats, "rerank")
         }
-        return {name: text.decode(errors="replace") for name, text in found.items() if text}
+        named = {name: text.decode(errors="replace") for name, text in found.items() if text}
+        own = self._spec.rerank_template
+        return named if own is None else {**named, "rerank": own}
 
     def _spellings(self, attributes: list[int], wanted: int) -> tuple[str, ...]:
         texts = (self._spelling(token) for token, found in enumerate(attributes) if found & wanted)
@@ -192,6 +212,20 @@ class LlamaEngine:
     def spelling(self, token: int) -> str:
         return self._spelling(token) if token in self._info.control_ids else ""
 
+    def detokenize(self, tokens: Sequence[int], *, special: bool) -> bytes:
+        if not special:
+            # llama.cpp takes off the space before a text only where the text comes first.
+            hidden = self._info.control_ids
+            tokens = [token for token in tokens if token not in hidden]
+        ids = (ctypes.c_int32 * len(tokens))(*tokens)
+        room = 8 * len(tokens) + 8
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            n = self._api.llama_detokenize(self._vocab, ids, len(tokens), buffer, room, False, special)
+            if n >= 0:
+                return buffer.raw[:n]
+            room = -n
+
     def is_end(self, token: int) -> bool:
         return bool(self._api.llama_vocab_is_eog(self._vocab, token))
 
@@ -225,38 +259,21 @@ class LlamaEngine:
         return max(1, min(_SCORE_ROWS, _SCORE_BYTES // (4 * self._info.n_vocab)))
 
     def embedding_context(self, *, n_seq: int, n_ctx: int) -> LlamaContext:
-        return self.rectangle(n_seq, n_ctx, embeddings=True)
+        return self.rectangle(n_seq, n_ctx, use="embed")
 
-    def rectangle(self, n_seq: int, n_ctx: int, *, embeddings: bool = False) -> LlamaContext:
-        """A context of llama.cpp for `n_seq` sequences of `n_ctx` tokens (embeddings: `n_ctx` tokens in all).
+    def rank_context(self, *, n_seq: int, n_ctx: int) -> LlamaContext:
+        return self.rectangle(n_seq, n_ctx, use="judge" if self._spec.ranking == "judge" else "rank")
+
+    def rectangle(self, n_seq: int, n_ctx: int, *, use: Use = "generate") -> LlamaContext:
+        """A context of llama.cpp for `n_seq` sequences of `n_ctx` tokens; for texts, of `n_ctx` tokens in all.
 
         Raises:
             ModelError: there is no memory for it.
         """
         self._computing()
-        return LlamaContext(self._api, self._model, self._context_params(n_seq, n_ctx, embeddings))
-
-    def _context_params(self, n_seq: int, n_ctx: int, embeddings: bool) -> Any:
-        api = self._api
-        params = api.llama_context_default_params()
-        params.n_ctx = padded(n_ctx) * (1 if embeddings else n_seq)
-        whole = embeddings and not self._spec.causal
-        params.n_batch = params.n_ubatch = max(n_ctx, n_seq) if whole else max(self._lane.n_batch, n_seq)
-        params.n_seq_max = n_seq
-        params.kv_unified = embeddings
-        params.embeddings = embeddings
-        if embeddings:
-            params.pooling_type = api.LLAMA_POOLING_TYPE_NONE
-        # One row per sequence has logits at a time, and a few more: a whole batch of them would be gigabytes.
-        params.n_outputs_max = 0 if embeddings else n_seq + self._score_rows
-        params.n_threads = params.n_threads_batch = self._lane.threads
-        if self._lane.flash_attention is not None:
-            wanted = self._lane.flash_attention
-            params.flash_attn_type = (
-                api.LLAMA_FLASH_ATTN_TYPE_ENABLED if wanted else api.LLAMA_FLASH_ATTN_TYPE_DISABLED
-            )
-        params.no_perf = True
-        return params
+        rows = n_seq + self._score_rows
+        params = context_params(self._api, self._spec, self._lane, n_seq, n_ctx, use=use, rows=rows)
+        return LlamaContext(self._api, self._model, params, self._adapters)
 
     def close(self) -> None:
         release, self._release = self._release, None

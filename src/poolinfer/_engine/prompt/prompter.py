@@ -21,6 +21,7 @@ from ..text.formats import Formats, MarkedFormats, marked
 from ..text.reasoning_format import THINK
 from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate
+from .formats.described_tools import described
 from .formats.learning import learn_formats
 from .formats.reasoning_setting import switch_variables
 from .sandbox.authored_text import cut
@@ -52,11 +53,13 @@ class PreparedPrompt:
         tokens: the prompt's token ids.
         reasoning_open: whether the prompt ends inside an open block of reasoning.
         learned: how the model spells reasoning and tool calls.
+        text: the prompt as text, where a chat template made it.
     """
 
     tokens: list[int]
     reasoning_open: bool = False
     learned: LearnedFormats = field(default_factory=LearnedFormats)
+    text: str = ""
 
 
 class Prompter:
@@ -80,7 +83,7 @@ class Prompter:
         self._control = Spellings(info.control, trusted=False)
         self._user_defined = Spellings(info.markers, trusted=True)
         self._known: dict[str, _ControlToken] = {}
-        self._learned: dict[ChatTemplate, LearnedFormats] = {}
+        self._learned: dict[tuple[ChatTemplate, bool], LearnedFormats] = {}
         self._lock = threading.Lock()
 
     def chat(
@@ -91,6 +94,7 @@ class Prompter:
         variables: Mapping[str, Any] = MappingProxyType({}),
         reasoning: Reasoning | None = None,
         continue_final: bool = False,
+        add_generation_prompt: bool = True,
         stop: Callable[[], bool] | None = None,
     ) -> PreparedPrompt:
         """Tokens of a chat, in which control tokens come from the template only.
@@ -101,6 +105,7 @@ class Prompter:
             variables: further variables for the template by their names; they go before those of the model.
             reasoning: whether the model is to reason, or how much; None leaves that to the template.
             continue_final: whether the last turn, an answer, is continued.
+            add_generation_prompt: whether the prompt ends where the answer begins.
             stop: is asked every few milliseconds whether the call was given up.
 
         Raises:
@@ -115,34 +120,38 @@ class Prompter:
                 "this model has no chat template; pass chat_template= to Model.load, or use raw",
                 field="prompt",
             )
-        learned = self._learn(template)
+        learned = self._learn(template, tools=bool(tools))
+        if learned.formats.tools is not None:
+            messages = described(messages, tools, learned.formats.tools)
         spelled = learned.formats.reasoning or THINK
         rendered = template.render(
             messages,
             tools,
             variables={**switch_variables(reasoning, spelled), **variables},
             continue_final=continue_final,
+            add_generation_prompt=add_generation_prompt,
             stop=stop,
         )
         self._check_size(rendered)
-        tokens = self._assemble(rendered, stop or _never)
+        tokens = self.assembled(rendered, stop or _never)
         if tokens[: len(self._bos)] != self._bos:
             tokens = self._bos + tokens
-        return PreparedPrompt(tokens, opens_reasoning(rendered, spelled, continued=continue_final), learned)
+        opened = opens_reasoning(rendered, spelled, continued=continue_final)
+        return PreparedPrompt(tokens, opened, learned, rendered)
 
-    def _learn(self, template: ChatTemplate) -> LearnedFormats:
-        """The formats of a template, learned when it is first used."""
+    def _learn(self, template: ChatTemplate, *, tools: bool) -> LearnedFormats:
+        """The formats of a template, learned when it is first used, and first used with tools."""
         with self._lock:
-            found = self._learned.get(template)
+            found = self._learned.get((template, tools))
             if found is None:
-                formats = learn_formats(TemplateRender(template))
+                formats = learn_formats(TemplateRender(template), tools=tools)
                 tokens = {
                     text: self._control_token(text).ids for text in self._control.within(formats.texts())
                 }
                 single = {text: ids[0] for text, ids in tokens.items() if len(ids) == 1}
                 closing = formats.reasoning.closing if formats.reasoning else ""
                 found = LearnedFormats(formats, marked(formats, single), self._parsed(closing))
-                self._learned[template] = found
+                self._learned[template, tools] = found
             return found
 
     def template_for(
@@ -216,7 +225,7 @@ class Prompter:
         around = self._tokenizer.tokenize("", add_special=True, parse_special=False)
         return bos if bos == around[: len(bos)] else []
 
-    def _assemble(self, rendered: str, stop: Callable[[], bool]) -> list[int]:
+    def assembled(self, rendered: str, stop: Callable[[], bool]) -> list[int]:
         """Tokens of a rendered prompt: control tokens that the template meant, and texts between them."""
         tokens: list[int] = []
         end, strip = 0, False

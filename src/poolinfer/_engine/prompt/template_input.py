@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..._data.errors import InvalidRequest
-from .sandbox.authored_text import FOREIGN, OWN, TRUSTED, written
+from .sandbox.authored_text import FOREIGN, OWN, TRUSTED, AuthoredText, written
 
 #: Roles whose names count as the template's own text: some templates make control tokens of them.
 KNOWN_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function", "ipython"})
@@ -72,7 +72,8 @@ class TemplateInput:
         self.size += _ITEM_SIZE
         if isinstance(value, str):
             self.size += len(value)
-            return written(value, by)
+            # Turns that poolinfer wrote know their authors already.
+            return value if isinstance(value, AuthoredText) else written(value, by)
         if isinstance(value, Mapping):
             return {
                 written(key, keys_by): self._copied(item, by, by if key in _CALLERS_KEYS else keys_by)

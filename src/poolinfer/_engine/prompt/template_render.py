@@ -60,8 +60,8 @@ def opens_reasoning(rendered: str, format: ReasoningFormat, *, continued: bool) 
     """
     text = str.__str__(rendered)
     ends = {text.rfind(mark.rstrip()) + len(mark.rstrip()): mark.rstrip() for mark in format.opens}
-    end = max(ends)
-    if end < len(ends[end]) or (not continued and text[end:].strip()):
+    end = max(ends, default=-1)
+    if end < len(ends.get(end, "")) or (not continued and text[end:].strip()):
         return False
     if any(text.find(mark, end) >= 0 for mark in format.closes):
         return False

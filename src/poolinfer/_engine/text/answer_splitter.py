@@ -19,6 +19,7 @@ from .call_ids import CallIds
 from .finder import Automaton, Finder
 from .formats import Formats
 from .parameter_types import ParameterTypes
+from .reasoned_calls import ReasonedCalls
 from .section_reader import SectionReader
 from .trimmer import Trimmer
 
@@ -50,17 +51,21 @@ class _Marks:
 
     Attributes:
         opens: the marks that begin reasoning.
+        ends: the marks that end it.
         calls: the marks that begin tool calls.
         beginnings: the marks that are looked for only at a beginning.
         in_answer: finds all others.
-        in_reasoning: finds what ends reasoning.
+        closes: finds what ends reasoning.
+        in_reasoning: finds that, and tool calls.
         cuts: whether something can follow in an answer that drops the whitespace before it.
     """
 
     opens: frozenset[str]
+    ends: frozenset[str]
     calls: frozenset[str]
     beginnings: tuple[str, ...]
     in_answer: Automaton
+    closes: Automaton
     in_reasoning: Automaton
     cuts: bool
 
@@ -69,12 +74,13 @@ class _Marks:
 def _marks_of(formats: Formats) -> _Marks:
     tools, reasoning = formats.tools, formats.reasoning
     calls, at_start = (tools.opens, tools.at_start) if tools else ((), False)
-    opens = reasoning.opens if reasoning else ()
+    opens, closes = (reasoning.opens, reasoning.closes) if reasoning else ((), ())
     anywhere = reasoning is not None and reasoning.anywhere
     return _Marks(
         opens=frozenset(opens),
+        ends=frozenset(closes),
         calls=frozenset(calls),
-        beginnings=(*opens, *(reasoning.leads if reasoning else ()), *(calls if at_start else ())),
+        beginnings=(*opens, *closes, *(reasoning.leads if reasoning else ()), *(calls if at_start else ())),
         in_answer=Automaton(
             (
                 *(reasoning.skipped if reasoning else ()),
@@ -83,7 +89,8 @@ def _marks_of(formats: Formats) -> _Marks:
             ),
             longest=True,
         ),
-        in_reasoning=Automaton(reasoning.closes if reasoning else (), longest=True),
+        closes=Automaton(closes, longest=True),
+        in_reasoning=Automaton((*closes, *(() if at_start else calls)), longest=True),
         cuts=bool(calls) or anywhere,
     )
 
@@ -140,16 +147,18 @@ class AnswerSplitter:
         self._answer, self._reasoning = Trimmer(at_start=False), Trimmer(at_start=True)
         self._finder = Finder(self._marks.in_answer)
         self._section: _Section | None = None
+        self._doubt: ReasonedCalls | None = None
         self._place: _Place = self._at_beginning
-        if reasoning_open and formats.reasoning:
-            self._begin_reasoning()
+        self._opened = reasoning_open and formats.reasoning is not None
+        if self._opened:
+            self._drop_blank()
         elif formats.tools and formats.tools.begun:
             self._begin_section(formats.tools.begun)
 
     @property
     def in_reasoning(self) -> bool:
         """Whether the text so far ends inside a block of reasoning."""
-        return self._place == self._in_reasoning
+        return self._opened or self._place in (self._in_reasoning, self._in_doubt)
 
     def feed(self, text: str, *, last: bool = False) -> Parts:
         """Take the next piece of the text; what it added. After the `last` piece, nothing is held back."""
@@ -168,8 +177,10 @@ class AnswerSplitter:
     def _end(self) -> str | None:
         """End the place that the text ends in; what is still to be read, or None if nothing is."""
         if self._section is not None:
-            self._take(self._section, self._section.reader.finish())
+            self._take(self._section.first, self._section.reader.finish())
             return self._after_section(self._section, "")
+        if self._doubt is not None:
+            return self._end_doubt(self._doubt)
         if self._place == self._at_beginning:
             return self._decide() if self._head or self._blank else None
         finder, pass_on = self._finder, self._think if self.in_reasoning else self._say
@@ -195,6 +206,11 @@ class AnswerSplitter:
         """Go where the text leads that was read here; the part of it that is to be read there."""
         blank, head, self._blank, self._head = "".join(self._blank), self._head, [], ""
         mark = max((mark for mark in self._marks.beginnings if head.startswith(mark)), key=len, default="")
+        if self._opened:
+            # A model may begin a block once more that the prompt has begun.
+            self._opened = False
+            self._begin_reasoning()
+            return head[len(mark) :] if mark in self._marks.opens else blank + head
         self._follow(mark, self._in_answer)
         return head[len(mark) :] if mark else blank + head
 
@@ -204,6 +220,10 @@ class AnswerSplitter:
             self._begin_section(mark)
         elif mark in self._marks.opens:
             self._begin_reasoning()
+        elif mark in self._marks.ends:
+            # A model may end a block that it did not begin.
+            self._drop_blank()
+            self._place = self._at_beginning
         else:
             self._finder, self._place = Finder(self._marks.in_answer), otherwise
 
@@ -228,7 +248,11 @@ class AnswerSplitter:
     def _begin_reasoning(self) -> None:
         self._drop_blank()
         self._reasoning = Trimmer(at_start=True)
-        self._finder, self._place = Finder(self._marks.in_reasoning), self._in_reasoning
+        self._go_on_reasoning()
+
+    def _go_on_reasoning(self) -> None:
+        found = self._marks.in_reasoning if self._read_again else self._marks.closes
+        self._finder, self._place = Finder(found), self._in_reasoning
 
     def _in_reasoning(self, text: str) -> str:
         return self._think(self._finder.feed(text))
@@ -237,7 +261,10 @@ class AnswerSplitter:
         """Add to the reasoning what the finder let pass; what is to be read after the block, if that has ended."""
         finder = self._finder
         self._parts.reasoning.append(self._reasoning.feed(text))
-        if finder.found:
+        if finder.found and finder.string in self._marks.calls:
+            self._doubt = ReasonedCalls(finder.string, self._marks.calls, self._reader)
+            self._place = self._in_doubt
+        elif finder.found:
             self._place = self._at_beginning
         return finder.rest
 
@@ -248,30 +275,33 @@ class AnswerSplitter:
 
     # --- tool calls
 
-    def _begin_section(self, mark: str) -> None:
+    def _reader(self, mark: str) -> SectionReader:
         if self._format is None:
             raise RuntimeError("a section of tool calls began where none are looked for")
-        reader = SectionReader(self._format, mark, self._types)
-        self._section, self._place = _Section(reader, mark, self.n_calls), self._in_section
+        return SectionReader(self._format, mark, self._types)
+
+    def _begin_section(self, mark: str) -> None:
+        self._section = _Section(self._reader(mark), mark, self.n_calls)
+        self._place = self._in_section
 
     def _in_section(self, text: str) -> str:
         section = self._section
         if section is None:
             raise RuntimeError("there is no section to read")
-        self._take(section, section.reader.feed(text))
+        self._take(section.first, section.reader.feed(text))
         return self._after_section(section, text) if section.reader.ended else ""
 
-    def _take(self, section: _Section, deltas: Sequence[ToolCallDelta]) -> None:
-        """Give the calls of a section their numbers and ids in the answer."""
+    def _take(self, first: int, deltas: Sequence[ToolCallDelta]) -> None:
+        """Give calls, which follow the first so many, their numbers and ids in the answer."""
         for delta in deltas:
-            index = section.first + delta.index
+            index = first + delta.index
             if index < self.n_calls:
                 self._parts.tool_calls.append(replace(delta, index=index, id=""))
             elif self._single and self.n_calls:
                 self.ended = True
                 return
             else:
-                if self.n_calls == section.first:
+                if self.n_calls == first:
                     self._drop_blank()
                 self.n_calls += 1
                 self._parts.tool_calls.append(replace(delta, index=index, id=self._ids.next(delta.id)))
@@ -292,3 +322,28 @@ class AnswerSplitter:
             return reader.rest[old:]
         self._read_again -= old
         return reader.rest
+
+    # --- tool calls within reasoning
+
+    def _in_doubt(self, text: str) -> str:
+        doubt = self._doubt
+        if doubt is None:
+            raise RuntimeError("there are no calls to doubt")
+        doubt.feed(text)
+        return self._reason_on(doubt) if doubt.refuted else ""
+
+    def _end_doubt(self, doubt: ReasonedCalls) -> str | None:
+        doubt.finish()
+        if doubt.refuted:
+            return self._reason_on(doubt)
+        self._doubt, self._place = None, self._at_beginning
+        self._take(self.n_calls, doubt.calls)
+        return None
+
+    def _reason_on(self, doubt: ReasonedCalls) -> str:
+        """What was read is reasoning; what of it is to be read again, as the block may end in it."""
+        text = doubt.text
+        self._doubt, self._read_again = None, max(0, self._read_again - len(text))
+        self._parts.reasoning.append(self._reasoning.feed(doubt.mark))
+        self._go_on_reasoning()
+        return text

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ..._data.results import ToolCallDelta
+from ..._data.results import ToolCall, ToolCallDelta
+from .finder import Automaton, Finder
 from .parameter_types import ParameterTypes, whole_value
 from .scanner import Misspelled, Reading, Scanner
 from .tagged_arguments import TaggedArguments
@@ -18,7 +19,7 @@ from .value_reader import ValueReader
 MAX_NAME, MAX_ID = 64, 128
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_ID = re.compile(r"[^\s<>\[\]{}]+")
+_ID = re.compile(r"[^\s<>\[\]{}\"'\ud800-\udfff]+")
 _IDENTIFIER = re.compile(r"\w+")
 _DIGITS = re.compile(r"[0-9]+")
 _ARGUMENTS_KEYS = frozenset({"arguments", "parameters"})
@@ -70,9 +71,11 @@ class SectionReader:
         self._call = _Call(waits=False)
         self._count = 0
         self._deltas: list[ToolCallDelta] = []
-        self._tagged = TaggedArguments(format, types, self._source, self._write)
         self._read = self._reader_of_calls()
         self._reading = self._section(opened)
+        if opened == "{":
+            # The opening is a part of the call.
+            self._source.add(opened)
         self.ended = self.failed = False
         self.rest = ""
 
@@ -120,8 +123,7 @@ class SectionReader:
     def _opening(self, opened: str) -> Reading[None]:
         """Read what follows `opened` up to the first call."""
         form = self._format
-        if opened == "{":
-            self._source.add("{")
+        if opened == "{" or (form.call_open and opened.endswith(form.call_open)):
             return
         bracket = "[" if form.kind in ("array", "pythonic") else ""
         whole = form.section_open + bracket + form.call_open
@@ -242,7 +244,10 @@ class SectionReader:
         elif key == form.arguments_key or key in _ARGUMENTS_KEYS:
             yield from self._arguments()
         elif form.id_key and key == form.id_key:
-            self._call.id = yield from self._text()
+            call_id = yield from self._text()
+            # A call that is given before its id is known has none: where the text is cut must not matter.
+            if self._call.waits or not self._call.begun:
+                self._call.id = call_id
         elif form.at_start and key != "type":
             # An answer may be an object, too. This one is no call.
             raise Misspelled
@@ -288,11 +293,15 @@ class SectionReader:
             return False
         self._set_name(name)
         if form.id_place == "after" and (yield from source.mark([form.id_mark])) is not None:
-            self._call.id = yield from source.run(_ID, MAX_ID)
+            number = yield from source.run(_ID, MAX_ID)
+            self._call.id = number if form.first_number is None else ""
         if (yield from source.mark(form.name_closes)) is None:
             raise Misspelled
+        if form.name_end:
+            yield from self._expect(name + form.name_end)
         if form.kind == "tagged":
-            yield from self._tagged.read(name, self._begin_arguments)
+            tagged = TaggedArguments(form, self._types, source, self._write)
+            yield from tagged.read(name, self._begin_arguments)
         elif (yield from source.after_space()) == "{":
             yield from self._arguments()
         else:
@@ -337,3 +346,23 @@ class SectionReader:
         self._write("}")
         self._end_arguments()
         return True
+
+
+def read_calls(form: ToolFormat, text: str, types: ParameterTypes) -> list[ToolCall]:
+    """All calls of a whole answer, with the ids that the model wrote."""
+    found: list[ToolCall] = []
+    marks = Automaton(form.opens, longest=True)
+    text = form.begun + text
+    while True:
+        finder = Finder(marks)
+        finder.feed(text)
+        finder.finish()
+        if not finder.found:
+            return found
+        reader = SectionReader(form, finder.string, types)
+        calls: dict[int, ToolCall] = {}
+        for delta in reader.feed(finder.rest) + reader.finish():
+            known = calls.get(delta.index, ToolCall(delta.id, delta.name, ""))
+            calls[delta.index] = replace(known, arguments=known.arguments + delta.arguments)
+        found += calls.values()
+        text = reader.rest if calls or not reader.failed else finder.rest

@@ -11,6 +11,9 @@ from .scanner import Misspelled, Reading, Scanner
 from .tool_format import ToolFormat
 from .value_reader import MAX_DEPTH, MAX_WORD, escaped
 
+_CDATA = "<![CDATA["
+_CDATA_END = Automaton(["]]>"])
+
 
 @dataclass(slots=True)
 class _Element:
@@ -84,7 +87,7 @@ class TaggedArguments:
         parts: list[str] = []
         yield from self._source.until(self._key_end, _bounded(parts))
         rests = self._key_types
-        found = yield from self._source.mark(rests)
+        found = "" if list(rests) == [""] else (yield from self._source.mark(rests))
         if found is None:
             raise Misspelled
         yield from self._source.starts(self._first_line)
@@ -95,10 +98,11 @@ class TaggedArguments:
         form, source = self._format, self._source
         ends = _value_ends(form, key) if form.value_end else self._value_ends
         types: Types = frozenset({declared}) if declared else parameter.types
-        if types == STRING:
-            self._write('"')
-            yield from source.until(ends, lambda text: self._write(escaped(text)))
-            self._write('"')
+        if form.cdata and (yield from source.starts(_CDATA)):
+            yield from self._string(_CDATA_END)
+            yield from source.mark([form.value_close.split()[0]])
+        elif types == STRING:
+            yield from self._string(ends)
         elif form.item:
             element = yield from self._element(key)
             self._write(_element_text(element, parameter, form.item))
@@ -108,6 +112,11 @@ class TaggedArguments:
             self._write(json_text("".join(parts), types))
         for mark in form.value_close.split()[1:]:
             yield from source.mark([mark])
+
+    def _string(self, ends: Automaton) -> Reading[None]:
+        self._write('"')
+        yield from self._source.until(ends, lambda text: self._write(escaped(text)))
+        self._write('"')
 
     def _element(self, key: str) -> Reading[_Element]:
         """Read a value that may hold marks within marks, and its own closing mark."""
@@ -134,7 +143,7 @@ class TaggedArguments:
 
 def _halves(mark: str) -> tuple[str, str]:
     """A mark up to its first whitespace, and what follows that."""
-    first, *rest = mark.split(None, 1)
+    first, *rest = mark.split(None, 1) or [""]
     return first, rest[0].rstrip() if rest else ""
 
 

@@ -38,22 +38,24 @@ class ToolFormat:
         name_key: of an object: the key of the name; ``""`` where the name is itself the key of the arguments.
         arguments_key: of an object: the key of the arguments.
         name_closes: what may stand between the name and the arguments, the template's own spelling first.
+        name_end: where `name_closes` is followed by the name once more, what follows the name.
         answer_name: a name that stands for no tool: what follows it is answer (``all``).
         id_place: where the id stands.
         id_key: of an object: the key of the id.
         id_last: whether the id follows the arguments.
         id_mark: what stands between name and id, whichever is first.
         id_prefix: with an id that holds the name: what the id has before the name (``functions.``).
+        first_number: where ids are numbers of calls in an answer, the first of them; such ids are not given.
         short_ids: whether the template takes no ids but those of nine letters and digits.
         quote: what stands around strings in arguments that are an object, or in Python's syntax.
         bare_keys: whether the keys of such an object stand without quotes.
-        raw_strings: whether such strings are written without escapes.
         key_open: what stands before an argument's key.
         key_close: what stands between the key and a value, where the value is a string.
         key_closes: the same for values of other JSON types, where it differs: pairs of type and text.
         value_close: what stands after a value, up to the next argument.
         value_end: where `value_close` is followed by the key once more, what follows the key.
         item: the name of a list's items where nested values are written as marks within marks; else ``""``.
+        cdata: whether a string may also stand between ``<![CDATA[`` and ``]]>``.
         python_values: whether ``True``, ``False`` and ``None`` are written for JSON's constants.
         no_arguments: what stands between the name and `call_close` in a call without arguments.
         offered: whether the template tells the model of the tools.
@@ -73,22 +75,24 @@ class ToolFormat:
     name_key: str = "name"
     arguments_key: str = "arguments"
     name_closes: tuple[str, ...] = ("",)
+    name_end: str = ""
     answer_name: str = ""
     id_place: IdPlace = "none"
     id_key: str = ""
     id_last: bool = False
     id_mark: str = ""
     id_prefix: str = ""
+    first_number: int | None = None
     short_ids: bool = False
     quote: str = '"'
     bare_keys: bool = False
-    raw_strings: bool = False
     key_open: str = ""
     key_close: str = ""
     key_closes: tuple[tuple[str, str], ...] = ()
     value_close: str = ""
     value_end: str = ""
     item: str = ""
+    cdata: bool = False
     python_values: bool = False
     no_arguments: str = ""
     offered: bool = True

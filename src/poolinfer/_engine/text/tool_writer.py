@@ -38,6 +38,8 @@ def _object(form: ToolFormat, call: Call, _: int) -> str:
 
 def _named(form: ToolFormat, call: Call, index: int) -> str:
     name, arguments, number = call
+    if form.first_number is not None:
+        number = str(form.first_number + index)
     head = {
         "before": f"{number}{form.id_mark}{name}",
         "after": f"{name}{form.id_mark}{number}",
@@ -45,10 +47,10 @@ def _named(form: ToolFormat, call: Call, index: int) -> str:
     }.get(form.id_place, name)
     if not arguments and form.no_arguments:
         return head + form.no_arguments
+    close = form.name_closes[0] + (name + form.name_end if form.name_end else "")
     if form.kind == "tagged":
-        pairs = "".join(_tagged(form, key, value) for key, value in arguments.items())
-        return head + form.name_closes[0] + pairs
-    return head + form.name_closes[0] + _value(form, arguments)
+        return head + close + "".join(_tagged(form, key, value) for key, value in arguments.items())
+    return head + close + _value(form, arguments)
 
 
 def _pythonic(form: ToolFormat, call: Call, _: int) -> str:
@@ -81,7 +83,7 @@ def _value(form: ToolFormat, value: object) -> str:
     if form.quote == '"' and not form.python_values:
         return _json(value)
     if isinstance(value, str):
-        return form.quote + (value if len(form.quote) > 1 else _escaped(value, form.quote)) + form.quote
+        return form.quote + (_escaped(value, form.quote) if form.quote in "\"'" else value) + form.quote
     if isinstance(value, Mapping):
         pairs = (
             (key if form.bare_keys else _value(form, key)) + ":" + _value(form, part)

@@ -34,7 +34,7 @@ def learn_reasoning(render: Render) -> ReasoningFormat:
     """
     row = next((found for text, found in ROWS.items() if text in render.source), None)
     found = row or _spelled(render) or _mentioned(render)
-    reasons = found is not None
+    reasons = found is not None and bool(found.opens)
     learned = found or THINK
     return replace(learned, reasons=reasons, switches=learn_switches(render, learned))
 

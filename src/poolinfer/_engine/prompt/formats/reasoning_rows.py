@@ -38,7 +38,7 @@ _MUSE = ReasoningFormat(
 )
 _KIMI_K3 = ReasoningFormat(
     opens=("<|open|>think<|sep|>",),
-    closes=("<|close|>think<|sep|>",),
+    closes=("<|close|>think<|sep|>", "<|open|>response<|sep|>"),
     closing="<|close|>think<|sep|><|open|>response<|sep|>",
     anywhere=True,
     skipped=(
@@ -75,6 +75,11 @@ _APRIEL = ReasoningFormat(
     skipped=("[END FINAL RESPONSE]",),
 )
 
+_FUNCTIONARY = ReasoningFormat(opens=(), closes=(), closing="", leads=("all\n",))
+_APERTUS = ReasoningFormat(
+    opens=("<|inner_prefix|>",), closes=("<|inner_suffix|>",), closing="<|inner_suffix|>", anywhere=True
+)
+
 #: Formats by a text that only the templates of such models hold.
 ROWS: Mapping[str, ReasoningFormat] = {
     "<|channel|>analysis<|message|>": _HARMONY,
@@ -86,4 +91,6 @@ ROWS: Mapping[str, ReasoningFormat] = {
     "<|START_RESPONSE|>": _COHERE,
     "[THINK]": _MISTRAL,
     "[BEGIN FINAL RESPONSE]": _APRIEL,
+    "<|inner_prefix|>": _APERTUS,
+    ">>>all": _FUNCTIONARY,
 }

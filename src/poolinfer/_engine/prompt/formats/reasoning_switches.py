@@ -25,6 +25,7 @@ _ON_OFF: tuple[tuple[str, _Value, _Value], ...] = (
     ("reasoning", True, False),
     ("reasoning_effort", "high", "none"),
     ("reasoning_effort", "high", "no_think"),
+    ("reasoning_effort", "high", "minimal"),
 )
 #: Variables that say how much reasoning there is.
 _EFFORTS = ("reasoning_effort", "thinking_effort", "reasoning_strength")
