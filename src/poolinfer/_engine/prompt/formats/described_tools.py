@@ -8,18 +8,22 @@ from typing import Any
 
 from ...text.tool_format import ToolFormat
 from ...text.tool_writer import written_calls
+from ..sandbox.authored_text import FOREIGN, TRUSTED, join, written
 
 #: A turn of a conversation.
 _Turn = Mapping[str, Any]
 
-_DESCRIPTION = """\
+_BEFORE_TOOLS = """\
 You can call functions. These are the functions, with their parameters as JSON schemas:
 <tools>
-{tools}
+"""
+_AFTER_TOOLS = """
 </tools>
 To call a function, write its name and its arguments as in this example, and nothing after it:
-{example}
-You get the result in the next turn, between <tool_response> and </tool_response>. Call a function where it helps."""
+"""
+_AFTER_EXAMPLE = """
+The result is in the next turn, between <tool_response> and </tool_response>. Call a function where it helps."""
+_EXAMPLE = ("example_function", {"first_parameter": "value"}, "123456789")
 
 
 def described(
@@ -41,14 +45,21 @@ def _with_description(
     messages: Sequence[_Turn], tools: Sequence[Mapping[str, Any]], form: ToolFormat
 ) -> list[_Turn]:
     """The turns with a system turn that describes the tools."""
-    example = written_calls(form, [("example_function", {"first_parameter": "value"}, "123456789")])
-    text = _DESCRIPTION.format(
-        tools="\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools), example=example
-    )
-    first, rest = (messages[0], messages[1:]) if messages[0]["role"] == "system" else (None, messages)
-    if first is not None and first["content"]:
-        text = f"{first['content']}\n\n{text}"
-    return [{"role": "system", "content": text}, *rest]
+    listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+    # The tools may be from anybody, and spell no token that the template's own text may spell.
+    parts = [
+        _BEFORE_TOOLS,
+        written(listed, FOREIGN),
+        _AFTER_TOOLS,
+        written_calls(form, [_EXAMPLE]),
+        _AFTER_EXAMPLE,
+    ]
+    rest = messages
+    if messages[0]["role"] == "system":
+        rest = messages[1:]
+        if messages[0]["content"]:
+            parts = [written(messages[0]["content"], TRUSTED), "\n\n", *parts]
+    return [{"role": "system", "content": join(parts)}, *rest]
 
 
 def _with_plain_calls(messages: Sequence[_Turn], form: ToolFormat) -> list[_Turn]:

@@ -30,7 +30,7 @@ def learn_tools(render: Render) -> ToolFormat:
     samples = Samples(render)
     rendered = NAME in (samples.turn("", ONE) or "")
     found = _row(ROWS, render) or (_learned(samples) if rendered else _row(ROWS_WITHOUT_CALLS, render))
-    # A template that reads calls may still write none of a sample call, or write it in a way that is not understood.
+    # A template that reads calls may still refuse a sample call, or write it in a way that is not understood.
     reads_calls = "tool_calls" in render.source
     if found is None:
         return replace(HERMES, offered=samples.offered, rendered=reads_calls)
