@@ -12,6 +12,7 @@ from poolinfer._data.constraint import Constraint
 from poolinfer._data.errors import InvalidGrammar
 from poolinfer._data.requests import Raw
 from poolinfer._engine.guide.guide_grammar import grammar_of
+from poolinfer._engine.guide.lark_parts import LarkPart
 
 _BYTES = llguidance.LLTokenizer("byte")
 
@@ -32,7 +33,7 @@ class Follower:
     """
 
     def __init__(self, held_to: Constraint) -> None:
-        self._start = llguidance.LLMatcher(_BYTES, grammar_of(held_to).text, log_level=0)
+        self._start = llguidance.LLMatcher(_BYTES, grammar_of(held_to, LarkPart()).text, log_level=0)
         if self._start.is_error():
             raise InvalidGrammar(self._start.get_error(), field="")
 
