@@ -32,7 +32,22 @@ from poolinfer._engine.text.text_stream import TextStream
 from .chat_cases import Message, RecordedAnswer, read_cases
 
 #: Cases that are known to be read in another way, and why; `docs/formats.md` explains them.
-KNOWN_MISSES: dict[tuple[str, int], str] = {}
+KNOWN_MISSES = {
+    ("Qwen3.5-4B.jinja", 2377): "a second <think> in an open block",
+    ("mistralai-Ministral-3-14B-Reasoning-2512.jinja", 2648): "a fence around JSON",
+    ("meta-llama-Llama-3.1-8B-Instruct.jinja", 6302): "a fence around JSON",
+    ("CohereForAI-c4ai-command-r7b-12-2024-tool_use.jinja", 2847): "a call that breaks off",
+    ("Cohere2MoE.jinja", 2962): "a call that breaks off",
+    ("inclusionai-ling-3.0-flash.jinja", 4683): "text after a call in an open block",
+    ("inclusionai-ling-3.0-flash.jinja", 4742): "an end of turn in plain text",
+    ("inclusionai-ling-3.0-flash.jinja", 4748): "an end of turn in plain text",
+    ("MiniMax-M3.jinja", 5793): "marks within a text",
+    ("CohereForAI-c4ai-command-r-plus-tool_use.jinja", 5893): "marks of a turn in plain text",
+    ("Apriel-1.6-15b-Thinker-fixed.jinja", 6211): "the words that open a block",
+    ("Apriel-1.6-15b-Thinker-fixed.jinja", 6219): "the words that open a block",
+    ("openai-gpt-oss-120b.jinja", 6547): "a tool that nobody offered",
+    ("openai-gpt-oss-120b.jinja", 6556): "a tool that nobody offered",
+}
 _SIZES = (1, 3, 7)
 
 
@@ -53,7 +68,7 @@ class _Split:
 @cache
 def _template(path: Path) -> tuple[ChatTemplate, Formats]:
     template = ChatTemplate(path.read_text(encoding="utf-8"), "", "")
-    return template, learn_formats(TemplateRender(template))
+    return template, learn_formats(TemplateRender(template), tools=True)
 
 
 def _pieces(text: str, size: int) -> Iterator[bytes]:

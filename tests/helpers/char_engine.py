@@ -53,6 +53,9 @@ HOSTILE = "{% for m in messages %}<{{ m.content }}>{% endfor %}<|im_{{ messages[
 class CharEngine:
     """A token per character, but for special spellings, as llama.cpp treats them."""
 
+    token_bytes = None
+    pre_tokenizer = ""
+
     def __init__(
         self, template: str | None = QWEN, *, bos: bool = False, strips: bool = False, eager: bool = False
     ) -> None:

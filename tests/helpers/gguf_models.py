@@ -17,6 +17,7 @@ CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+RERANK = "<|im_start|>user\n<Query>: {query}\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n"
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 FILL_IN = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 MERGES = ("h e", "l l", "he ll", "hell o", "t h", "th e", "\u0120 t", "\u0120t h", "\u0120th e")
@@ -35,6 +36,7 @@ class Model:
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     vocabulary: int = 0
     quantized: gguf.GGMLQuantizationType | None = None
+    part_tensors: int = 0
 
     def __post_init__(self) -> None:
         self._random = np.random.default_rng(self.seed)
@@ -195,7 +197,7 @@ class Model:
                 else f"{self.arch}.{key}"
             )
             self.metadata[full] = value
-        writer = gguf.GGUFWriter(path, self.arch)
+        writer = gguf.GGUFWriter(path, self.arch, split_max_tensors=self.part_tensors)
         for key, value in self.metadata.items():
             _add(writer, key, value)
         for name, data in self.tensors.items():
@@ -241,10 +243,15 @@ def write_llama(
     vocabulary: Callable[[Model], None] | None = None,
     quantized: gguf.GGMLQuantizationType | None = None,
     experts: int = 0,
+    part_tensors: int = 0,
+    added: Mapping[str, np.ndarray] | None = None,
     **overrides: object,
 ) -> Path:
-    """A plain causal transformer, two query heads to a KV head; with experts, a mixture of them."""
-    model = Model("llama", seed, quantized=quantized)
+    """A plain causal transformer, two query heads to a KV head; with experts, a mixture of them.
+
+    It may be split into parts of so many tensors, and matrices may be added to its weights.
+    """
+    model = Model("llama", seed, quantized=quantized, part_tensors=part_tensors)
     if vocabulary is None:
         model.bpe(chat_template)
     else:
@@ -260,6 +267,8 @@ def write_llama(
             model.experts(at, experts)
         else:
             model.feed_forward(at)
+    for name, matrix in (added or {}).items():
+        model.tensors[name] += matrix
     return model.write(path, overrides)
 
 
@@ -316,11 +325,17 @@ def write_bert(
     pooling: int = 1,
     seed: int = 0,
     vocabulary: Callable[[Model], None] = Model.wordpiece,
+    head: bool = False,
     **overrides: object,
 ) -> Path:
-    """An encoder that makes vectors only; `pooling` is 1 for mean, 2 for cls."""
+    """An encoder that makes vectors only; `pooling` is 1 for mean, 2 for cls, and 4, with a head, for a score."""
     model = Model("bert", seed)
     vocabulary(model)
+    if head:
+        model.weight("cls", _WIDTH, _WIDTH)
+        model.bias("cls")
+        model.weight("cls.output", _WIDTH, 1)
+        model.bias("cls.output", size=1)
     model.metadata["tokenizer.ggml.token_type_count"] = 2
     model.say(**{"attention.causal": False, "attention.layer_norm_epsilon": 1e-5, "pooling_type": pooling})
     model.embed_tokens()
@@ -358,6 +373,36 @@ def write_gpt2(path: str | Path, *, chat_template: bool = True, seed: int = 0, *
     return model.write(path, overrides)
 
 
+def write_qwen3(
+    path: str | Path,
+    *,
+    chat_template: bool = True,
+    seed: int = 0,
+    ranks: bool = False,
+    **overrides: object,
+) -> Path:
+    """A causal one; with `ranks`, a reranker as llama.cpp converts them: a head of two, and a template."""
+    model = Model("qwen3", seed)
+    model.bpe(chat_template)
+    head = _WIDTH // _HEADS
+    model.say(**{"attention.head_count_kv": _HEADS // 2})
+    model.say(**{"attention.key_length": head, "attention.value_length": head})
+    model.embed_tokens()
+    model.norm("output_norm")
+    for i in range(_LAYERS):
+        at = f"blk.{i}"
+        model.norm(f"{at}.attn_norm", f"{at}.ffn_norm")
+        model.norm(f"{at}.attn_q_norm", f"{at}.attn_k_norm", size=head)
+        model.attention(at, _WIDTH // 2)
+        model.feed_forward(at)
+    if ranks:
+        model.say(pooling_type=4, **{"classifier.output_labels": ["yes", "no"]})
+        model.metadata["tokenizer.chat_template.rerank"] = RERANK
+        model.metadata["tokenizer.chat_templates"] = ["rerank"]
+        model.weight("cls.output", _WIDTH, 2)
+    return model.write(path, overrides)
+
+
 def write_t5(path: str | Path, *, seed: int = 0, **overrides: object) -> Path:
     """An encoder and a decoder."""
     model = Model("t5", seed)
@@ -385,6 +430,8 @@ VARIANTS: Mapping[str, Callable[..., Path]] = {
     "q8_0": partial(write_llama, quantized=gguf.GGMLQuantizationType.Q8_0),
     "q4_0": partial(write_llama, quantized=gguf.GGMLQuantizationType.Q4_0),
     "experts": partial(write_llama, experts=4),
+    "bert-ranker": partial(write_bert, pooling=4, head=True),
+    "qwen3-ranker": partial(write_qwen3, ranks=True),
 }
 
 #: Every kind by name.

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..._data.constraint import Constraint
 from .guide_vocabulary import quoted
-from .lark_parts import LarkPart, grammar_text, spaced
+from .lark_parts import NOTHING, LarkPart, grammar_text, spaced
 
 #: The option that each kind of constraint comes from.
 _FIELDS: Mapping[str, str] = MappingProxyType(
@@ -37,7 +37,9 @@ class GuideGrammar:
     text: str
 
 
-def grammar_of(constraint: Constraint, before: LarkPart, calls: LarkPart | None = None) -> GuideGrammar:
+def grammar_of(
+    constraint: Constraint, before: LarkPart = NOTHING, calls: LarkPart | None = None
+) -> GuideGrammar:
     """The grammar of a constraint.
 
     Args:

@@ -31,6 +31,10 @@ class LarkPart:
     rules: tuple[str, ...] = ()
 
 
+#: The part that stands for no text.
+NOTHING = LarkPart()
+
+
 def grammar_text(*parts: LarkPart) -> str:
     """A grammar in Lark, in which these parts follow one another."""
     start = " ".join(part.expression for part in parts if part.expression)
@@ -67,7 +71,7 @@ def reasoning_part(
         vocabulary: the tokens.
     """
     if reasoning is None or not (opened or reasoning.reasons):
-        return LarkPart()
+        return NOTHING
     first, *rest = vocabulary.parts(reasoning.closing.strip())
     after = vocabulary.joined(rest)
     if isinstance(first, int):

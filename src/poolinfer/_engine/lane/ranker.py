@@ -33,38 +33,50 @@ class RankTask(TextTask):
         self, job_id: int, emit: Emit, request: Rerank, prompts: list[list[int]], ranking: Ranking
     ) -> None:
         super().__init__(job_id, emit, sum(map(len, prompts)))
-        self.waiting = [RankedText(self, index, tokens) for index, tokens in enumerate(prompts)]
+        # Equal documents are computed once, and so have equal scores to the last bit.
+        equal: dict[tuple[int, ...], list[int]] = {}
+        for index, tokens in enumerate(prompts):
+            equal.setdefault(tuple(tokens), []).append(index)
+        self.waiting = [RankedText(self, indices, tokens) for tokens, indices in equal.items()]
         self.waiting.reverse()
         self._found: list[DocumentScore | None] = [None] * len(prompts)
         self._missing = len(prompts)
         self._as_given = request.raw_scores or ranking == "probability"
 
-    def found(self, index: int, value: float, n_tokens: int) -> None:
-        """Keep one document's score; the last one ends the call."""
+    def found(self, indices: Sequence[int], value: float, n_tokens: int) -> None:
+        """Keep the score of one document, or of several equal ones; the last one ends the call."""
         if not math.isfinite(value):
             self.fail(EngineError("the engine computed a score that is not finite"))
             return
-        self._found[index] = DocumentScore(value if self._as_given else sigmoid(value), n_tokens)
-        self._missing -= 1
+        score = DocumentScore(value if self._as_given else sigmoid(value), n_tokens)
+        for index in indices:
+            self._found[index] = score
+        self._missing -= len(indices)
         if not self._missing:
             self.emit(Done(tuple(item for item in self._found if item is not None)))
 
 
 class RankedText(Text):
-    """The prompt for one document of a call."""
+    """The prompt for one document of a call, or for several equal ones.
 
-    def __init__(self, task: RankTask, index: int, tokens: Sequence[int]) -> None:
+    Args:
+        task: the call.
+        indices: the numbers of these documents among those of the call.
+        tokens: the tokens of the prompt.
+    """
+
+    def __init__(self, task: RankTask, indices: Sequence[int], tokens: Sequence[int]) -> None:
         super().__init__(task, tokens)
         self._owner = task
-        self._index = index
+        self._indices = indices
 
     def again(self) -> RankedText:
         """A copy of the prompt of which nothing is computed."""
-        return RankedText(self._owner, self._index, self.tokens)
+        return RankedText(self._owner, self._indices, self.tokens)
 
     def score(self, value: float) -> None:
         """Take the score of the whole prompt."""
-        self._owner.found(self._index, value, len(self.tokens))
+        self._owner.found(self._indices, value, len(self.tokens))
 
 
 class Ranker(TextComputer[RankedText, RankContext]):

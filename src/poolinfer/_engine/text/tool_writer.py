@@ -83,7 +83,7 @@ def _value(form: ToolFormat, value: object) -> str:
     if form.quote == '"' and not form.python_values:
         return _json(value)
     if isinstance(value, str):
-        return form.quote + (value if len(form.quote) > 1 else _escaped(value, form.quote)) + form.quote
+        return form.quote + (_escaped(value, form.quote) if form.quote in "\"'" else value) + form.quote
     if isinstance(value, Mapping):
         pairs = (
             (key if form.bare_keys else _value(form, key)) + ":" + _value(form, part)
