@@ -17,7 +17,7 @@ from ._data.constraint import Constraint
 from ._data.events import Done, Emit, Event, Failed, Job, Started
 from ._data.public_names import publish as _publish
 from ._data.results import Chunk
-from ._data.specs import LaneSpec, ModelSpec
+from ._data.specs import FileSpec, LaneSpec, LoraSpec, ModelSpec, RopeSpec
 from ._data.stats import ExecutorStats
 from ._data.text_results import DocumentScore
 from ._executors.descriptions import Prefork, Process, Thread
@@ -35,11 +35,14 @@ __all__ = [
     "Executor",
     "ExecutorStats",
     "Failed",
+    "FileSpec",
     "Job",
     "LaneSpec",
+    "LoraSpec",
     "ModelSpec",
     "Prefork",
     "Process",
+    "RopeSpec",
     "Started",
     "Thread",
     "register",

@@ -110,6 +110,7 @@ def test_F40_raw_prompts(prompt: Any) -> None:
     [
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function"}}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "no tool"}}}, "tool_choice.function.name"),
         ({"logprobs": 1}, "logprobs"),
         ({"cache_key": ""}, "cache_key"),
         ({"cache_key": 5}, "cache_key"),

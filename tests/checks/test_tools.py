@@ -56,7 +56,7 @@ ENDLESS["a"] = ENDLESS
         ([tool(name=5)], "tools[0].function.name"),
         ([tool(description=5)], "tools[0].function.description"),
         ([tool(parameters=[])], "tools[0].function.parameters"),
-        ([tool(strict=True)], "tools[0].function.strict"),
+        ([tool(strict=5)], "tools[0].function.strict"),
         ([tool(extra=1)], "tools[0].function"),
         ([{**TOOL, "extra": 1}], "tools[0]"),
         ([TOOL, TOOL], "tools[1].function.name"),

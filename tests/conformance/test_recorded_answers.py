@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_cases import Message, RecordedAnswer, read_cases
 
 from poolinfer._data.errors import InvalidRequest
 from poolinfer._data.results import ToolCall
@@ -28,11 +30,25 @@ from poolinfer._engine.text.formats import Formats
 from poolinfer._engine.text.parameter_types import ParameterTypes
 from poolinfer._engine.text.reasoning_format import THINK
 from poolinfer._engine.text.text_stream import TextStream
-
-from .chat_cases import Message, RecordedAnswer, read_cases
+from poolinfer._engine.text.tool_format import HERMES
 
 #: Cases that are known to be read in another way, and why; `docs/formats.md` explains them.
-KNOWN_MISSES: dict[tuple[str, int], str] = {}
+KNOWN_MISSES = {
+    ("Qwen3.5-4B.jinja", 2377): "a second <think> in an open block",
+    ("mistralai-Ministral-3-14B-Reasoning-2512.jinja", 2648): "a fence around JSON",
+    ("meta-llama-Llama-3.1-8B-Instruct.jinja", 6302): "a fence around JSON",
+    ("CohereForAI-c4ai-command-r7b-12-2024-tool_use.jinja", 2847): "a call that breaks off",
+    ("Cohere2MoE.jinja", 2962): "a call that breaks off",
+    ("inclusionai-ling-3.0-flash.jinja", 4683): "text after a call in an open block",
+    ("inclusionai-ling-3.0-flash.jinja", 4742): "an end of turn in plain text",
+    ("inclusionai-ling-3.0-flash.jinja", 4748): "an end of turn in plain text",
+    ("MiniMax-M3.jinja", 5793): "marks within a text",
+    ("CohereForAI-c4ai-command-r-plus-tool_use.jinja", 5893): "marks of a turn in plain text",
+    ("Apriel-1.6-15b-Thinker-fixed.jinja", 6211): "the words that open a block",
+    ("Apriel-1.6-15b-Thinker-fixed.jinja", 6219): "the words that open a block",
+    ("openai-gpt-oss-120b.jinja", 6547): "a tool that nobody offered",
+    ("openai-gpt-oss-120b.jinja", 6556): "a tool that nobody offered",
+}
 _SIZES = (1, 3, 7)
 
 
@@ -53,7 +69,7 @@ class _Split:
 @cache
 def _template(path: Path) -> tuple[ChatTemplate, Formats]:
     template = ChatTemplate(path.read_text(encoding="utf-8"), "", "")
-    return template, learn_formats(TemplateRender(template))
+    return template, learn_formats(TemplateRender(template), tools=True)
 
 
 def _pieces(text: str, size: int) -> Iterator[bytes]:
@@ -190,3 +206,41 @@ def test_recorded_answers_are_split_as_recorded(
         "a miss is mended: take it off the list and out of docs/formats.md"
     )
     assert len(missed) <= 0.05 * len(cases)
+
+
+KINDS = {
+    "object": "JSON object",
+    "array": "JSON array",
+    "named": "name and JSON",
+    "tagged": "marked arguments",
+    "pythonic": "Python",
+}
+
+
+def row_of(path: Path, cases: list[RecordedAnswer]) -> str:
+    """What `docs/formats.md` says of a template."""
+    formats = _template(path)[1]
+    tools, reasoning = formats.tools, formats.reasoning
+    if tools is None or reasoning is None:
+        raise ValueError("a format was not learned")
+    mine = [case for case in cases if case.template == path.name]
+    missed = sum((case.template, case.line) in KNOWN_MISSES for case in mine)
+    cells = [
+        path.stem,
+        "Hermes', assumed" if tools == replace(HERMES, offered=tools.offered) else KINDS[tools.kind],
+        "template" if tools.offered else "poolinfer",
+        "yes" if reasoning.reasons else "no",
+        ", ".join(switch.setting for switch in reasoning.switches) or "none",
+        f"{len(mine) - missed} of {len(mine)}" if mine else "none",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def test_the_page_says_what_is_learned(
+    recorded: tuple[list[RecordedAnswer], list[str]], llama_cpp_source: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
+    templates = sorted((llama_cpp_source / "models/templates").glob("*.jinja"))
+    missing = [row for path in templates if (row := row_of(path, recorded[0])) not in page]
+    assert not missing, "\n".join(missing)
+    assert all(str(line) in page for _, line in KNOWN_MISSES)

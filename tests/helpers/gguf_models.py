@@ -36,6 +36,7 @@ class Model:
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     vocabulary: int = 0
     quantized: gguf.GGMLQuantizationType | None = None
+    part_tensors: int = 0
 
     def __post_init__(self) -> None:
         self._random = np.random.default_rng(self.seed)
@@ -124,7 +125,7 @@ class Model:
             self.metadata["tokenizer.chat_template"] = CHATML
 
     def code(self) -> None:
-        """The same, with the tokens around which a model fills a gap."""
+        """The vocabulary of `bpe`, with the tokens around which a model fills a gap."""
         self.bpe(chat_template=True)
         tokens, kinds = self.metadata["tokenizer.ggml.tokens"], self.metadata["tokenizer.ggml.token_type"]
         assert isinstance(tokens, list)
@@ -196,7 +197,7 @@ class Model:
                 else f"{self.arch}.{key}"
             )
             self.metadata[full] = value
-        writer = gguf.GGUFWriter(path, self.arch)
+        writer = gguf.GGUFWriter(path, self.arch, split_max_tensors=self.part_tensors)
         for key, value in self.metadata.items():
             _add(writer, key, value)
         for name, data in self.tensors.items():
@@ -242,10 +243,15 @@ def write_llama(
     vocabulary: Callable[[Model], None] | None = None,
     quantized: gguf.GGMLQuantizationType | None = None,
     experts: int = 0,
+    part_tensors: int = 0,
+    added: Mapping[str, np.ndarray] | None = None,
     **overrides: object,
 ) -> Path:
-    """A plain causal transformer, two query heads to a KV head; with experts, a mixture of them."""
-    model = Model("llama", seed, quantized=quantized)
+    """A plain causal transformer, two query heads to a KV head; with experts, a mixture of them.
+
+    It may be split into parts of so many tensors, and matrices may be added to its weights.
+    """
+    model = Model("llama", seed, quantized=quantized, part_tensors=part_tensors)
     if vocabulary is None:
         model.bpe(chat_template)
     else:
@@ -261,6 +267,8 @@ def write_llama(
             model.experts(at, experts)
         else:
             model.feed_forward(at)
+    for name, matrix in (added or {}).items():
+        model.tensors[name] += matrix
     return model.write(path, overrides)
 
 

@@ -174,6 +174,18 @@ LIMITS: Mapping[str, Limit] = {
             optional=True,
         ),
         Limit("n_gpu_layers", -1, 10_000, "-1 puts all layers on the GPU; no model has more than this"),
+        Limit("main_gpu", 0, 255, "a GPU's number"),
+        Limit("tensor_split", 1, 16, "GPUs; llama.cpp knows no more"),
+        Limit("gpu_share", 0, 1_000_000, "a share; only their ratio counts", whole=False),
+        Limit("lora", 0, 16, "adapters; each is computed beside the weights"),
+        Limit("lora_scale", -100, 100, "a factor; 1 is as trained, 0 is none", whole=False),
+        Limit("rope_freq_base", 1, 1e12, "a base of frequencies; models have 10,000 to 1e8", whole=False),
+        Limit("rope_freq_scale", 1e-4, 100, "a factor of positions; 0.25 is four times as many", whole=False),
+        Limit("yarn_ext_factor", 0, 100, "a share of YaRN; 1 is all of it", whole=False),
+        Limit("yarn_attn_factor", 0, 100, "a factor; 1 is none", whole=False),
+        Limit("yarn_beta_fast", 0, 1000, "rotations", whole=False),
+        Limit("yarn_beta_slow", 0, 1000, "rotations", whole=False),
+        Limit("yarn_orig_ctx", 1, 1_048_576, "tokens that the model was trained for"),
         Limit("grace", 0, 3600, "seconds before what still runs is cancelled", whole=False),
     )
 }

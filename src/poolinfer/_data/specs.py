@@ -6,12 +6,57 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from .kv_types import KVType
 from .sampling import LLAMA_CPP_SAMPLING, Sampling
 from .text_requests import Pooling
 
 #: How a model ranks documents: by a classifier head that gives a logit or a probability, or as a judge that is
 #: asked for a "yes" or a "no".
 Ranking: TypeAlias = Literal["logit", "probability", "judge"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpec:
+    """A file as it was when it was checked.
+
+    Attributes:
+        path: the file.
+        identity: its device, inode, size and mtime (ns).
+    """
+
+    path: str
+    identity: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSpec:
+    """A LoRA adapter of a model.
+
+    Attributes:
+        file: the GGUF file.
+        scale: how much of it is added to the weights.
+    """
+
+    file: FileSpec
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RopeSpec:
+    """How positions are scaled (RoPE); None for what the model's file says. `Model.load` explains the fields."""
+
+    rope_scaling_type: str | None = None
+    rope_freq_base: float | None = None
+    rope_freq_scale: float | None = None
+    yarn_ext_factor: float | None = None
+    yarn_attn_factor: float | None = None
+    yarn_beta_fast: float | None = None
+    yarn_beta_slow: float | None = None
+    yarn_orig_ctx: int | None = None
+
+
+#: As the model's file says.
+FILES_ROPE = RopeSpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +84,11 @@ class ModelSpec:
         repack: whether ggml copies weights into a layout that suits the processor. Prompts are computed faster with
             it, but the copies are private memory, which processes cannot share.
         sampling: sampling options for requests that leave them open.
+        parts: the other files of a model that is split into several.
+        loras: LoRA adapters.
+        rope: how positions are scaled.
+        main_gpu: the only GPU to use; None for all.
+        tensor_split: the share of each GPU; None for llama.cpp's choice.
     """
 
     path: str
@@ -54,10 +104,20 @@ class ModelSpec:
     n_positions: int | None = None
     repack: bool = True
     sampling: Sampling = LLAMA_CPP_SAMPLING
+    parts: tuple[FileSpec, ...] = ()
+    loras: tuple[LoraSpec, ...] = ()
+    rope: RopeSpec = FILES_ROPE
+    main_gpu: int | None = None
+    tensor_split: tuple[float, ...] | None = None
     ranking: Ranking | None = None
     rerank_template: str | None = None
     query_prefix: str | None = None
     document_prefix: str | None = None
+
+    @property
+    def files(self) -> tuple[FileSpec, ...]:
+        """All files that the model is loaded from."""
+        return FileSpec(self.path, self.identity), *self.parts, *(lora.file for lora in self.loras)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +133,8 @@ class LaneSpec:
         prefix_cache: whether prompts reuse what earlier ones have in common with them.
         kv_tokens: tokens that the calls of the lane may use together; None for `slots` times `n_ctx`.
         flash_attention: whether llama.cpp computes attention in one fused operation; None for its own choice.
+        type_k: the type in which the context holds keys.
+        type_v: the type in which the context holds values.
     """
 
     slots: int = 4
@@ -83,3 +145,5 @@ class LaneSpec:
     prefix_cache: bool = True
     kv_tokens: int | None = None
     flash_attention: bool | None = None
+    type_k: KVType = "f16"
+    type_v: KVType = "f16"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from .._data.errors import ModelError
+from .._data.specs import FileSpec
 from .file_types import FILE_TYPES
-from .header_parser import parse_header
-from .header_reader import Unsound
+from .gguf_file import read_gguf_file
 from .metadata import ArrayInfo
+from .split_files import is_other_part, other_parts
 
 __all__ = ["ArrayInfo", "FilePooling", "ModelFile", "read_model_file"]
 
@@ -41,13 +41,6 @@ _SAMPLING: Mapping[str, str] = {
 #: The last matrix of a classifier head.
 _HEADS = ("cls.output.weight", "cls.weight")
 _REQUIRED = ("general.architecture", "tokenizer.ggml.model")
-_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISDIR, "directory"),
-    (stat.S_ISFIFO, "FIFO"),
-    (stat.S_ISSOCK, "socket"),
-    (stat.S_ISCHR, "character device"),
-    (stat.S_ISBLK, "block device"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +49,28 @@ class ModelFile:
 
     Attributes:
         path: the file's absolute path.
-        device: the device that the file is on.
-        inode: the file's number on that device.
-        size: the file's size in bytes.
-        mtime_ns: when the file was last changed, in nanoseconds.
+        identity: its device, inode, size and mtime (ns), which differ once the file was replaced.
         metadata: the file's key-value pairs; long arrays and texts are `ArrayInfo`.
-        n_tensors: number of tensors in the file.
+        n_tensors: number of tensors in all files.
         n_positions: positions that the model has learned; None where positions are computed, which have no bound.
+        parts: the other files of a model that is split into several.
         n_parameters: numbers in all tensors together.
         has_head: whether the file has a classifier head that gives as many numbers as llama.cpp reads.
     """
 
     path: str
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
+    identity: tuple[int, int, int, int]
     metadata: Mapping[str, object] = field(repr=False, hash=False)
     n_tensors: int
     n_positions: int | None = None
+    parts: tuple[FileSpec, ...] = ()
     n_parameters: int = 0
     has_head: bool = False
 
     @property
-    def identity(self) -> tuple[int, int, int, int]:
-        """Device, inode, size and mtime, which differ once the file was replaced."""
-        return self.device, self.inode, self.size, self.mtime_ns
+    def size(self) -> int:
+        """Bytes of all files."""
+        return self.identity[2] + sum(part.identity[2] for part in self.parts)
 
     @property
     def architecture(self) -> str:
@@ -150,17 +139,26 @@ class ModelFile:
         }
 
     @property
-    def kv_bytes_per_token(self) -> int:
-        """Bytes of f16 KV cache that one token takes, over all layers; sliding windows take less."""
+    def kv_numbers_per_token(self) -> tuple[int, int]:
+        """Numbers of keys and of values that a KV cache holds of a token; sliding windows take less."""
         heads = self._numbers("attention.head_count")
         kv_heads = self._numbers("attention.head_count_kv") or heads
-        most = max(heads, default=0)
-        head = self.n_embd // most if most else 0
-        key = self._number("attention.key_length") or head
-        value = self._number("attention.value_length") or head
+        key, value = self.head_widths
         # A list has one entry per layer (0 where a hybrid's layer is recurrent).
         total = sum(kv_heads) * (self.n_layer if len(kv_heads) == 1 else 1)
-        return 2 * (key + value) * total
+        return key * total, value * total
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes of an f16 KV cache that one token takes."""
+        return 2 * sum(self.kv_numbers_per_token)
+
+    @property
+    def head_widths(self) -> tuple[int, int]:
+        """Numbers in the key and in the value of one head."""
+        most = max(self._numbers("attention.head_count"), default=0)
+        head = self.n_embd // most if most else 0
+        return self._number("attention.key_length") or head, self._number("attention.value_length") or head
 
     @property
     def encoder_decoder(self) -> bool:
@@ -203,70 +201,32 @@ class ModelFile:
 
 
 def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
-    """Check a GGUF file and read its metadata; never blocks, and runs no native code on it.
+    """Check a GGUF file, and the other parts of a split one, and read its metadata.
+
+    Never blocks, and runs no native code on the files.
 
     Raises:
-        ModelError: the file cannot be opened, is no regular file, or is not a sound GGUF model.
+        ModelError: a file cannot be opened, is no regular file, or is not a sound GGUF model. Or a part is missing,
+            or is one of another model.
     """
-    try:
-        name = _path(path)
-        fd = _open(name)
-        try:
-            return _read(name, fd)
-        finally:
-            os.close(fd)
-    except Unsound as error:
-        raise ModelError(f"model file {os.fspath(path)!r} {error}") from None
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ModelError(f"model file {os.fspath(path)!r} cannot be read: {reason}") from error
-
-
-def _path(path: object) -> str:
-    if not isinstance(path, str | os.PathLike):
-        raise ModelError(f"model path is of type {type(path).__name__}: use a str or a Path")
-    name = os.fsdecode(path)
-    if not name or "\0" in name:
-        raise ModelError(f"model path {name!r} is empty or holds a NUL character")
-    return os.path.abspath(name)
-
-
-def _open(name: str) -> int:
-    # Checked before opening as well: even a non-blocking open lets the writer of a FIFO go on.
-    _regular(os.stat(name))
-    flags = os.O_RDONLY
-    for wanted in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
-        flags |= getattr(os, wanted, 0)
-    return os.open(name, flags)
-
-
-def _regular(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = next((kind for test, kind in _KINDS if test(found.st_mode)), "special file")
-        raise Unsound(f"is a {kind}, not a regular file")
-
-
-def _read(name: str, fd: int) -> ModelFile:
-    found = os.fstat(fd)
-    _regular(found)
-    if found.st_size == 0:
-        raise Unsound("is empty")
-    metadata, tensors = parse_header(fd, found.st_size)
+    file = read_gguf_file(path, "model file")
     for key in _REQUIRED:
-        value = metadata.get(key)
+        value = file.metadata.get(key)
         if not isinstance(value, str) or not value:
-            raise Unsound(f"is not a language model: it has no text {key!r}")
+            if is_other_part(file):
+                break
+            raise ModelError(f"model file {file.path!r} is not a language model: it has no text {key!r}")
+    parts = other_parts(file)
+    tensors = {name: dims for part in (file, *parts) for name, dims in part.tensors.items()}
     return ModelFile(
-        path=name,
-        device=found.st_dev,
-        inode=found.st_ino,
-        size=found.st_size,
-        mtime_ns=found.st_mtime_ns,
-        metadata=metadata,
+        path=file.path,
+        identity=file.identity,
+        metadata=file.metadata,
         n_tensors=len(tensors),
         n_positions=math.prod(tensors[_POSITIONS][1:]) if _POSITIONS in tensors else None,
+        parts=tuple(FileSpec(part.path, part.identity) for part in parts),
         n_parameters=sum(map(math.prod, tensors.values())),
-        has_head=_has_head(metadata, tensors),
+        has_head=_has_head(file.metadata, tensors),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from types import TracebackType
 from typing import Any, Literal, NoReturn
@@ -18,6 +18,7 @@ from .._data.stats import PoolStats
 from .._data.text_requests import Pooling
 from .call import Call
 from .call_methods import CallMethods
+from .load_options import Lora
 from .model_info import ModelInfo, load_model_info
 from .pool import Pool
 
@@ -58,6 +59,17 @@ class Model(CallMethods):
         n_gpu_layers: int = 0,
         mmap: bool = True,
         mlock: bool = False,
+        lora: Lora | Sequence[Lora] | None = None,
+        main_gpu: int | None = None,
+        tensor_split: Sequence[float] | None = None,
+        rope_scaling_type: Literal["none", "linear", "yarn", "longrope"] | None = None,
+        rope_freq_base: float | None = None,
+        rope_freq_scale: float | None = None,
+        yarn_ext_factor: float | None = None,
+        yarn_attn_factor: float | None = None,
+        yarn_beta_fast: float | None = None,
+        yarn_beta_slow: float | None = None,
+        yarn_orig_ctx: int | None = None,
         reranker: Literal["judge"] | None = None,
         rerank_template: str | None = None,
         query_prefix: str | None = None,
@@ -66,7 +78,7 @@ class Model(CallMethods):
         """Check a GGUF file and read its metadata; takes milliseconds, and never crashes on a bad file.
 
         Args:
-            path: the file.
+            path: the file; of a split model the first (``...-00001-of-00003.gguf``), beside which the others lie.
             n_ctx: tokens that one call may use, prompt and output together; None for what the pool chooses.
                 More than the model was trained for gives a warning, and is refused where the model has learned
                 a fixed number of positions.
@@ -79,6 +91,18 @@ class Model(CallMethods):
             mmap: map the file, shared with other processes, instead of reading it into memory. With a mapped
                 file, replace it by renaming, never in place.
             mlock: keep the weights from being swapped out.
+            lora: a LoRA adapter, or several, which all calls are computed with: GGUF files, each as a path or as
+                (path, scale). Models that differ in nothing but their adapters share the weights of a process.
+            main_gpu: number of the only GPU to use; None for all GPUs.
+            tensor_split: how much of the model each GPU gets, in any unit; None for llama.cpp's choice.
+            rope_scaling_type: how positions are scaled; None for what the file says, as in the next seven.
+            rope_freq_base: base of the frequencies of RoPE.
+            rope_freq_scale: factor of positions; 0.25 is for four times the tokens that the model was trained for.
+            yarn_ext_factor: how much YaRN extrapolates; 0 is not at all.
+            yarn_attn_factor: factor of attention with YaRN.
+            yarn_beta_fast: rotations above which YaRN leaves a dimension as it is.
+            yarn_beta_slow: rotations below which YaRN scales a dimension like all others.
+            yarn_orig_ctx: tokens of context that the model was trained for before YaRN.
             reranker: ``"judge"`` to have `rerank` ask the model whether a document answers a query; the score
                 follows from how likely "yes" is and "no". None for what the file says: one with a classifier head
                 ranks by that, and one that brings a template for reranking, or is called a reranker, is a judge.
@@ -101,6 +125,17 @@ class Model(CallMethods):
             n_gpu_layers=n_gpu_layers,
             mmap=mmap,
             mlock=mlock,
+            lora=lora,
+            main_gpu=main_gpu,
+            tensor_split=tensor_split,
+            rope_scaling_type=rope_scaling_type,
+            rope_freq_base=rope_freq_base,
+            rope_freq_scale=rope_freq_scale,
+            yarn_ext_factor=yarn_ext_factor,
+            yarn_attn_factor=yarn_attn_factor,
+            yarn_beta_fast=yarn_beta_fast,
+            yarn_beta_slow=yarn_beta_slow,
+            yarn_orig_ctx=yarn_orig_ctx,
             reranker=reranker,
             rerank_template=rerank_template,
             query_prefix=query_prefix,
@@ -130,7 +165,7 @@ class Model(CallMethods):
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Bytes of the file, or of all files of a model that is split."""
         return self._info.size
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
@@ -17,11 +17,12 @@ from .._checks.template_variables import check_variables
 from .._data.errors import InvalidRequest, ModelError
 from .._data.requests import Chat, Generation, Request
 from .._data.sampling import LLAMA_CPP_SAMPLING, Sampling
-from .._data.specs import ModelSpec, Ranking
+from .._data.specs import FILES_ROPE, ModelSpec, Ranking
 from .._data.text_requests import Pooling
 from .._data.token_requests import ApplyTemplate
 from .._gguf.model_file import ModelFile, read_model_file
 from .._system.host_frames import level_of_host
+from .load_options import Lora, check_gpus, lora_specs, rope_spec
 from .text_support import check_text_options, check_texts, ranking_of
 
 # The default of `n_ctx`: no more than this, and this where the file does not say what the model was trained for.
@@ -36,13 +37,14 @@ class ModelInfo:
     Attributes:
         name: the model's name from its metadata, or else the name of its file.
         architecture: llama.cpp's name of the architecture (``"llama"``, ``"bert"``).
-        size: bytes of the file.
+        size: bytes of the file, or of all files of a model that is split.
         n_ctx: tokens that one call may use by default, prompt and output together. This is what `Model.load` was
             given, or else at most 4 096, and no more than the model was trained for.
         n_ctx_train: tokens of context that the model was trained for; 0 when the file does not say.
         n_vocab: tokens in the vocabulary; 0 when the file does not list them.
         n_expert: experts in each layer of a mixture of experts; 0 for a dense model.
-        kv_bytes_per_token: bytes of memory that one token of context takes.
+        kv_numbers_per_token: numbers of keys and of values that one token of context takes.
+        head_widths: numbers in the key and in the value of one head.
         chat_template: Jinja source for chats: what `Model.load` was given, or else the file's own. None where there
             is neither, which leaves `raw` and `embed`.
         spec: what an executor needs to load the model.
@@ -61,7 +63,8 @@ class ModelInfo:
     n_ctx_train: int
     n_vocab: int
     n_expert: int
-    kv_bytes_per_token: int
+    kv_numbers_per_token: tuple[int, int]
+    head_widths: tuple[int, int]
     chat_template: str | None = field(repr=False)
     spec: ModelSpec = field(repr=False)
     n_layer: int = 0
@@ -84,6 +87,11 @@ class ModelInfo:
     def path(self) -> str:
         """Absolute path of the file."""
         return self.spec.path
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes of memory that one token of context takes, where keys and values are held as ``"f16"``."""
+        return 2 * sum(self.kv_numbers_per_token)
 
     @property
     def generates(self) -> bool:
@@ -129,7 +137,7 @@ class ModelInfo:
                 f" use n_ctx={most} or less, and split longer texts",
                 field="n_ctx",
             )
-        if 0 < self.n_ctx_train < n_ctx:
+        if 0 < self.n_ctx_train < n_ctx and self.spec.rope == FILES_ROPE:
             warnings.warn(
                 f"n_ctx is {n_ctx}, but {self.name} was trained for {self.n_ctx_train} tokens: what it says"
                 f" after them is likely to be noise; use n_ctx={self.n_ctx_train} or less",
@@ -171,10 +179,14 @@ def load_model_info(
     n_gpu_layers: int = 0,
     mmap: bool = True,
     mlock: bool = False,
+    lora: Lora | Sequence[Lora] | None = None,
+    main_gpu: int | None = None,
+    tensor_split: Sequence[float] | None = None,
     reranker: Literal["judge"] | None = None,
     rerank_template: str | None = None,
     query_prefix: str | None = None,
     document_prefix: str | None = None,
+    **rope: Any,
 ) -> ModelInfo:
     """Check a GGUF file and the options to load it with; `Model.load` explains them.
 
@@ -187,6 +199,8 @@ def load_model_info(
     check_option("n_gpu_layers", n_gpu_layers)
     flag("mmap", mmap)
     flag("mlock", mlock)
+    shares = check_gpus(n_gpu_layers, main_gpu, tensor_split)
+    scaled = rope_spec(rope)
     check_pooling(pooling)
     if chat_template is not None and (not isinstance(chat_template, str) or not chat_template):
         refuse("chat_template", chat_template, "give Jinja source as a str, or None for the file's own")
@@ -207,6 +221,11 @@ def load_model_info(
         mlock=mlock,
         n_positions=file.n_positions,
         sampling=_sampling(file),
+        parts=file.parts,
+        loras=lora_specs(lora, file.architecture),
+        rope=scaled,
+        main_gpu=main_gpu,
+        tensor_split=shares,
         ranking=ranking_of(file, reranker),
         rerank_template=rerank_template,
         query_prefix=query_prefix,
@@ -238,7 +257,8 @@ def _describe(file: ModelFile, spec: ModelSpec, n_ctx: int | None) -> ModelInfo:
         n_ctx_train=file.n_ctx_train,
         n_vocab=file.n_vocab,
         n_expert=file.n_expert,
-        kv_bytes_per_token=file.kv_bytes_per_token,
+        kv_numbers_per_token=file.kv_numbers_per_token,
+        head_widths=file.head_widths,
         chat_template=spec.chat_template or file.chat_template,
         spec=spec,
         n_layer=file.n_layer,

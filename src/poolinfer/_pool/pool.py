@@ -19,6 +19,7 @@ from typing_extensions import Self
 from .._checks.limits import check_option
 from .._checks.normalize import normalize_at_once
 from .._data.errors import InvalidRequest, PoolinferError
+from .._data.kv_types import KVType
 from .._data.option_names import options_of
 from .._data.requests import Request, answer_type
 from .._data.specs import ModelSpec
@@ -73,6 +74,9 @@ class Pool(CallMethods):
             a CPU it makes decoding slower, the more the longer the context is, and results less precise, above all
             those of mixtures of experts (see Concepts). None leaves it to llama.cpp on a GPU; on a CPU it is used
             for dense models with several slots of at most 512 tokens (`n_ctx`).
+        type_k: the type of number that a context holds keys in; None for ``"f16"``. ``"q8_0"`` takes about half the
+            memory, ``"q4_0"`` about a quarter, at a loss of precision.
+        type_v: the same for values. A quantised type needs fused attention, so `flash_attention` is True then.
         max_queue: most calls that may wait; one more raises `PoolFull` at once.
         latency_target: seconds that an engine step may take while somebody is decoding, or four times as long as
             a step without prompts, whichever is longer. Where several prompts wait, steps may be longer. This
@@ -115,6 +119,8 @@ class Pool(CallMethods):
         n_batch: int | None = None,
         kv_memory: int | None = None,
         flash_attention: bool | None = None,
+        type_k: KVType | None = None,
+        type_v: KVType | None = None,
         max_queue: int = 1000,
         latency_target: float = 0.25,
         prefix_cache: bool | None = None,
@@ -129,7 +135,12 @@ class Pool(CallMethods):
         where |= {"idle_timeout": idle_timeout, "share": share, "retries": retries}
         where |= {"max_calls": max_calls, "max_rss": max_rss, "max_age": max_age}
         how: dict[str, Any] = {"slots": slots, "threads": threads, "n_ctx": n_ctx, "n_batch": n_batch}
-        how |= {"kv_memory": kv_memory, "flash_attention": flash_attention}
+        how |= {
+            "kv_memory": kv_memory,
+            "flash_attention": flash_attention,
+            "type_k": type_k,
+            "type_v": type_v,
+        }
         how |= {"latency_target": latency_target, "prefix_cache": prefix_cache}
         check_option("max_queue", max_queue)
         self._max_queue = max_queue

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from .._checks.limits import number
+from .._checks.plain_data import is_one_of
 from .._checks.refusals import refuse, show
 from .._data.errors import InvalidRequest, PoolinferError
+from .._data.kv_types import KV_BLOCKS
 from .._data.specs import LaneSpec
 from .._executors.executor_protocol import Description, Executor
 from .._executors.registry import OURS, Factory, find, remedy
@@ -24,6 +26,9 @@ def check_lane(options: Mapping[str, Any]) -> None:
         if name in ("prefix_cache", "flash_attention"):
             if not isinstance(value, bool):
                 refuse(name, value, "use True or False, or None for poolinfer's choice")
+        elif name in ("type_k", "type_v"):
+            if not is_one_of(value, tuple(KV_BLOCKS)):
+                refuse(name, value, f"use {', '.join(map(repr, KV_BLOCKS))}, or None for 'f16'")
         else:
             number(name, value)
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .._data.errors import (
     CALL_WAS_CANCELLED,
@@ -53,8 +53,9 @@ def echo(request: Request) -> str | Sequence[float]:
     if isinstance(request, Raw) or isinstance(request.prompt, str):
         return str(request.prompt)
     messages = request.prompt.messages if isinstance(request.prompt, Prompt) else request.prompt
-    users = [str(message["content"]) for message in messages if message.get("role") == "user"]
-    return users[-1] if users else ""
+    users: list[Any] = [message["content"] for message in messages if message.get("role") == "user"]
+    last = users[-1] if users else ""
+    return last if isinstance(last, str) else "".join([str(part["text"]) for part in last])
 
 
 class FakeExecutor:

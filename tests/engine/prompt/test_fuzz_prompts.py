@@ -24,9 +24,13 @@ from prompt_cases import OWN, SOURCE, TEMPLATES, SpelledEngine, call, reference,
 from poolinfer._data.errors import InvalidRequest
 from poolinfer._data.specs import LaneSpec, ModelSpec
 from poolinfer._engine.llama.llama_engine import LlamaEngine
+from poolinfer._engine.prompt.formats.described_tools import described
+from poolinfer._engine.prompt.formats.tool_learning import learn_tools
 from poolinfer._engine.prompt.prompter import Prompter
 from poolinfer._engine.prompt.sandbox.authored_text import OWN as MINE
 from poolinfer._engine.prompt.sandbox.authored_text import origin
+from poolinfer._engine.prompt.template_input import TemplateInput
+from poolinfer._engine.prompt.template_render import TemplateRender
 
 pytestmark = pytest.mark.fuzz
 
@@ -106,6 +110,11 @@ def conversation(
     return [*turns, {"role": "user", "content": say()}], tools
 
 
+def told(source: str, messages: Sequence[Any], tools: Sequence[Any]) -> Sequence[Any]:
+    """The turns with a description of the tools, where the template leaves them out."""
+    return described(messages, tools, learn_tools(TemplateRender(template(source)))) if tools else messages
+
+
 def prompt(
     source: str, engine: Any, messages: Sequence[Any], tools: Sequence[Any]
 ) -> tuple[str, list[int]] | None:
@@ -113,7 +122,9 @@ def prompt(
     prompter = Prompter(engine, source)
     prompter._template = template(source)
     try:
-        return template(source).render(messages, tools), prompter.chat(messages, tools).tokens
+        return template(source).render(told(source, messages, tools), tools), prompter.chat(
+            messages, tools
+        ).tokens
     except InvalidRequest as refused:
         assert "refused" in str(refused), refused
         return None
@@ -162,11 +173,8 @@ def test_harmless_conversations_are_rendered_as_hugging_face_does() -> None:
         name = sorted(SOURCES)[number % len(SOURCES)]
         rng = random.Random(number)
         messages, tools = conversation(rng, harmless(rng), harmless(rng))
-        # Transformers, too, gives reasoning under a second name.
-        turns = [
-            {"thinking": turn["reasoning_content"], **turn} if "reasoning_content" in turn else turn
-            for turn in messages
-        ]
+        repairs = template(SOURCES[name])._compiled().repairs
+        turns = repairs.mended(TemplateInput().messages(told(SOURCES[name], messages, tools)), lambda _: None)
         wanted = reference(SOURCES[name], turns, tools)
         engine = SpelledEngine(SOURCES[name])
         made = prompt(SOURCES[name], engine, messages, tools)

@@ -34,7 +34,7 @@ def guide_of(request: Chat | Raw, prepared: PreparedPrompt, guides: Guides) -> G
     """
     constraint = request.constraint
     if isinstance(request, Raw):
-        return None if constraint is None else guides.guide(grammar_of(constraint, LarkPart()))
+        return None if constraint is None else guides.guide(grammar_of(constraint))
     guided = bool(request.tools) and request.tool_choice != "none"
     if constraint is None and not guided:
         return None

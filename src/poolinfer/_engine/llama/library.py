@@ -7,6 +7,7 @@ parallel region would hang for ever. `load` refuses there.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable
@@ -15,8 +16,9 @@ from functools import partial
 from typing import Any
 
 from ..._data.errors import ForkedPool, ModelError, PoolClosed
-from ..._data.specs import LaneSpec, ModelSpec
+from ..._data.specs import FILES_ROPE, FileSpec, LaneSpec, ModelSpec
 from ..._system.logs import SafeLog
+from .adapters import load_adapter
 from .bindings import Bindings
 from .llama_engine import LlamaEngine
 from .trial import Trial
@@ -31,7 +33,7 @@ class _Library:
         self.weights: dict[ModelSpec, _Weights] = {}
         self.computed = False
         self.bindings = Bindings()
-        self._tried: set[tuple[int, int, int, int]] = set()
+        self._tried: set[tuple[FileSpec, ...]] = set()
         self._amx_works: bool | None = None
 
     def try_first(self, spec: ModelSpec, cancelled: Callable[[], bool]) -> None:
@@ -39,7 +41,7 @@ class _Library:
 
         A refusal is not remembered: the child may have had no memory.
         """
-        if spec.identity in self._tried:
+        if spec.files in self._tried:
             return
         amx = spec.repack and self._amx_works is None
         with Trial(spec, amx=amx) as trial:
@@ -48,7 +50,7 @@ class _Library:
         trial.judge_file()
         if amx:
             self._amx_works = trial.judge_amx()
-        self._tried.add(spec.identity)
+        self._tried.add(spec.files)
 
     def extra_buffers(self, cancelled: Callable[[], bool]) -> bool:
         """Whether weights may be repacked for this processor: not where that would crash."""
@@ -111,6 +113,20 @@ class _Weights:
         self.lock = threading.Lock()
         self.users = 0
         self.model: Any = None
+        self._adapters: dict[FileSpec, Any] = {}
+
+    def adapters(self, api: Any, spec: ModelSpec) -> list[tuple[Any, float]]:
+        """The adapters of a model with their scales; each file is loaded once, and is freed with the weights.
+
+        Raises:
+            ModelError: llama.cpp cannot load one.
+        """
+        with self.lock:
+            for lora in spec.loras:
+                if lora.file not in self._adapters:
+                    _check_unchanged(lora.file)
+                    self._adapters[lora.file] = load_adapter(api, self.model, lora.file)
+            return [(self._adapters[lora.file], lora.scale) for lora in spec.loras]
 
 
 def load(
@@ -141,7 +157,7 @@ def load(
     try:
         with weights.lock:
             if weights.model is None:
-                _check_unchanged(spec)
+                _check_files(spec)
                 library.bindings.look_at_log()
                 if try_first:
                     library.try_first(spec, cancelled)
@@ -152,6 +168,7 @@ def load(
             weights.model,
             spec,
             lane,
+            adapters=weights.adapters(library.bindings.api, spec),
             computing=library.will_compute,
             release=partial(_release, library, spec, weights),
         )
@@ -161,8 +178,9 @@ def load(
 
 
 def _weights_of(spec: ModelSpec) -> ModelSpec:
-    """What tells weights in memory apart: all but how prompts are written and vectors pooled."""
-    return replace(spec, chat_template=None, chat_template_kwargs=None, pooling="mean")
+    """What tells weights in memory apart: all but what is added to them, and how prompts and vectors are made."""
+    own = replace(spec, chat_template=None, chat_template_kwargs=None, pooling="mean")
+    return replace(own, loras=(), rope=FILES_ROPE)
 
 
 def bindings() -> Any:
@@ -187,20 +205,25 @@ def _release(library: _Library, spec: ModelSpec, weights: _Weights) -> None:
         library.bindings.api.llama_model_free(weights.model)
 
 
-def _check_unchanged(spec: ModelSpec) -> None:
+def _check_files(spec: ModelSpec) -> None:
+    for file in spec.files:
+        _check_unchanged(file)
+
+
+def _check_unchanged(file: FileSpec) -> None:
     try:
-        status = os.stat(spec.path)
+        status = os.stat(file.path)
     except OSError as error:
         raise ModelError(
-            f"{spec.path}: the file is gone or cannot be read ({error.strerror});"
+            f"{file.path}: the file is gone or cannot be read ({error.strerror});"
             " put it back, or load the model from where it is now"
         ) from error
-    if (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) != spec.identity:
-        raise ModelError(f"{spec.path}: the file changed since it was opened; load the model again")
+    if (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) != file.identity:
+        raise ModelError(f"{file.path}: the file changed since it was opened; load the model again")
 
 
 def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool], repack: bool) -> Any:
-    _check_unchanged(spec)
+    _check_files(spec)
     if spec.n_gpu_layers and not api.llama_supports_gpu_offload():
         SafeLog().warning(
             "n_gpu_layers is %d, but this llama-cpp-python finds no GPU: all layers stay on the CPU; install one"
@@ -209,6 +232,12 @@ def _load_weights(api: Any, spec: ModelSpec, cancelled: Callable[[], bool], repa
         )
     params = api.llama_model_default_params()
     params.n_gpu_layers = spec.n_gpu_layers
+    if spec.main_gpu is not None:
+        params.split_mode, params.main_gpu = api.LLAMA_SPLIT_MODE_NONE, spec.main_gpu
+    if spec.tensor_split is not None:
+        n = api.llama_max_devices()
+        shares = (ctypes.c_float * n)(*spec.tensor_split[:n])
+        params.tensor_split = shares
     mode = (2 if spec.mlock else 0) + (1 if spec.mmap else 0)
     params.load_mode = (
         *(api.LLAMA_LOAD_MODE_NONE, api.LLAMA_LOAD_MODE_MMAP),

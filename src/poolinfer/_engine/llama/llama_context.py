@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..._data.errors import ModelError
@@ -30,7 +31,7 @@ def stopping_here() -> bool:
 class LlamaContext:
     """A llama.cpp context with its batch buffers (`Rectangle`, `EmbeddingContext`, `RankContext`)."""
 
-    def __init__(self, api: Any, model: Any, params: Any) -> None:
+    def __init__(self, api: Any, model: Any, params: Any, adapters: Sequence[tuple[Any, float]] = ()) -> None:
         self._api = api
         self._pid = os.getpid()
         self._ctx: Any = api.llama_init_from_model(model, params)
@@ -39,6 +40,8 @@ class LlamaContext:
                 f"llama.cpp cannot make a context of {params.n_ctx} tokens for {params.n_seq_max} calls;"
                 " lower n_ctx or slots"
             )
+        if adapters:
+            self._add(adapters)
         self._memory = api.llama_get_memory(self._ctx)
         self._n_vocab = api.llama_vocab_n_tokens(api.llama_model_get_vocab(model))
         self._n_embd = api.llama_model_n_embd_out(model)
@@ -47,6 +50,14 @@ class LlamaContext:
         self._views: dict[int, numpy.typing.NDArray[numpy.float32]] = {}
         self._make_batch()
         self._make_abort()
+
+    def _add(self, adapters: Sequence[tuple[Any, float]]) -> None:
+        pointers, scales = zip(*adapters, strict=True)
+        n, api = len(adapters), self._api
+        array = (api.llama_adapter_lora_p_ctypes * n)(*pointers)
+        if api.llama_set_adapters_lora(self._ctx, array, n, (ctypes.c_float * n)(*scales)):
+            self.close()
+            raise ModelError("llama.cpp refused a LoRA adapter; use one that was trained on this model")
 
     @property
     def n_batch(self) -> int:

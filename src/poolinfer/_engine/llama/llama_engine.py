@@ -6,7 +6,7 @@ import ctypes
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..._data.requests import Generation
 from ..._data.specs import LaneSpec, ModelSpec
@@ -14,7 +14,7 @@ from ..._system.threads import call_on_stack
 from ..engine_protocol import EngineFault, EngineInfo
 from ..prompt.text_size import SHORT_TEXT, check_stretches, stack_for
 from ..tokenizer import FillInTokens
-from .capacity import padded
+from .context_params import Use, context_params
 from .growing_context import GrowingContext
 from .llama_context import LlamaContext
 from .llama_sampler import Candidates, LlamaSampler
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 _SCORE_ROWS = 64
 _SCORE_BYTES = 16 * 2**20
 
-#: What a context is for: to generate text, to embed, to rank by a classifier head, or to judge.
-Use: TypeAlias = Literal["generate", "embed", "rank", "judge"]
-
 
 class LlamaEngine:
     """A loaded GGUF model (`engine_protocol.Engine`).
@@ -41,6 +38,7 @@ class LlamaEngine:
         model: what they loaded.
         spec: which model that is.
         lane: how its lanes run.
+        adapters: its LoRA adapters, with the scale of each.
         computing: called before a context is made, which will compute.
         release: gives the model back, once.
     """
@@ -52,6 +50,7 @@ class LlamaEngine:
         spec: ModelSpec,
         lane: LaneSpec,
         *,
+        adapters: Sequence[tuple[Any, float]] = (),
         computing: Callable[[], None],
         release: Callable[[], None],
     ) -> None:
@@ -59,6 +58,7 @@ class LlamaEngine:
         self._model = model
         self._spec = spec
         self._lane = lane
+        self._adapters = adapters
         self._computing = computing
         self._release: Callable[[], None] | None = release
         self._vocab = api.llama_model_get_vocab(model)
@@ -271,32 +271,9 @@ class LlamaEngine:
             ModelError: there is no memory for it.
         """
         self._computing()
-        return LlamaContext(self._api, self._model, self._context_params(n_seq, n_ctx, use))
-
-    def _context_params(self, n_seq: int, n_ctx: int, use: Use) -> Any:
-        api = self._api
-        params = api.llama_context_default_params()
-        params.n_ctx = padded(n_ctx) * (n_seq if use == "generate" else 1)
-        embeddings = use in ("embed", "rank")
-        whole = embeddings and not self._spec.causal
-        params.n_batch = params.n_ubatch = max(n_ctx, n_seq) if whole else max(self._lane.n_batch, n_seq)
-        params.n_seq_max = n_seq
-        params.kv_unified = use != "generate"
-        params.embeddings = embeddings
-        if embeddings:
-            params.pooling_type = (
-                api.LLAMA_POOLING_TYPE_NONE if use == "embed" else api.LLAMA_POOLING_TYPE_RANK
-            )
-        # One row per sequence has logits at a time, and a few more: a whole batch of them would be gigabytes.
-        params.n_outputs_max = 0 if embeddings else n_seq + self._score_rows
-        params.n_threads = params.n_threads_batch = self._lane.threads
-        if self._lane.flash_attention is not None:
-            wanted = self._lane.flash_attention
-            params.flash_attn_type = (
-                api.LLAMA_FLASH_ATTN_TYPE_ENABLED if wanted else api.LLAMA_FLASH_ATTN_TYPE_DISABLED
-            )
-        params.no_perf = True
-        return params
+        rows = n_seq + self._score_rows
+        params = context_params(self._api, self._spec, self._lane, n_seq, n_ctx, use=use, rows=rows)
+        return LlamaContext(self._api, self._model, params, self._adapters)
 
     def close(self) -> None:
         release, self._release = self._release, None

@@ -52,9 +52,8 @@ class Trial:
 
     def __init__(self, spec: ModelSpec | None = None, *, amx: bool = False) -> None:
         self._path = spec.path if spec is not None else ""
-        self._seconds = _TRIAL_SECONDS + (
-            spec.identity[2] / _DISK_BYTES_PER_SECOND if spec is not None else 0
-        )
+        size = sum(file.identity[2] for file in spec.files) if spec is not None else 0
+        self._seconds = _TRIAL_SECONDS + size / _DISK_BYTES_PER_SECOND
         self._arguments = [str(os.getpid()), _encode(spec), "amx" if amx else ""]
         self._child: subprocess.Popen[bytes] | None = None
         self._steps: list[str] = []

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..._data.specs import LaneSpec, ModelSpec
 from ..._gguf.model_file import read_model_file
 from ..._system.logs import LLAMA
 from ..engine_protocol import Batch, EngineFault
+from .adapters import load_adapter
 from .bindings import Bindings
 from .llama_engine import LlamaEngine
 from .trial import AMX, AMX_WORKS, FILE, FILE_SOUND, decode_spec
@@ -83,7 +85,11 @@ def try_file(api: Any, spec: ModelSpec) -> bool:
     model = _load(api, spec, extra_buffers=False)
     if not model:
         return False
-    engine = _engine(api, model, spec)
+    try:
+        adapters = [(load_adapter(api, model, lora.file), lora.scale) for lora in spec.loras]
+    except ModelError:
+        return False
+    engine = _engine(api, model, spec, adapters)
     tokens = _try_tokens(api, model, engine)
     rows = tokens[:_TRIAL_ROWS] or [0]
     if engine.info.generates:
@@ -106,9 +112,11 @@ def _load(api: Any, spec: ModelSpec, *, extra_buffers: bool) -> Any:
     return api.llama_model_load_from_file(os.fsencode(spec.path), params)
 
 
-def _engine(api: Any, model: Any, spec: ModelSpec) -> LlamaEngine:
+def _engine(api: Any, model: Any, spec: ModelSpec, adapters: Sequence[tuple[Any, float]] = ()) -> LlamaEngine:
     lane = LaneSpec(n_batch=_TRIAL_BATCH)
-    return LlamaEngine(api, model, spec, lane, computing=lambda: None, release=lambda: None)
+    return LlamaEngine(
+        api, model, spec, lane, adapters=adapters, computing=lambda: None, release=lambda: None
+    )
 
 
 def _try_tokens(api: Any, model: Any, engine: LlamaEngine) -> list[int]:

@@ -74,7 +74,7 @@ class Repairs:
                 parts = [part["text"] for part in message["content"]]
                 pay(sum(map(len, parts)))
                 message["content"] = join(parts)
-            if self.developer_as_system and message["role"] == "developer":
+            if self.developer_as_system and message.get("role") == "developer":
                 message["role"] = "system"
             if message.get("tool_calls"):
                 self._mend_calls(message, pay)
@@ -94,7 +94,7 @@ class Repairs:
     def _with_aliases(self, message: dict[str, Any]) -> dict[str, Any]:
         """The message with its reasoning under all names that templates read, in the order of transformers."""
         reasoning = message.get(REASONING)
-        if reasoning is None or message["role"] != "assistant":
+        if reasoning is None or message.get("role") != "assistant":
             return message
         if not (self.thinking_or_content and message.get("content") and message.get("tool_calls")):
             message = {THINKING: reasoning, **message}
@@ -108,10 +108,10 @@ def _without_system(messages: Sequence[dict[str, Any]], pay: Pay) -> list[dict[s
     found: list[dict[str, Any]] = []
     waiting: list[str] = []
     for message in messages:
-        if message["role"] == "system":
+        if message.get("role") == "system":
             waiting.append(_text(message, pay))
             continue
-        if waiting and message["role"] == "user":
+        if waiting and message.get("role") == "user":
             texts = [*waiting, _text(message, pay)]
             pay(sum(map(len, texts)))
             message["content"] = join(texts, "\n\n")

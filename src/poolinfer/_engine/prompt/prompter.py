@@ -21,6 +21,7 @@ from ..text.formats import Formats, MarkedFormats, marked
 from ..text.reasoning_format import THINK
 from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate
+from .formats.described_tools import described
 from .formats.learning import learn_formats
 from .formats.reasoning_setting import switch_variables
 from .sandbox.authored_text import cut
@@ -35,7 +36,7 @@ class LearnedFormats:
 
     Attributes:
         formats: how the model spells reasoning and tool calls.
-        marked: the same, with a character for each control token.
+        marked: these formats with a character for each control token.
         closing: the tokens that close a block of reasoning, and lead to the answer.
     """
 
@@ -82,7 +83,7 @@ class Prompter:
         self._control = Spellings(info.control, trusted=False)
         self._user_defined = Spellings(info.markers, trusted=True)
         self._known: dict[str, _ControlToken] = {}
-        self._learned: dict[ChatTemplate, LearnedFormats] = {}
+        self._learned: dict[tuple[ChatTemplate, bool], LearnedFormats] = {}
         self._lock = threading.Lock()
 
     def chat(
@@ -119,7 +120,9 @@ class Prompter:
                 "this model has no chat template; pass chat_template= to Model.load, or use raw",
                 field="prompt",
             )
-        learned = self._learn(template)
+        learned = self._learn(template, tools=bool(tools))
+        if learned.formats.tools is not None:
+            messages = described(messages, tools, learned.formats.tools)
         spelled = learned.formats.reasoning or THINK
         rendered = template.render(
             messages,
@@ -136,19 +139,19 @@ class Prompter:
         opened = opens_reasoning(rendered, spelled, continued=continue_final)
         return PreparedPrompt(tokens, opened, learned, rendered)
 
-    def _learn(self, template: ChatTemplate) -> LearnedFormats:
-        """The formats of a template, learned when it is first used."""
+    def _learn(self, template: ChatTemplate, *, tools: bool) -> LearnedFormats:
+        """The formats of a template, learned when it is first used, and first used with tools."""
         with self._lock:
-            found = self._learned.get(template)
+            found = self._learned.get((template, tools))
             if found is None:
-                formats = learn_formats(TemplateRender(template))
+                formats = learn_formats(TemplateRender(template), tools=tools)
                 tokens = {
                     text: self._control_token(text).ids for text in self._control.within(formats.texts())
                 }
                 single = {text: ids[0] for text, ids in tokens.items() if len(ids) == 1}
                 closing = formats.reasoning.closing if formats.reasoning else ""
                 found = LearnedFormats(formats, marked(formats, single), self._parsed(closing))
-                self._learned[template] = found
+                self._learned[template, tools] = found
             return found
 
     def template_for(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..._data.errors import InvalidRequest
-from .sandbox.authored_text import FOREIGN, OWN, TRUSTED, written
+from .sandbox.authored_text import FOREIGN, OWN, TRUSTED, AuthoredText, written
 
 #: Roles whose names count as the template's own text: some templates make control tokens of them.
 KNOWN_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function", "ipython"})
@@ -59,12 +59,6 @@ class TemplateInput:
         found: dict[str, Any] = self._copy(message, TRUSTED if role in TRUSTED_ROLES else FOREIGN, OWN)
         if role in KNOWN_ROLES:
             found["role"] = role
-        parts = found.get("content")
-        if isinstance(parts, list):
-            for part in parts:
-                # The kind of a part is a word of ours, as a role is.
-                if isinstance(part, dict) and part.get("type") == "text":
-                    part["type"] = "text"
         return found
 
     def _copy(self, value: Any, by: int, keys_by: int) -> Any:
@@ -78,7 +72,8 @@ class TemplateInput:
         self.size += _ITEM_SIZE
         if isinstance(value, str):
             self.size += len(value)
-            return written(value, by)
+            # Turns that poolinfer wrote know their authors already.
+            return value if isinstance(value, AuthoredText) else written(value, by)
         if isinstance(value, Mapping):
             return {
                 written(key, keys_by): self._copied(item, by, by if key in _CALLERS_KEYS else keys_by)

@@ -149,15 +149,16 @@ class AnswerSplitter:
         self._section: _Section | None = None
         self._doubt: ReasonedCalls | None = None
         self._place: _Place = self._at_beginning
-        if reasoning_open and formats.reasoning:
-            self._begin_reasoning()
+        self._opened = reasoning_open and formats.reasoning is not None
+        if self._opened:
+            self._drop_blank()
         elif formats.tools and formats.tools.begun:
             self._begin_section(formats.tools.begun)
 
     @property
     def in_reasoning(self) -> bool:
         """Whether the text so far ends inside a block of reasoning."""
-        return self._place in (self._in_reasoning, self._in_doubt)
+        return self._opened or self._place in (self._in_reasoning, self._in_doubt)
 
     def feed(self, text: str, *, last: bool = False) -> Parts:
         """Take the next piece of the text; what it added. After the `last` piece, nothing is held back."""
@@ -205,6 +206,11 @@ class AnswerSplitter:
         """Go where the text leads that was read here; the part of it that is to be read there."""
         blank, head, self._blank, self._head = "".join(self._blank), self._head, [], ""
         mark = max((mark for mark in self._marks.beginnings if head.startswith(mark)), key=len, default="")
+        if self._opened:
+            # A model may begin a block once more that the prompt has begun.
+            self._opened = False
+            self._begin_reasoning()
+            return head[len(mark) :] if mark in self._marks.opens else blank + head
         self._follow(mark, self._in_answer)
         return head[len(mark) :] if mark else blank + head
 

@@ -19,7 +19,7 @@ from .value_reader import ValueReader
 MAX_NAME, MAX_ID = 64, 128
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_ID = re.compile(r"[^\s<>\[\]{}\"']+")
+_ID = re.compile(r"[^\s<>\[\]{}\"'\ud800-\udfff]+")
 _IDENTIFIER = re.compile(r"\w+")
 _DIGITS = re.compile(r"[0-9]+")
 _ARGUMENTS_KEYS = frozenset({"arguments", "parameters"})
@@ -244,7 +244,10 @@ class SectionReader:
         elif key == form.arguments_key or key in _ARGUMENTS_KEYS:
             yield from self._arguments()
         elif form.id_key and key == form.id_key:
-            self._call.id = yield from self._text()
+            call_id = yield from self._text()
+            # A call that is given before its id is known has none: where the text is cut must not matter.
+            if self._call.waits or not self._call.begun:
+                self._call.id = call_id
         elif form.at_start and key != "type":
             # An answer may be an object, too. This one is no call.
             raise Misspelled

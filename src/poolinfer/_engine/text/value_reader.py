@@ -24,6 +24,7 @@ _CONSTANTS = {
     "False": "false",
     "None": "null",
 }
+_QUOTES = ('"', "'")
 _CLOSING = {"{": "}", "[": "]"}
 #: What needs no second look in a string, by its quotes.
 _PLAIN = {'"': re.compile(r'[^"\\]+'), "'": re.compile(r"[^'\\]+")}
@@ -114,19 +115,19 @@ class ValueReader:
     def string(self) -> Reading[None]:
         """Read a string."""
         self.write('"')
-        if len(self.quote) > 1 and (yield from self.source.starts(self.quote)):
+        if self.quote not in _QUOTES and (yield from self.source.starts(self.quote)):
             marks = Automaton([self.quote])
             yield from self.source.until(marks, lambda text: self.write(escaped(text)))
         else:
             char = yield from self.source.peek()
-            if char not in ("'", '"'):
+            if char not in _QUOTES:
                 raise Misspelled
             self.source.skip()
             yield from self._quoted(char)
         self.write('"')
 
     def _opens_string(self, char: str) -> bool:
-        return char in ('"', "'") or char == self.quote[0]
+        return char in _QUOTES or char == self.quote[0]
 
     def _open(self, char: str) -> None:
         if len(self._stack) >= MAX_DEPTH:

@@ -8,10 +8,11 @@ from .rendering import Render
 from .tool_learning import learn_tools
 
 
-def learn_formats(render: Render) -> Formats:
+def learn_formats(render: Render, *, tools: bool) -> Formats:
     """How the model of a chat template spells its tool calls and its reasoning.
 
     Args:
         render: renders the template; where it refuses, the usual spelling is taken.
+        tools: whether tools are offered; otherwise it is not asked how calls are spelled.
     """
-    return Formats(tools=learn_tools(render), reasoning=learn_reasoning(render))
+    return Formats(learn_tools(render) if tools else None, learn_reasoning(render))

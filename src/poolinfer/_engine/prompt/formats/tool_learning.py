@@ -30,14 +30,16 @@ def learn_tools(render: Render) -> ToolFormat:
     samples = Samples(render)
     rendered = NAME in (samples.turn("", ONE) or "")
     found = _row(ROWS, render) or (_learned(samples) if rendered else _row(ROWS_WITHOUT_CALLS, render))
+    # A template that reads calls may still refuse a sample call, or write it in a way that is not understood.
+    reads_calls = "tool_calls" in render.source
     if found is None:
-        return replace(HERMES, offered=samples.offered)
+        return replace(HERMES, offered=samples.offered, rendered=reads_calls)
     if found.at_start and "<|python_tag|>" in render.source:
         found = replace(found, opens=(*found.opens, "<|python_tag|>"))
     if found.kind == "tagged" and "<![CDATA[" in render.source:
         found = replace(found, cdata=True)
     short_ids = rendered and samples.turn("", SampleCall(id=LONG_ID)) is None
-    return replace(found, offered=samples.offered, rendered=rendered, short_ids=short_ids)
+    return replace(found, offered=samples.offered, rendered=reads_calls, short_ids=short_ids)
 
 
 def _row(rows: Mapping[str, ToolFormat], render: Render) -> ToolFormat | None:
