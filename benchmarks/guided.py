@@ -1,8 +1,8 @@
 """What guides cost: ``python benchmarks/guided.py [--quick] [--model PATH]``.
 
 Eight slots generate, in turn without guides and with them, and the table says how many tokens per second each way
-gives, as a share of the free ones. A guide costs least where the model wants what the guide allows ("allowed"), and
-most where each token is refused and another one is chosen ("refused", as random weights do with a schema).
+gives, as a share of the free ones. A guide costs least where the model wants what the guide allows ("allowed"). It costs
+most where each token is refused and another one is chosen ("refused"), as with random weights and a schema.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
     for temperature in (0.0, 0.8):
         found: dict[str, list[float]] = {way: [] for way in _WAYS}
         with poolinfer.Pool(str(model), slots=_SLOTS, n_ctx=512) as pool:
-            for way, options in _WAYS.items():
+            for options in _WAYS.values():
                 speed(pool, 4, temperature=temperature, **options)
             for _ in range(rounds):
                 for way, options in _WAYS.items():
@@ -57,7 +57,9 @@ def main() -> None:
         free = found["free"]
         for way, speeds in found.items():
             share = statistics.median(mine / plain for mine, plain in zip(speeds, free, strict=True))
-            print(f"temperature {temperature}: {way:8} {statistics.median(speeds):8.1f} tokens/s {share:7.1%}")
+            print(
+                f"temperature {temperature}: {way:8} {statistics.median(speeds):8.1f} tokens/s {share:7.1%}"
+            )
 
 
 if __name__ == "__main__":

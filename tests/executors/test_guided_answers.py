@@ -35,9 +35,10 @@ WEATHER: dict[str, Any] = {
     },
 }
 CLOCK: dict[str, Any] = {"type": "function", "function": {"name": "clock", "strict": False}}
+BAD = {"type": "string", "pattern": "("}
 WRONG: dict[str, Any] = {
     "type": "function",
-    "function": {"name": "f", "strict": True, "parameters": {"properties": {"a": {"pattern": "("}}}},
+    "function": {"name": "f", "strict": True, "parameters": {"properties": {"a": BAD}}},
 }
 WORDS = 'start: "(" word+ ")"\nword: /[a-z]{1,4}/ " "'
 FREE = ["Say hello in Japanese.", "What is the capital of Italy?", "Count from 1 to 20."]
@@ -51,7 +52,7 @@ def pool(request: pytest.FixtureRequest, tiny: Model) -> Iterator[Pool]:
 
 def test_guided_answers_are_right_and_free_ones_beside_them_are_the_same(pool: Pool) -> None:
     alone = [pool.chat(text, temperature=0).text for text in FREE]
-    guided = [
+    guided: list[Chat | Raw] = [
         *(
             Chat(f"Who, {i}?", response_format=PERSON, seed=i, temperature=2.0, max_tokens=200)
             for i in range(8)
@@ -60,7 +61,7 @@ def test_guided_answers_are_right_and_free_ones_beside_them_are_the_same(pool: P
         *(Chat("Which colour?", choices=["red", "dark green"], seed=i) for i in range(4)),
         *(Chat("Say it.", grammar=WORDS, seed=i, max_tokens=40) for i in range(2)),
     ]
-    free = [Chat(text, temperature=0) for text in FREE] * 3
+    free: list[Chat | Raw] = [Chat(text, temperature=0) for text in [*FREE, *FREE, *FREE]]
     together = [request for pair in zip(guided, free, strict=False) for request in pair] + guided[len(free) :]
     replies = dict(zip(map(id, together), pool.map(together), strict=True))
     assert [replies[id(request)].text for request in free] == alone * 3

@@ -31,7 +31,7 @@ class GuideVocabulary:
 
     @cached_property
     def tokenizer(self) -> llguidance.LLTokenizer:
-        """The same for llguidance. Making it takes a second and 50 MB for 150,000 tokens."""
+        """The tokens in llguidance's own form, which takes a second and 50 MB for 150,000 tokens."""
         import llguidance
 
         spelling = _Spelling(self._engine, self.ends)

@@ -55,13 +55,13 @@ def _calls(request: Chat, prepared: PreparedPrompt, guides: Guides, *, required:
         name = choice["function"]["name"]
         tools = [tool for tool in tools if tool["function"]["name"] == name]
     spelled = prepared.learned.formats.tools
-    part = None
+    found = None
     if spelled is not None:
         several = request.parallel_tool_calls and not isinstance(choice, Mapping)
-        part = tool_part(spelled, tools, guides.vocabulary, required=required, several=several)
-    if part is None and required and choice != "auto":
+        found = tool_part(spelled, tools, guides.vocabulary, required=required, several=several)
+    if found is None and required and choice != "auto":
         raise InvalidRequest(
             f"tool_choice is {choice!r}: calls in the spelling of this model cannot be forced; use 'auto'",
             field="tool_choice",
         )
-    return part
+    return found
