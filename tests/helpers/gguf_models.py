@@ -12,12 +12,12 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+from gguf_values import add_value
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-RERANK = "<|im_start|>user\n<Query>: {query}\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n"
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 FILL_IN = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 MERGES = ("h e", "l l", "he ll", "hell o", "t h", "th e", "\u0120 t", "\u0120t h", "\u0120th e")
@@ -199,7 +199,7 @@ class Model:
             self.metadata[full] = value
         writer = gguf.GGUFWriter(path, self.arch, split_max_tensors=self.part_tensors)
         for key, value in self.metadata.items():
-            _add(writer, key, value)
+            add_value(writer, key, value)
         for name, data in self.tensors.items():
             if self.quantized is not None and data.ndim > 1 and "norm" not in name and "ssm" not in name:
                 packed = gguf.quants.quantize(data, self.quantized)
@@ -218,21 +218,6 @@ def byte_symbols() -> list[str]:
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
-
-
-def _add(writer: gguf.GGUFWriter, key: str, value: object) -> None:
-    if isinstance(value, bool):
-        writer.add_bool(key, value)
-    elif isinstance(value, int):
-        writer.add_uint32(key, value)
-    elif isinstance(value, float):
-        writer.add_float32(key, value)
-    elif isinstance(value, str):
-        writer.add_string(key, value)
-    elif isinstance(value, list | tuple):
-        writer.add_array(key, list(value))
-    else:
-        raise TypeError(f"{key}: {value!r}")
 
 
 def write_llama(
@@ -373,36 +358,6 @@ def write_gpt2(path: str | Path, *, chat_template: bool = True, seed: int = 0, *
     return model.write(path, overrides)
 
 
-def write_qwen3(
-    path: str | Path,
-    *,
-    chat_template: bool = True,
-    seed: int = 0,
-    ranks: bool = False,
-    **overrides: object,
-) -> Path:
-    """A causal one; with `ranks`, a reranker as llama.cpp converts them: a head of two, and a template."""
-    model = Model("qwen3", seed)
-    model.bpe(chat_template)
-    head = _WIDTH // _HEADS
-    model.say(**{"attention.head_count_kv": _HEADS // 2})
-    model.say(**{"attention.key_length": head, "attention.value_length": head})
-    model.embed_tokens()
-    model.norm("output_norm")
-    for i in range(_LAYERS):
-        at = f"blk.{i}"
-        model.norm(f"{at}.attn_norm", f"{at}.ffn_norm")
-        model.norm(f"{at}.attn_q_norm", f"{at}.attn_k_norm", size=head)
-        model.attention(at, _WIDTH // 2)
-        model.feed_forward(at)
-    if ranks:
-        model.say(pooling_type=4, **{"classifier.output_labels": ["yes", "no"]})
-        model.metadata["tokenizer.chat_template.rerank"] = RERANK
-        model.metadata["tokenizer.chat_templates"] = ["rerank"]
-        model.weight("cls.output", _WIDTH, 2)
-    return model.write(path, overrides)
-
-
 def write_t5(path: str | Path, *, seed: int = 0, **overrides: object) -> Path:
     """An encoder and a decoder."""
     model = Model("t5", seed)
@@ -430,8 +385,6 @@ VARIANTS: Mapping[str, Callable[..., Path]] = {
     "q8_0": partial(write_llama, quantized=gguf.GGMLQuantizationType.Q8_0),
     "q4_0": partial(write_llama, quantized=gguf.GGMLQuantizationType.Q4_0),
     "experts": partial(write_llama, experts=4),
-    "bert-ranker": partial(write_bert, pooling=4, head=True),
-    "qwen3-ranker": partial(write_qwen3, ranks=True),
 }
 
 #: Every kind by name.
