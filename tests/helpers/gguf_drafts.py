@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+from gguf_values import add_value
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
@@ -192,7 +193,7 @@ class Model:
             self.metadata[full] = value
         writer = gguf.GGUFWriter(path, self.arch, split_max_tensors=self.part_tensors)
         for key, value in self.metadata.items():
-            _add(writer, key, value)
+            add_value(writer, key, value)
         for name, data in self.tensors.items():
             if self.quantized is not None and data.ndim > 1 and "norm" not in name and "ssm" not in name:
                 packed = gguf.quants.quantize(data, self.quantized)
@@ -211,18 +212,3 @@ def byte_symbols() -> list[str]:
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
-
-
-def _add(writer: gguf.GGUFWriter, key: str, value: object) -> None:
-    if isinstance(value, bool):
-        writer.add_bool(key, value)
-    elif isinstance(value, int):
-        writer.add_uint32(key, value)
-    elif isinstance(value, float):
-        writer.add_float32(key, value)
-    elif isinstance(value, str):
-        writer.add_string(key, value)
-    elif isinstance(value, list | tuple):
-        writer.add_array(key, list(value))
-    else:
-        raise TypeError(f"{key}: {value!r}")

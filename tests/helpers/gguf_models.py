@@ -14,10 +14,8 @@ import numpy as np
 from gguf_drafts import FF, HEADS, LAYERS, WIDTH, Model
 
 __all__ = [
-    *("FILL_IN", "VARIANTS", "WRITERS", "Model", "write_bert", "write_gpt2", "write_llama", "write_qwen3"),
+    *("FILL_IN", "VARIANTS", "WRITERS", "Model", "write_bert", "write_gpt2", "write_llama"),
 ]
-
-RERANK = "<|im_start|>user\n<Query>: {query}\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def write_llama(
@@ -158,36 +156,6 @@ def write_gpt2(path: str | Path, *, chat_template: bool = True, seed: int = 0, *
     return model.write(path, overrides)
 
 
-def write_qwen3(
-    path: str | Path,
-    *,
-    chat_template: bool = True,
-    seed: int = 0,
-    ranks: bool = False,
-    **overrides: object,
-) -> Path:
-    """A causal one; with `ranks`, a reranker as llama.cpp converts them: a head of two, and a template."""
-    model = Model("qwen3", seed)
-    model.bpe(chat_template)
-    head = WIDTH // HEADS
-    model.say(**{"attention.head_count_kv": HEADS // 2})
-    model.say(**{"attention.key_length": head, "attention.value_length": head})
-    model.embed_tokens()
-    model.norm("output_norm")
-    for i in range(LAYERS):
-        at = f"blk.{i}"
-        model.norm(f"{at}.attn_norm", f"{at}.ffn_norm")
-        model.norm(f"{at}.attn_q_norm", f"{at}.attn_k_norm", size=head)
-        model.attention(at, WIDTH // 2)
-        model.feed_forward(at)
-    if ranks:
-        model.say(pooling_type=4, **{"classifier.output_labels": ["yes", "no"]})
-        model.metadata["tokenizer.chat_template.rerank"] = RERANK
-        model.metadata["tokenizer.chat_templates"] = ["rerank"]
-        model.weight("cls.output", WIDTH, 2)
-    return model.write(path, overrides)
-
-
 def write_t5(path: str | Path, *, seed: int = 0, **overrides: object) -> Path:
     """An encoder and a decoder."""
     model = Model("t5", seed)
@@ -215,8 +183,6 @@ VARIANTS: Mapping[str, Callable[..., Path]] = {
     "q8_0": partial(write_llama, quantized=gguf.GGMLQuantizationType.Q8_0),
     "q4_0": partial(write_llama, quantized=gguf.GGMLQuantizationType.Q4_0),
     "experts": partial(write_llama, experts=4),
-    "bert-ranker": partial(write_bert, pooling=4, head=True),
-    "qwen3-ranker": partial(write_qwen3, ranks=True),
 }
 
 #: Every kind by name.
