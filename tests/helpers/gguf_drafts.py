@@ -118,7 +118,7 @@ class Model:
             self.metadata["tokenizer.chat_template"] = CHATML
 
     def code(self) -> None:
-        """A byte-level vocabulary with the tokens around which a model fills a gap."""
+        """The vocabulary of `bpe`, with the tokens around which a model fills a gap."""
         self.bpe(chat_template=True)
         tokens, kinds = self.metadata["tokenizer.ggml.tokens"], self.metadata["tokenizer.ggml.token_type"]
         assert isinstance(tokens, list)

@@ -17,8 +17,8 @@ from poolinfer.testing import FakeEngine
 class GuideBench:
     """Follows guides as a slot does."""
 
-    def __init__(self, **options: Any) -> None:
-        self.engine = FakeEngine(**options)
+    def __init__(self, engine: FakeEngine | None = None, **options: Any) -> None:
+        self.engine = engine or FakeEngine(**options)
         self.guides = Guides(self.engine)
         self.parse_special = bool(options)
 

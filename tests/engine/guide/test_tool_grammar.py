@@ -151,7 +151,8 @@ def test_an_opening_that_is_everyday_text_counts_at_the_start_only(bench: GuideB
     )
     found = grammar(bench, required=False, spelled=spelled)
     assert bench.whole(found, 'It is {"a": 1}.')
-    assert not bench.whole(found, '{"a": 1}')
+    assert bench.whole(found, '{"a": 1}')
+    assert not bench.whole(found, '{"name": "Rome"}')
 
 
 REASONS = ReasoningFormat(reasons=True)

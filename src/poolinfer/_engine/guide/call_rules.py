@@ -25,6 +25,15 @@ _VALUE_RULES = (
     'member: KEY ":" value',
     "KEY: /[A-Za-z_][A-Za-z0-9_.-]*/",
 )
+#: Values as Python shows them, with single quotes around strings.
+_PYTHON_RULES = (
+    'python_value: QUOTED | NUMBER | "True" | "False" | "None" | python_list | python_dict',
+    r"QUOTED: /'([^'\\]|\\.)*'/",
+    _VALUE_RULES[1],
+    'python_list: "[" (python_value (", " python_value)*)? "]"',
+    'python_dict: "{" (QUOTED ": " python_value (", " QUOTED ": " python_value)*)? "}"',
+)
+_PYTHON = {"string": "QUOTED", "array": "python_list", "object": "python_dict"}
 _MARKED = {
     "string": "marked_string",
     "number": "NUMBER",
@@ -225,9 +234,10 @@ class CallRules:
                 if types is None
                 else [w for k, w in (("boolean", '"True" | "False"'), ("null", '"None"')) if k in types]
             )
-            if quote == "'" and (types is None or "string" in types):
-                self._add(r"QUOTED: /'([^'\\]|\\.)*'/")
-                others.append("QUOTED")
+            if quote == "'":
+                for line in _PYTHON_RULES:
+                    self._add(line)
+                others += [rule for kind, rule in _PYTHON.items() if types is None or kind in types]
             value = self._schema(f"{rule}_json", _part(parameter, schema), lenient(tool))
             self.lines.append(f"{rule}: {quoted(key + '=')} ({' | '.join([value, *others])})")
             items.append((rule, required))

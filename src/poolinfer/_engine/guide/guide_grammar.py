@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..._data.constraint import Constraint
+from ..._data.errors import InvalidGrammar
 from .guide_vocabulary import quoted
 from .lark_parts import NOTHING, LarkPart, grammar_text, spaced
 
@@ -31,10 +32,12 @@ class GuideGrammar:
     Attributes:
         field: the name of the option that it is made of, for messages.
         text: the grammar, as JSON text.
+        listed: whether it is a list of texts, which costs little for its size.
     """
 
     field: str
     text: str
+    listed: bool = False
 
 
 def grammar_of(
@@ -46,16 +49,22 @@ def grammar_of(
         constraint: what the answer is held to.
         before: what may stand before the answer.
         calls: tool calls, of which there may be some instead of the answer; None if there may be none.
+
+    Raises:
+        InvalidGrammar: the constraint is to be JSON, and is not.
     """
-    field = _FIELDS[constraint.kind]
-    body = _body(constraint)
+    field, listed = _FIELDS[constraint.kind], constraint.kind == "choices"
+    try:
+        body = _body(constraint)
+    except (ValueError, RecursionError) as error:
+        raise InvalidGrammar(f"{field}: it cannot be read as JSON: {error}", field=field) from error
     if not before.expression and calls is None:
-        return GuideGrammar(field, json.dumps({"grammars": [body]}))
+        return GuideGrammar(field, json.dumps({"grammars": [body]}), listed)
     answer = (
         LarkPart("@answer") if calls is None else LarkPart(f"(@answer | {calls.expression})", calls.rules)
     )
     top = {"lark_grammar": grammar_text(before, answer)}
-    return GuideGrammar(field, json.dumps({"grammars": [top, {**body, "name": "answer"}]}))
+    return GuideGrammar(field, json.dumps({"grammars": [top, {**body, "name": "answer"}]}), listed)
 
 
 def lark_grammar(field: str, *parts: LarkPart) -> GuideGrammar:

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 _MOST_KEPT = 64
 _MOST_CHARACTERS = 4 * 1024 * 1024
 #: Seconds of processor time for compiling a grammar and trying it, and for a mask but the first one.
-_MOST_SECONDS = 1.0
+_MOST_SECONDS = 0.7
 _MASK_SECONDS = 0.05
 #: Tokens of the trial answer. What grows with the answer shows within so many.
 _TRIAL_TOKENS = 32
 _STRIDE = 7919
 #: What llguidance may spend: work for its first mask (a fifth of a second), states of its lexer (2 KB each), and
 #: ways in which a text can be read.
-_FIRST_WORK = 250_000
+_FIRST_WORK, _WORK_FOR_LISTS = 250_000, 2_000_000
 _MOST_STATES = 16_000
 _MOST_WAYS, _MOST_WAYS_AT_ONCE = 4_000, 1_000
 
@@ -67,7 +67,7 @@ class Guides:
         with self._lock:
             found = self._kept.get(grammar.text)
             if found is None:
-                found = self._compiled(grammar.text)
+                found = self._compiled(grammar)
                 self._keep(grammar.text, found)
             else:
                 self._kept.move_to_end(grammar.text)
@@ -77,12 +77,12 @@ class Guides:
                 )
             return Guide(found.deep_copy(), self.vocabulary, grammar.field)
 
-    def _compiled(self, text: str) -> llguidance.LLMatcher | str:
+    def _compiled(self, grammar: GuideGrammar) -> llguidance.LLMatcher | str:
         """What stands at the beginning of a grammar; or what is wrong with the grammar."""
         import llguidance
 
         limits = llguidance.LLParserLimits(
-            initial_lexer_fuel=_FIRST_WORK,
+            initial_lexer_fuel=_WORK_FOR_LISTS if grammar.listed else _FIRST_WORK,
             max_lexer_states=_MOST_STATES,
             step_max_items=_MOST_WAYS,
             max_items_in_row=_MOST_WAYS_AT_ONCE,
@@ -90,7 +90,7 @@ class Guides:
         )
         tokenizer = self.vocabulary.tokenizer
         began = time.thread_time()
-        matcher = llguidance.LLMatcher(tokenizer, text, log_level=0, limits=limits)
+        matcher = llguidance.LLMatcher(tokenizer, grammar.text, log_level=0, limits=limits)
         slow = self._try(matcher, began + _MOST_SECONDS)
         if matcher.is_error():
             return reason(matcher.get_error())

@@ -17,6 +17,8 @@ _SPACING: Mapping[str, Any] = MappingProxyType(
     {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
 )
 
+_PATTERNS = {"\n": "\\n", "/": "\\/"}
+
 
 @dataclass(frozen=True, slots=True)
 class LarkPart:
@@ -43,8 +45,8 @@ def grammar_text(*parts: LarkPart) -> str:
 
 def pattern(text: str) -> str:
     """A text as a part of a regular expression in Lark."""
-    escaped = "".join(char if char.isalnum() else re.escape(char) for char in text)
-    return escaped.replace("\n", "\\n").replace("\\\n", "\\n").replace("/", "\\/")
+    escaped = (char if char.isalnum() else _PATTERNS.get(char) or re.escape(char) for char in text)
+    return "".join(escaped)
 
 
 def spaced(schema: Any, *, lenient: bool = False) -> Any:

@@ -57,7 +57,7 @@ def _section(
     """Calls, of which ``one`` is the rule of what stands between the marks of each."""
     between, close = vocabulary.lark(spelled.separator), vocabulary.lark(spelled.call_close)
     more = f"({between} {vocabulary.lark(spelled.call_open)} one {close})*" if several else ""
-    whole = (spelled.section_open + spelled.call_open).lstrip()
+    whole = (spelled.section_open + spelled.call_open).lstrip("\n")
     end = vocabulary.lark(spelled.section_close)
     if required:
         begun = whole.removeprefix(spelled.begun)

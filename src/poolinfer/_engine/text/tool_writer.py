@@ -82,16 +82,17 @@ def _value(form: ToolFormat, value: object) -> str:
     """A value in an object, or in Python's syntax."""
     if form.quote == '"' and not form.python_values:
         return _json(value)
+    comma, space = (",", "") if form.bare_keys else (", ", " ")
     if isinstance(value, str):
         return form.quote + (_escaped(value, form.quote) if form.quote in "\"'" else value) + form.quote
     if isinstance(value, Mapping):
         pairs = (
-            (key if form.bare_keys else _value(form, key)) + ":" + _value(form, part)
+            (key if form.bare_keys else _value(form, key)) + ":" + space + _value(form, part)
             for key, part in value.items()
         )
-        return "{" + ",".join(pairs) + "}"
+        return "{" + comma.join(pairs) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ",".join(_value(form, part) for part in value) + "]"
+        return "[" + comma.join(_value(form, part) for part in value) + "]"
     return str(value) if form.python_values else _json(value)
 
 
