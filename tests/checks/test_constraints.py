@@ -168,6 +168,10 @@ def test_a_schema_as_deep_as_it_may_be_passes() -> None:
 
 
 def test_large_ones_are_checked_outside_an_event_loop() -> None:
+    for options in ({"regex": "a{2}" * 4_000}, {"grammar": "root ::= " + '"a"' * 4_000}):
+        checked, whole = normalize_at_once(Raw("x", **options))  # type: ignore[arg-type]
+        assert not whole
+        assert normalize(checked) == normalize(Raw("x", **options))  # type: ignore[arg-type]
     texts = [f"choice {i}" for i in range(20_000)]
     request = Chat("x", choices=texts)
     checked, whole = normalize_at_once(request)

@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_cases import Message, RecordedAnswer, read_cases
 
 from poolinfer._data.errors import InvalidRequest
 from poolinfer._data.results import ToolCall
@@ -28,8 +30,7 @@ from poolinfer._engine.text.formats import Formats
 from poolinfer._engine.text.parameter_types import ParameterTypes
 from poolinfer._engine.text.reasoning_format import THINK
 from poolinfer._engine.text.text_stream import TextStream
-
-from .chat_cases import Message, RecordedAnswer, read_cases
+from poolinfer._engine.text.tool_format import HERMES
 
 #: Cases that are known to be read in another way, and why; `docs/formats.md` explains them.
 KNOWN_MISSES = {
@@ -205,3 +206,41 @@ def test_recorded_answers_are_split_as_recorded(
         "a miss is mended: take it off the list and out of docs/formats.md"
     )
     assert len(missed) <= 0.05 * len(cases)
+
+
+KINDS = {
+    "object": "JSON object",
+    "array": "JSON array",
+    "named": "name and JSON",
+    "tagged": "marked arguments",
+    "pythonic": "Python",
+}
+
+
+def row_of(path: Path, cases: list[RecordedAnswer]) -> str:
+    """What `docs/formats.md` says of a template."""
+    formats = _template(path)[1]
+    tools, reasoning = formats.tools, formats.reasoning
+    if tools is None or reasoning is None:
+        raise ValueError("a format was not learned")
+    mine = [case for case in cases if case.template == path.name]
+    missed = sum((case.template, case.line) in KNOWN_MISSES for case in mine)
+    cells = [
+        path.stem,
+        "Hermes', assumed" if tools == replace(HERMES, offered=tools.offered) else KINDS[tools.kind],
+        "template" if tools.offered else "poolinfer",
+        "yes" if reasoning.reasons else "no",
+        ", ".join(switch.setting for switch in reasoning.switches) or "none",
+        f"{len(mine) - missed} of {len(mine)}" if mine else "none",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def test_the_page_says_what_is_learned(
+    recorded: tuple[list[RecordedAnswer], list[str]], llama_cpp_source: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
+    templates = sorted((llama_cpp_source / "models/templates").glob("*.jinja"))
+    missing = [row for path in templates if (row := row_of(path, recorded[0])) not in page]
+    assert not missing, "\n".join(missing)
+    assert all(str(line) in page for _, line in KNOWN_MISSES)

@@ -92,11 +92,10 @@ def rendered(
     prompter: Prompter, turns: list[dict[str, Any]], tools: list[dict[str, Any]]
 ) -> tuple[str, list[int]] | None:
     """The text and the tokens of a prompt; without calls and tools where the template takes none; None at last."""
-    template = prompter._template
-    assert template is not None
     for messages, offered in ((turns, tools), ([*turns[:2], *turns[-2:]], []), ([turns[1], *turns[-2:]], [])):
         try:
-            return template.render(messages, offered), prompter.chat(messages, offered).tokens
+            prepared = prompter.chat(messages, offered)
+            return prepared.text, prepared.tokens
         except InvalidRequest:
             continue
     return None
@@ -106,11 +105,10 @@ def continued(
     prompter: Prompter, turns: list[dict[str, Any]], variables: dict[str, Any]
 ) -> list[tuple[str, list[int]]]:
     """The text and the tokens of an answer that is continued, if the template shows the answer as it is."""
-    template = prompter._template
-    assert template is not None
     options: dict[str, Any] = {"variables": variables, "continue_final": True}
     try:
-        return [(template.render(turns, **options), prompter.chat(turns, (), **options).tokens)]
+        prepared = prompter.chat(turns, (), **options)
+        return [(prepared.text, prepared.tokens)]
     except InvalidRequest:
         return []
 

@@ -49,6 +49,9 @@ SAMPLES: dict[type, Any] = {
         poolinfer.executor.Failed.of(poolinfer.PoolFull("full", retry_after=3.0)),
         poolinfer.executor.Process(max_workers=3, idle_timeout=4.0),
         poolinfer.executor.ModelSpec("a.gguf", (1, 2, 3, 4)),
+        poolinfer.executor.LoraSpec(poolinfer.executor.FileSpec("b.gguf", (1, 2, 3, 4)), 0.5),
+        poolinfer.executor.FileSpec("b.gguf", (1, 2, 3, 4)),
+        poolinfer.executor.RopeSpec(rope_freq_scale=0.25),
     )
 }
 #: Objects of all public classes but those of what runs here, or has to be derived from.

@@ -6,233 +6,16 @@ They load and decode; what they say is noise, but the same noise for the same se
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import gguf
 import numpy as np
+from gguf_drafts import FF, HEADS, LAYERS, WIDTH, Model
 
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-RERANK = "<|im_start|>user\n<Query>: {query}\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n"
-CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-FILL_IN = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
-MERGES = ("h e", "l l", "he ll", "hell o", "t h", "th e", "\u0120 t", "\u0120t h", "\u0120th e")
-_WIDTH, _HEADS, _FF, _LAYERS = 64, 4, 96, 2
-_NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
-_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"
-
-
-@dataclass
-class Model:
-    """A model being written: metadata of its architecture, and tensors in llama.cpp's order of dimensions."""
-
-    arch: str
-    seed: int = 0
-    metadata: dict[str, object] = field(default_factory=dict)
-    tensors: dict[str, np.ndarray] = field(default_factory=dict)
-    vocabulary: int = 0
-    quantized: gguf.GGMLQuantizationType | None = None
-    part_tensors: int = 0
-
-    def __post_init__(self) -> None:
-        self._random = np.random.default_rng(self.seed)
-        self.say(context_length=512, embedding_length=_WIDTH, block_count=_LAYERS, feed_forward_length=_FF)
-        self.say(**{"attention.head_count": _HEADS, "attention.layer_norm_rms_epsilon": 1e-5})
-
-    def say(self, **values: object) -> None:
-        """Set metadata below the architecture's name."""
-        self.metadata.update({f"{self.arch}.{key}": value for key, value in values.items()})
-
-    def weight(self, name: str, *dims: int) -> None:
-        """A matrix of random weights, scaled to its inputs."""
-        scale = dims[0] ** -0.5
-        self.tensors[f"{name}.weight"] = self._noise(dims) * np.float32(scale)
-
-    def norm(self, *names: str, size: int = _WIDTH) -> None:
-        """Norms that change nothing."""
-        for name in names:
-            self.tensors[f"{name}.weight"] = np.ones(size, np.float32)
-
-    def bias(self, *names: str, size: int = _WIDTH) -> None:
-        """Biases of zero."""
-        for name in names:
-            self.tensors[f"{name}.bias"] = np.zeros(size, np.float32)
-
-    def attention(
-        self, at: str, kv_width: int = _WIDTH, out: str = "attn_output", kind: str = "attn"
-    ) -> None:
-        """The four matrices of an attention layer."""
-        self.weight(f"{at}.{kind}_q", _WIDTH, _WIDTH)
-        self.weight(f"{at}.{kind}_k", _WIDTH, kv_width)
-        self.weight(f"{at}.{kind}_v", _WIDTH, kv_width)
-        self.weight(f"{at}.{out}", _WIDTH, _WIDTH)
-
-    def feed_forward(self, at: str, *, gate: bool = True) -> None:
-        """The matrices of a feed-forward layer."""
-        if gate:
-            self.weight(f"{at}.ffn_gate", _WIDTH, _FF)
-        self.weight(f"{at}.ffn_up", _WIDTH, _FF)
-        self.weight(f"{at}.ffn_down", _FF, _WIDTH)
-
-    def experts(self, at: str, n: int) -> None:
-        """The matrices of feed-forward experts, of which a token takes two."""
-        self.weight(f"{at}.ffn_gate_inp", _WIDTH, n)
-        self.weight(f"{at}.ffn_gate_exps", _WIDTH, _FF, n)
-        self.weight(f"{at}.ffn_up_exps", _WIDTH, _FF, n)
-        self.weight(f"{at}.ffn_down_exps", _FF, _WIDTH, n)
-        self.say(expert_count=n, expert_used_count=2)
-
-    def mamba(self, at: str, *, norms: bool) -> None:
-        """A state-space layer."""
-        inner, state, rank, kernel = 2 * _WIDTH, 8, 4, 4
-        self.weight(f"{at}.ssm_in", _WIDTH, 2 * inner)
-        self.weight(f"{at}.ssm_conv1d", kernel, inner)
-        self.weight(f"{at}.ssm_x", inner, rank + 2 * state)
-        self.weight(f"{at}.ssm_dt", rank, inner)
-        self.weight(f"{at}.ssm_out", inner, _WIDTH)
-        self.bias(f"{at}.ssm_conv1d", f"{at}.ssm_dt", size=inner)
-        self.tensors[f"{at}.ssm_a"] = -np.abs(self._noise((state, inner)))  # decays
-        self.tensors[f"{at}.ssm_d"] = np.ones(inner, np.float32)
-        if norms:
-            self.norm(f"{at}.ssm_dt_norm", size=rank)
-            self.norm(f"{at}.ssm_b_norm", f"{at}.ssm_c_norm", size=state)
-        self.say(**{"ssm.conv_kernel": kernel, "ssm.inner_size": inner})
-        self.say(**{"ssm.state_size": state, "ssm.time_step_rank": rank})
-
-    def embed_tokens(self) -> None:
-        """Token embeddings; they serve as the output matrix, too."""
-        self.weight("token_embd", _WIDTH, self.vocabulary)
-
-    def bpe(self, chat_template: bool) -> None:
-        """A byte-level vocabulary: any text can be spelled."""
-        tokens = [*byte_symbols(), *(merge.replace(" ", "") for merge in MERGES), *CONTROL]
-        self._tokens("gpt2", tokens, [_CONTROL if token in CONTROL else _NORMAL for token in tokens])
-        ids = {token: i for i, token in enumerate(tokens)}
-        self.metadata.update(
-            {
-                "tokenizer.ggml.pre": "gpt-2",
-                "tokenizer.ggml.merges": list(MERGES),
-                "tokenizer.ggml.bos_token_id": ids["<|endoftext|>"],
-                "tokenizer.ggml.eos_token_id": ids["<|im_end|>"],
-                "tokenizer.ggml.add_bos_token": False,
-            }
-        )
-        if chat_template:
-            self.metadata["tokenizer.chat_template"] = CHATML
-
-    def code(self) -> None:
-        """The same, with the tokens around which a model fills a gap."""
-        self.bpe(chat_template=True)
-        tokens, kinds = self.metadata["tokenizer.ggml.tokens"], self.metadata["tokenizer.ggml.token_type"]
-        assert isinstance(tokens, list)
-        assert isinstance(kinds, list)
-        self._tokens("gpt2", [*tokens, *FILL_IN], [*kinds, *[_CONTROL] * len(FILL_IN)])
-
-    def wordpiece(self) -> None:
-        """BERT's kind of vocabulary: words by letters."""
-        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        tokens = [
-            *special,
-            *(f"\u2581{letter}" for letter in _LETTERS),
-            *_LETTERS,
-            "\u2581the",
-            "\u2581hello",
-        ]
-        kinds = [_UNKNOWN if token == "[UNK]" else _CONTROL for token in special]
-        self._tokens("bert", tokens, kinds + [_NORMAL] * (len(tokens) - len(kinds)))
-        names = ("padding", "unknown", "cls", "seperator", "mask")  # as llama.cpp spells it
-        self.metadata.update({f"tokenizer.ggml.{name}_token_id": i for i, name in enumerate(names)})
-        self.metadata.update({"tokenizer.ggml.bos_token_id": 2, "tokenizer.ggml.eos_token_id": 3})
-
-    def sentencepiece(self, missing: int = -1) -> None:
-        """Words by letters, and everything else by tokens of bytes; without one of these, if asked for."""
-        special = ["<unk>", "<s>", "</s>"]
-        codes = [f"<0x{byte:02X}>" for byte in range(256) if byte != missing]
-        words = ["\u2581", *_LETTERS, "th", "he", "the", "\u2581the", "ll", "llo", "hello"]
-        kinds = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * len(codes), *[_NORMAL] * len(words)]
-        self._scored("llama", [*special, *codes, *words], kinds)
-        self.metadata.update({"tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2})
-        self.metadata.update({"tokenizer.ggml.unknown_token_id": 0, "tokenizer.ggml.add_bos_token": True})
-        self.metadata["tokenizer.chat_template"] = CHATML
-
-    def unigram(self) -> None:
-        """T5's kind of vocabulary: the likeliest pieces, and one token for all that is unknown."""
-        special = ["<s>", "<pad>", "</s>", "<unk>"]
-        words = ["\u2581", *_LETTERS, "th", "the", "\u2581the", "hello"]
-        kinds = [*[_CONTROL] * 3, _UNKNOWN, *[_NORMAL] * len(words)]
-        self._scored("t5", [*special, *words], kinds)
-        names = ("bos", "padding", "eos", "unknown")
-        self.metadata.update({f"tokenizer.ggml.{name}_token_id": i for i, name in enumerate(names)})
-        self.metadata.update({"tokenizer.ggml.add_space_prefix": True, "tokenizer.ggml.add_eos_token": True})
-
-    def rwkv(self) -> None:
-        """RWKV's kind of vocabulary: bytes and words, escaped as in Python."""
-        tokens = ["<s>", *(f"\\x{byte:02x}" for byte in range(256)), "the", " the", "hello"]
-        self._tokens("rwkv", tokens, [_CONTROL, *[_NORMAL] * (len(tokens) - 1)])
-
-    def _scored(self, model: str, tokens: list[str], kinds: list[int]) -> None:
-        self._tokens(model, tokens, kinds)
-        self.metadata["tokenizer.ggml.scores"] = [-float(i) for i in range(len(tokens))]
-
-    def _tokens(self, model: str, tokens: list[str], kinds: list[int]) -> None:
-        self.vocabulary = len(tokens)
-        self.metadata["tokenizer.ggml.model"] = model
-        self.metadata["tokenizer.ggml.tokens"] = tokens
-        self.metadata["tokenizer.ggml.token_type"] = kinds
-
-    def _noise(self, dims: tuple[int, ...]) -> np.ndarray:
-        # numpy's last dimension is llama.cpp's first.
-        return self._random.standard_normal(dims[::-1], dtype=np.float32)
-
-    def write(self, path: str | Path, overrides: Mapping[str, object]) -> Path:
-        """Write the file; `overrides` replace metadata, under its full name or the architecture's."""
-        for key, value in overrides.items():
-            full = (
-                key
-                if key in self.metadata or key.startswith(("general.", "tokenizer."))
-                else f"{self.arch}.{key}"
-            )
-            self.metadata[full] = value
-        writer = gguf.GGUFWriter(path, self.arch, split_max_tensors=self.part_tensors)
-        for key, value in self.metadata.items():
-            _add(writer, key, value)
-        for name, data in self.tensors.items():
-            if self.quantized is not None and data.ndim > 1 and "norm" not in name and "ssm" not in name:
-                packed = gguf.quants.quantize(data, self.quantized)
-                writer.add_tensor(name, packed, raw_dtype=self.quantized)
-            else:
-                writer.add_tensor(name, np.ascontiguousarray(data))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        return Path(path)
-
-
-def byte_symbols() -> list[str]:
-    """GPT-2's printable stand-ins of the 256 bytes."""
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = iter(range(256, 512))
-    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
-
-
-def _add(writer: gguf.GGUFWriter, key: str, value: object) -> None:
-    if isinstance(value, bool):
-        writer.add_bool(key, value)
-    elif isinstance(value, int):
-        writer.add_uint32(key, value)
-    elif isinstance(value, float):
-        writer.add_float32(key, value)
-    elif isinstance(value, str):
-        writer.add_string(key, value)
-    elif isinstance(value, list | tuple):
-        writer.add_array(key, list(value))
-    else:
-        raise TypeError(f"{key}: {value!r}")
+__all__ = [
+    *("FILL_IN", "VARIANTS", "WRITERS", "Model", "write_bert", "write_gpt2", "write_llama"),
+]
 
 
 def write_llama(
@@ -256,13 +39,13 @@ def write_llama(
         model.bpe(chat_template)
     else:
         vocabulary(model)
-    model.say(**{"attention.head_count_kv": _HEADS // 2})
+    model.say(**{"attention.head_count_kv": HEADS // 2})
     model.embed_tokens()
     model.norm("output_norm")
-    for i in range(_LAYERS):
+    for i in range(LAYERS):
         at = f"blk.{i}"
         model.norm(f"{at}.attn_norm", f"{at}.ffn_norm")
-        model.attention(at, _WIDTH // 2)
+        model.attention(at, WIDTH // 2)
         if experts:
             model.experts(at, experts)
         else:
@@ -279,7 +62,7 @@ def write_mamba(path: str | Path, *, chat_template: bool = True, seed: int = 0, 
     model.say(**{"attention.head_count": 0, "feed_forward_length": 0})
     model.embed_tokens()
     model.norm("output_norm")
-    for i in range(_LAYERS):
+    for i in range(LAYERS):
         model.norm(f"blk.{i}.attn_norm")
         model.mamba(f"blk.{i}", norms=False)
     return model.write(path, overrides)
@@ -289,12 +72,12 @@ def write_jamba(path: str | Path, *, chat_template: bool = True, seed: int = 0, 
     """A hybrid: one recurrent layer, one of attention."""
     model = Model("jamba", seed)
     model.bpe(chat_template)
-    model.say(**{"attention.head_count_kv": [0, _HEADS]})
+    model.say(**{"attention.head_count_kv": [0, HEADS]})
     model.embed_tokens()
     model.norm("output_norm")
     model.mamba("blk.0", norms=True)
     model.attention("blk.1")
-    for i in range(_LAYERS):
+    for i in range(LAYERS):
         model.norm(f"blk.{i}.attn_norm", f"blk.{i}.ffn_norm")
         model.feed_forward(f"blk.{i}")
     return model.write(path, overrides)
@@ -306,12 +89,12 @@ def write_gemma2(
     """A sliding-window one: every other layer sees only the last `window` tokens."""
     model = Model("gemma2", seed)
     model.bpe(chat_template)
-    head = _WIDTH // _HEADS
-    model.say(**{"attention.head_count_kv": _HEADS, "attention.sliding_window": window})
+    head = WIDTH // HEADS
+    model.say(**{"attention.head_count_kv": HEADS, "attention.sliding_window": window})
     model.say(**{"attention.key_length": head, "attention.value_length": head})
     model.embed_tokens()
     model.norm("output_norm")
-    for i in range(_LAYERS):
+    for i in range(LAYERS):
         at = f"blk.{i}"
         model.norm(f"{at}.attn_norm", f"{at}.post_attention_norm", f"{at}.ffn_norm", f"{at}.post_ffw_norm")
         model.attention(at)
@@ -332,18 +115,18 @@ def write_bert(
     model = Model("bert", seed)
     vocabulary(model)
     if head:
-        model.weight("cls", _WIDTH, _WIDTH)
+        model.weight("cls", WIDTH, WIDTH)
         model.bias("cls")
-        model.weight("cls.output", _WIDTH, 1)
+        model.weight("cls.output", WIDTH, 1)
         model.bias("cls.output", size=1)
     model.metadata["tokenizer.ggml.token_type_count"] = 2
     model.say(**{"attention.causal": False, "attention.layer_norm_epsilon": 1e-5, "pooling_type": pooling})
     model.embed_tokens()
-    model.weight("token_types", _WIDTH, 2)
-    model.weight("position_embd", _WIDTH, 512)
+    model.weight("token_types", WIDTH, 2)
+    model.weight("position_embd", WIDTH, 512)
     model.norm("token_embd_norm")
     model.bias("token_embd_norm")
-    for i in range(_LAYERS):
+    for i in range(LAYERS):
         at = f"blk.{i}"
         model.attention(at)
         model.feed_forward(at, gate=False)
@@ -358,48 +141,18 @@ def write_gpt2(path: str | Path, *, chat_template: bool = True, seed: int = 0, *
     model.bpe(chat_template)
     model.say(**{"attention.layer_norm_epsilon": 1e-5})
     model.embed_tokens()
-    model.weight("position_embd", _WIDTH, 512)
+    model.weight("position_embd", WIDTH, 512)
     model.norm("output_norm")
     model.bias("output_norm")
-    for i in range(_LAYERS):
+    for i in range(LAYERS):
         at = f"blk.{i}"
         model.norm(f"{at}.attn_norm", f"{at}.ffn_norm")
         model.bias(f"{at}.attn_norm", f"{at}.ffn_norm", f"{at}.attn_output", f"{at}.ffn_down")
-        model.weight(f"{at}.attn_qkv", _WIDTH, 3 * _WIDTH)
-        model.bias(f"{at}.attn_qkv", size=3 * _WIDTH)
-        model.weight(f"{at}.attn_output", _WIDTH, _WIDTH)
+        model.weight(f"{at}.attn_qkv", WIDTH, 3 * WIDTH)
+        model.bias(f"{at}.attn_qkv", size=3 * WIDTH)
+        model.weight(f"{at}.attn_output", WIDTH, WIDTH)
         model.feed_forward(at, gate=False)
-        model.bias(f"{at}.ffn_up", size=_FF)
-    return model.write(path, overrides)
-
-
-def write_qwen3(
-    path: str | Path,
-    *,
-    chat_template: bool = True,
-    seed: int = 0,
-    ranks: bool = False,
-    **overrides: object,
-) -> Path:
-    """A causal one; with `ranks`, a reranker as llama.cpp converts them: a head of two, and a template."""
-    model = Model("qwen3", seed)
-    model.bpe(chat_template)
-    head = _WIDTH // _HEADS
-    model.say(**{"attention.head_count_kv": _HEADS // 2})
-    model.say(**{"attention.key_length": head, "attention.value_length": head})
-    model.embed_tokens()
-    model.norm("output_norm")
-    for i in range(_LAYERS):
-        at = f"blk.{i}"
-        model.norm(f"{at}.attn_norm", f"{at}.ffn_norm")
-        model.norm(f"{at}.attn_q_norm", f"{at}.attn_k_norm", size=head)
-        model.attention(at, _WIDTH // 2)
-        model.feed_forward(at)
-    if ranks:
-        model.say(pooling_type=4, **{"classifier.output_labels": ["yes", "no"]})
-        model.metadata["tokenizer.chat_template.rerank"] = RERANK
-        model.metadata["tokenizer.chat_templates"] = ["rerank"]
-        model.weight("cls.output", _WIDTH, 2)
+        model.bias(f"{at}.ffn_up", size=FF)
     return model.write(path, overrides)
 
 
@@ -410,13 +163,13 @@ def write_t5(path: str | Path, *, seed: int = 0, **overrides: object) -> Path:
     model.say(**{"attention.relative_buckets_count": 8, "decoder_start_token_id": model.vocabulary - 3})
     model.embed_tokens()
     model.norm("enc.output_norm", "dec.output_norm")
-    for i in range(_LAYERS):
+    for i in range(LAYERS):
         for side in ("enc", "dec"):
             at = f"{side}.blk.{i}"
             model.norm(f"{at}.attn_norm", f"{at}.ffn_norm")
             model.attention(at, out="attn_o")
             model.feed_forward(at)
-            model.weight(f"{at}.attn_rel_b", _HEADS, 8)
+            model.weight(f"{at}.attn_rel_b", HEADS, 8)
         model.norm(f"dec.blk.{i}.cross_attn_norm")
         model.attention(f"dec.blk.{i}", out="cross_attn_o", kind="cross_attn")
     return model.write(path, overrides)
@@ -430,8 +183,6 @@ VARIANTS: Mapping[str, Callable[..., Path]] = {
     "q8_0": partial(write_llama, quantized=gguf.GGMLQuantizationType.Q8_0),
     "q4_0": partial(write_llama, quantized=gguf.GGMLQuantizationType.Q4_0),
     "experts": partial(write_llama, experts=4),
-    "bert-ranker": partial(write_bert, pooling=4, head=True),
-    "qwen3-ranker": partial(write_qwen3, ranks=True),
 }
 
 #: Every kind by name.

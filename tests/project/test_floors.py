@@ -101,9 +101,9 @@ def test_files_stay_small() -> None:
 
 
 def test_tests_lie_in_the_folders_of_what_they_test() -> None:
-    """Beside them are tests of faults that cross folders, of the project itself, and what several tests share."""
+    """Beside them are tests of faults that cross folders, of the project itself, and comparisons with others."""
     own = {f"_{path.parent.relative_to(ROOT / 'tests')}" for path in TESTS if path.name.startswith("test_")}
-    assert own - {"_faults", "_project"} <= set(imports.rooms())
+    assert own - {"_conformance", "_faults", "_project"} <= set(imports.rooms())
 
 
 def test_nothing_vanishes_or_swallows() -> None:

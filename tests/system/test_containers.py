@@ -59,11 +59,10 @@ def test_F71_limits_of_the_cgroup(
         assert (
             pool.chat("What is the capital of Peru?", temperature=0).answer == "The capital of Peru is Lima."
         )
-    assert _kv_tokens(model, 512, None, lanes=1) == 512
-    assert (
-        _kv_tokens(model.kv_bytes_per_token, 256, None, lanes=1) == 2_000_000 // 4 // model.kv_bytes_per_token
-    )
-    assert _kv_tokens(model, 100_000, None, lanes=2) == 100_096  # what llama.cpp takes for 100 000
+    each = model.kv_bytes_per_token
+    assert _kv_tokens(each, 512, None, lanes=1) == 512
+    assert _kv_tokens(each, 256, None, lanes=1) == 2_000_000 // 4 // each
+    assert _kv_tokens(each, 100_000, None, lanes=2) == 100_096  # what llama.cpp takes for 100 000
 
 
 @pytest.mark.parametrize("files", UNLIMITED.values(), ids=UNLIMITED.keys())

@@ -8,9 +8,9 @@ from .._data.errors import InvalidRequest
 from .limits import LIMITS
 from .refusals import refuse
 
-#: Units that are checked at once. A unit takes about 2 µs: an item, 512 bytes of text, or 32 bytes of JSON text.
+#: Units that are checked at once. A unit takes about 2 µs: an item, or so many bytes or characters.
 _UNITS_AT_ONCE = 500
-_TEXT_BYTES_A_UNIT, _JSON_BYTES_A_UNIT = 512, 32
+_TEXT_BYTES_A_UNIT, _JSON_BYTES_A_UNIT, _CHARACTERS_A_UNIT = 512, 32, 2
 
 
 class TooLargeAtOnce(Exception):
@@ -56,6 +56,14 @@ class WorkBudget:
             TooLargeAtOnce: decoding them would take too long.
         """
         self._spend(n // _JSON_BYTES_A_UNIT)
+
+    def spend_characters(self, n: int) -> None:
+        """Count characters of an expression or grammar, which are looked at one by one.
+
+        Raises:
+            TooLargeAtOnce: looking at them would take too long.
+        """
+        self._spend(n // _CHARACTERS_A_UNIT)
 
     def _spend(self, units: int) -> None:
         self._units -= units

@@ -82,6 +82,7 @@ def _constraint(field: str, given: Constraint, strict: bool, work: WorkBudget) -
 
 def _regex(field: str, value: object, strict: bool, work: WorkBudget) -> Constraint:
     text = nonempty(field, ByteBudget("regex", work).checked_text(field, value))
+    work.spend_characters(len(text))
     check_regex(field, text)
     return Constraint("regex", text, strict)
 
@@ -100,6 +101,7 @@ def _choices(field: str, value: object, strict: bool, work: WorkBudget) -> Const
 def _grammar(field: str, value: object, strict: bool, work: WorkBudget) -> Constraint:
     """A grammar in Lark as it is, one in GBNF converted."""
     text = nonempty(field, ByteBudget("grammar", work).checked_text(field, value))
+    work.spend_characters(len(text))
     if is_gbnf(text):
         text = lark_of_gbnf(field, text)
     return Constraint("lark", check_lark(field, text, work), strict)

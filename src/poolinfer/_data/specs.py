@@ -21,7 +21,7 @@ class FileSpec:
 
     Attributes:
         path: the file.
-        identity: its device, inode, size and mtime (ns).
+        identity: the file's device, inode, size and mtime (ns).
     """
 
     path: str

@@ -25,10 +25,10 @@ class GgufFile:
     """A sound GGUF file.
 
     Attributes:
-        path: its absolute path.
-        identity: its device, inode, size and mtime (ns), which differ once the file was replaced.
-        metadata: its key-value pairs; long arrays and texts are `ArrayInfo`.
-        tensors: the dimensions of its tensors, by name.
+        path: the file's absolute path.
+        identity: the file's device, inode, size and mtime (ns), which differ once the file was replaced.
+        metadata: the file's key-value pairs; long arrays and texts are `ArrayInfo`.
+        tensors: the dimensions of the file's tensors, by name.
     """
 
     path: str

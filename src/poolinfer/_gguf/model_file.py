@@ -49,7 +49,7 @@ class ModelFile:
 
     Attributes:
         path: the file's absolute path.
-        identity: its device, inode, size and mtime (ns), which differ once the file was replaced.
+        identity: the file's device, inode, size and mtime (ns), which differ once the file was replaced.
         metadata: the file's key-value pairs; long arrays and texts are `ArrayInfo`.
         n_tensors: number of tensors in all files.
         n_positions: positions that the model has learned; None where positions are computed, which have no bound.

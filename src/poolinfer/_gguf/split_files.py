@@ -21,8 +21,8 @@ def other_parts(file: GgufFile) -> list[GgufFile]:
     """All parts of a split model but the first; none of a model that is one file.
 
     Raises:
-        ModelError: `file` is another part than the first; a part is missing, or does not belong to this model; or
-            the name of the first is not one by which llama.cpp finds the others.
+        ModelError: `file` is not the first part. Or another part is missing, or belongs to another model. Or the
+            name of the first is not one by which llama.cpp finds the others.
     """
     count = file.number(_COUNT) or 0
     if count < 2:

@@ -10,14 +10,14 @@ from typing import Any
 import llama_cpp.llama_cpp as api
 import numpy
 import pytest
-from gguf_models import VARIANTS, write_bert, write_llama, write_qwen3
+from gguf_models import write_bert, write_llama
+from gguf_rankers import RANKERS, write_qwen3
 from reference_texts import reference
 
 from poolinfer import Chat, Embed, InvalidRequest, Model, ModelError, Pool, RankedDocument, Rerank
 
 WORDS = ["the", "hello", "of", "a", "cat", "and", "some", "9", "things,", "not", "here!", "yes", "no"]
 QUERIES = ("the hello", "what is it? a cat", "9")
-RANKERS = ("bert-ranker", "qwen3-ranker")
 
 
 def texts(n: int, seed: int = 0) -> list[str]:
@@ -34,7 +34,7 @@ def scores_of(ranked: list[RankedDocument]) -> list[float]:
 @pytest.mark.parametrize("kind", RANKERS)
 def test_scores_of_a_head_are_llama_cpp_s(tmp_path: Path, kind: str) -> None:
     """Acceptance 5: to 1e-3, one at a time and in batches."""
-    path = VARIANTS[kind](tmp_path / "model.gguf")
+    path = RANKERS[kind](tmp_path / "model.gguf")
     documents = texts(60)
     with reference(path, api.LLAMA_POOLING_TYPE_RANK) as own:
         expected = {q: [float(own.computed(own.pair(q, d))[0]) for d in documents] for q in QUERIES}
@@ -47,7 +47,7 @@ def test_scores_of_a_head_are_llama_cpp_s(tmp_path: Path, kind: str) -> None:
                 assert [one.document for one in ranked] == [documents[one.index] for one in ranked]
                 shown = scores_of(pool.rerank(query, documents))
                 wanted = expected[query]
-                if kind == "bert-ranker":
+                if kind == "bert":
                     wanted = [1 / (1 + math.exp(-value)) for value in wanted]
                 assert numpy.allclose(shown, wanted, atol=1e-3)
 
@@ -126,7 +126,7 @@ def test_chunks_are_pooled_of_the_whole_text_s_token_vectors(tmp_path: Path) -> 
 
 
 def test_a_ranker_does_nothing_else_and_others_do_not_rank(tmp_path: Path, tiny: Model) -> None:
-    model = Model.load(VARIANTS["qwen3-ranker"](tmp_path / "model.gguf"))
+    model = Model.load(RANKERS["qwen3"](tmp_path / "model.gguf"))
     with Pool(model, threads=1) as pool:
         with pytest.raises(InvalidRequest, match="only ranks; use rerank") as caught:
             pool.embed("a")

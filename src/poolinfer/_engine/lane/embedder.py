@@ -90,13 +90,14 @@ class PooledText(Text):
     def take(self, vectors: numpy.typing.NDArray[numpy.float32]) -> None:
         """Pool the vectors of the next tokens, shape (tokens, width); those that end a chunk give its embedding."""
         self.computed += len(vectors)
-        while len(vectors):
-            n = min(self._left, len(vectors))
-            pooled = self._pooled = self._pool(vectors[:n])
+        while len(vectors) > self._left:
+            n, self._left = self._left, 0
+            self._end(self._pool(vectors[:n]))
             vectors = vectors[n:]
-            self._left -= n
-            if not self._left:
-                self._end(pooled)
+        pooled = self._pooled = self._pool(vectors)
+        self._left -= len(vectors)
+        if not self._left:
+            self._end(pooled)
 
     def _pool(self, vectors: numpy.typing.NDArray[numpy.float32]) -> numpy.typing.NDArray[numpy.float64]:
         before = self._pooled

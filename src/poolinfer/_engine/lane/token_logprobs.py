@@ -37,8 +37,7 @@ def token_logprob(
     if math.isnan(total):
         raise EngineFault("the model computes numbers that are not finite, so its answers would be noise")
     value = logits[token]
-    best = numpy.argpartition(-logits, n_top)[:n_top].tolist() if n_top else []
-    best.sort(key=lambda i: (-logits[i], i))
+    best = _largest(logits, n_top)
     pieces = {i: engine.piece(i) for i in (token, *best)}
     texts = {i: piece.decode(errors="replace") or engine.spelling(i) for i, piece in pieces.items()}
     return TokenLogprob(
@@ -49,3 +48,14 @@ def token_logprob(
         raw=tuple([(i, piece) for i, piece in pieces.items() if piece != texts[i].encode()]),
         rank=1 + int((logits > value).sum()),
     )
+
+
+def _largest(logits: numpy.typing.NDArray[numpy.float32], n: int) -> list[int]:
+    """The tokens with the largest logits, largest first. Twenty of them are found faster than a row is sorted."""
+    import numpy
+
+    left, found = logits.copy() if n else logits, list[int]()
+    for _ in range(min(n, len(logits))):
+        found.append(int(left.argmax()))
+        left[found[-1]] = -numpy.inf
+    return found

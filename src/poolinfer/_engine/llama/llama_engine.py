@@ -38,7 +38,7 @@ class LlamaEngine:
         model: what they loaded.
         spec: which model that is.
         lane: how its lanes run.
-        adapters: its LoRA adapters, with the scale of each.
+        adapters: the model's LoRA adapters, with the scale of each.
         computing: called before a context is made, which will compute.
         release: gives the model back, once.
     """

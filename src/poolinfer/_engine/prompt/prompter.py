@@ -36,7 +36,7 @@ class LearnedFormats:
 
     Attributes:
         formats: how the model spells reasoning and tool calls.
-        marked: the same, with a character for each control token.
+        marked: these formats with a character for each control token.
         closing: the tokens that close a block of reasoning, and lead to the answer.
     """
 

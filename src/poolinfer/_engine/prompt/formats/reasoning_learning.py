@@ -14,10 +14,10 @@ from .reasoning_rows import ROWS
 from .reasoning_switches import learn_switches
 from .rendering import Render
 
-_SAID, _THOUGHT, _ANSWER = "zqsaid", "zqthought", "zqanswer"
+_SAID, _REASONED, _ANSWER = "zqsaid", "zqthought", "zqanswer"
 _USER: Mapping[str, Any] = MappingProxyType({"role": "user", "content": _SAID})
 _TURN: Mapping[str, Any] = MappingProxyType(
-    {"role": "assistant", "content": _ANSWER, "reasoning_content": _THOUGHT}
+    {"role": "assistant", "content": _ANSWER, "reasoning_content": _REASONED}
 )
 #: What makes a template show the reasoning of a turn.
 _SHOWN: tuple[Mapping[str, Any], ...] = ({}, {"enable_thinking": True, "thinking": True})
@@ -42,11 +42,11 @@ def learn_reasoning(render: Render) -> ReasoningFormat:
 def _spelled(render: Render) -> ReasoningFormat | None:
     """The format that shows in the rendering of a turn that reasons."""
     for text in _renderings(render):
-        before, thought, after = text.partition(_THOUGHT)
+        before, reasoned, after = text.partition(_REASONED)
         between, answer, _ = after.partition(_ANSWER)
         opened = _LAST_MARK.search(before)
         closed = _FIRST_MARK.match(between)
-        if thought and answer and opened and closed:
+        if reasoned and answer and opened and closed:
             return ReasoningFormat(
                 opens=(opened.group().strip(),), closes=(closed.group(1),), closing=between
             )

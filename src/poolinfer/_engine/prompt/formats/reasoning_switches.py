@@ -55,7 +55,7 @@ def learn_switches(render: Render, learned: ReasoningFormat) -> tuple[ReasoningS
 
 def _levels(render: Render, name: str, on: Mapping[str, _Value]) -> list[ReasoningSwitch]:
     """The levels of effort that the template takes and tells apart."""
-    settings = {level: {**on, name: level} for level in _LEVELS}
+    settings: dict[Setting, dict[str, _Value]] = {level: {**on, name: level} for level in _LEVELS}
     texts = {level: _rendered(render, variables) for level, variables in settings.items()}
     known = [level for level, text in texts.items() if text is not None]
     if len({texts[level] for level in known}) < min(2, len(known)):
