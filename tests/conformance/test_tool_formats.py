@@ -20,8 +20,9 @@ from poolinfer._engine.prompt.chat_template import ChatTemplate
 from poolinfer._engine.prompt.formats.tool_learning import learn_tools
 from poolinfer._engine.prompt.template_render import TemplateRender
 from poolinfer._engine.text.parameter_types import ParameterTypes
-from poolinfer._engine.text.section_reader import SectionReader, read_calls
+from poolinfer._engine.text.section_reader import SectionReader
 from poolinfer._engine.text.tool_format import ToolFormat
+from poolinfer._engine.text.whole_answer import read_calls
 
 #: How many of the 70 templates are of each kind; Gemma's, whose keys are bare, count as tagged.
 KINDS = {"object": 16, "array": 9, "named": 14, "tagged": 23, "pythonic": 1, "": 7}

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ...text.parameter_types import ParameterTypes
-from ...text.section_reader import read_calls
 from ...text.tool_format import HERMES, ToolFormat
+from ...text.whole_answer import read_calls
 from .call_spellings import learn_named, learn_objects
 from .rendering import Render
 from .sample_calls import LONG_ID, NAME, ONE, OTHER, OTHER_NAME, TOOLS, SampleCall, Samples
