@@ -122,12 +122,13 @@ class _ToolThread:
         self._outcome: Outcome | None = None
         self._error: BaseException | None = None
         self._seconds = 0.0
-        work = partial(contextvars.copy_context().run, tools.call, call, timeout)
-        OwnThread(partial(self._run, work), f"poolinfer-tool-{call.name}").start()
+        context = contextvars.copy_context()
+        work = partial(context.run, self._run, tools, timeout)
+        OwnThread(work, f"poolinfer-tool-{call.name}").start()
 
-    def _run(self, work: partial[Outcome]) -> None:
+    def _run(self, tools: ToolFunctions, timeout: float | None) -> None:
         try:
-            self._outcome = work()
+            self._outcome = tools.call(self._call, timeout)
         except BaseException as error:  # SystemExit and the like are for the thread that waits
             self._error = error
         finally:
