@@ -123,8 +123,8 @@ class _ToolThread:
         self._error: BaseException | None = None
         self._seconds = 0.0
         context = contextvars.copy_context()
-        work = partial(context.run, self._run, tools, timeout)
-        OwnThread(work, f"poolinfer-tool-{call.name}").start()
+        name = f"poolinfer-tool-{call.name}"
+        OwnThread(lambda: context.run(self._run, tools, timeout), name).start()
 
     def _run(self, tools: ToolFunctions, timeout: float | None) -> None:
         try:
