@@ -221,6 +221,18 @@ def test_a_run_that_does_not_end_is_ended():
         assert session.chat(temperature=0).answer is not None
 
 
+def test_a_call_that_is_cut_off_does_not_end_the_session(pool):
+    def get_weather(city: str) -> str:
+        return city
+
+    for arguments in range(12, 25):
+        session = pool.session(tools=[get_weather], temperature=0)
+        session.chat(ASK, max_tokens=arguments)
+        assert session.chat("Hello!", max_tokens=4).answer
+        assert Session.from_json(session.to_json(), pool).chat("Hello!", max_tokens=4).answer
+        assert pool.session(tools=[get_weather], temperature=0).run(ASK, max_tokens=arguments).steps
+
+
 @pytest.mark.parametrize("options", [{"max_rounds": 0}, {"max_rounds": True}, {"tool_timeout": -1}])
 def test_bounds_of_a_run(pool, options):
     with pytest.raises(InvalidRequest):
