@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import json
 import threading
@@ -82,6 +83,23 @@ def test_methods_and_annotated_parameters():
     (spec,) = ToolFunctions([Shop().price]).specs
     assert spec["function"]["parameters"]["properties"]["item"]["description"] == "what is bought"
     assert outcome([Shop().price], "price", {"item": "abc"}) == ("1.5", False)
+
+
+def test_descriptions_of_parameters_that_pydantic_reads():
+    pytest.importorskip("pydantic")
+
+    def book(city: str, day: datetime.date, nights: Annotated[int, "how many"] = 1) -> None:
+        """Book a room.
+
+        Args:
+            city: name of the city.
+            day: the first day.
+        """
+
+    (spec,) = ToolFunctions([book]).specs
+    properties = spec["function"]["parameters"]["properties"]
+    said = {name: schema.get("description") for name, schema in properties.items()}
+    assert said == {"city": "name of the city.", "day": "the first day.", "nights": "how many"}
 
 
 @pytest.mark.parametrize(
