@@ -109,7 +109,10 @@ _ELSEWHERE: Mapping[str, str] = {
     "mirostat_ent": "mirostat_tau",
     "temp": "temperature",
     "do_sample": "give temperature=0 for the most likely tokens, or a higher temperature",
-    **dict.fromkeys(("tfs_z", "penalize_nl"), "leave it out; llama.cpp has it no more"),
+    "tfs_z": "leave it out, or use min_p or typical_p; llama.cpp has it no more",
+    **dict.fromkeys(
+        ("penalize_nl", "penalize_newline"), "leave it out, or give logit_bias a number for a line break"
+    ),
     "stream_options": "use stream(...), whose call has the usage in its result",
     **dict.fromkeys(("num_return_sequences", "num_choices", "n_cmpl"), "n"),
     "best_of": "ask for several answers with n, and choose among its choices",
