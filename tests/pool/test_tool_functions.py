@@ -284,4 +284,27 @@ def test_a_session_from_json_takes_functions_again(pool):
     again = Session.from_json(text, pool, tools=[get_weather])
     assert again.run(ASK).steps[0].results[0].content == "Lisbon CELSIUS 1"
     without = Session.from_json(text, pool)
-    assert without.run(ASK).steps[0].results[0].error
+    with pytest.raises(InvalidRequest, match="only a description"):
+        without.run(ASK)
+
+
+def test_a_sync_tool_of_arun_keeps_no_process_from_ending(run_script) -> None:
+    done = run_script(
+        """
+        import asyncio, threading
+        import poolinfer
+
+        def get_weather(city: str) -> str:
+            threading.Event().wait()
+            return "never"
+
+        async def main():
+            async with poolinfer.Pool(poolinfer.demo_model(), slots=2) as pool:
+                session = pool.session(tools=[get_weather], temperature=0)
+                run = await session.arun("What is the weather in Lisbon?", tool_timeout=0.1)
+                print(run.steps[0].results[0].error)
+
+        asyncio.run(main())
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")

@@ -150,6 +150,7 @@ class Session:
 
         Raises:
             TooManyRounds: the model still asks for tools after `max_rounds` answers.
+            InvalidRequest: a tool is only a description, or see `Pool.submit`.
             Exception: as for `chat`. The history keeps the rounds before.
         """
         rounds = Rounds(self._tools, max_rounds, tool_timeout)

@@ -54,14 +54,29 @@ class ToolFunctions:
             refuse("tools", tools, "use a list of functions and of function tools")
         self.given = tuple(tools)
         self._functions: dict[str, _Function] = {}
+        self._descriptions: list[str] = []
         self.specs: list[Mapping[str, Any]] = []
         for i, tool in enumerate(tools):
             if isinstance(tool, Mapping):
+                self._descriptions.append(f"tools[{i}]")
                 self.specs.append(tool)
                 continue
             function = _Function(f"tools[{i}]", tool)
             self._functions[function.name] = function
             self.specs.append(function.spec)
+
+    def check_callable(self) -> None:
+        """Refuse tools that nobody here can call.
+
+        Raises:
+            InvalidRequest: a tool is only a description.
+        """
+        for field in self._descriptions:
+            raise InvalidRequest(
+                f"{field} is only a description, which run cannot call: give the function itself to session(..)"
+                " or from_json(..), or use chat",
+                field=field,
+            )
 
     def is_async(self, name: str) -> bool:
         """Whether the function of this name is an async one."""

@@ -32,10 +32,11 @@ class Rounds:
         steps: the rounds so far.
 
     Raises:
-        InvalidRequest: a number is out of bounds.
+        InvalidRequest: a number is out of bounds, or a tool is only a description.
     """
 
     def __init__(self, tools: ToolFunctions, max_rounds: int, timeout: float | None) -> None:
+        tools.check_callable()
         number("max_rounds", max_rounds)
         number("tool_timeout", timeout)
         self.steps: list[RunStep] = []
