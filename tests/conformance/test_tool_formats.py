@@ -28,8 +28,8 @@ from poolinfer._engine.text.whole_answer import read_calls
 KINDS = {"object": 16, "array": 9, "named": 14, "tagged": 23, "pythonic": 1, "": 7}
 #: What Firefunction's template needs besides messages.
 _VARIABLES = {"functions": "", "datetime": ""}
-#: Renderings that say something else than the call: one template escapes nothing within single quotes, and another
-#: one indents JSON, and with it what follows a line separator within a string.
+#: Renderings that say something else than the call. One template escapes nothing within single quotes. Another one
+#: indents JSON, and with it what follows a line separator within a string.
 AMBIGUOUS = {
     ("LFM2.5-8B-A1B", "quotes"),
     ("LFM2.5-8B-A1B", "backslash"),

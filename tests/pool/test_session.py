@@ -207,3 +207,10 @@ def test_prompts_of_every_kind(pool):
     assert session.messages[-1]["content"] == "Your name is Ana."
     with pytest.raises(InvalidRequest):
         session.chat(None)
+
+
+def test_tools_of_one_turn_are_refused(pool):
+    with pytest.raises(InvalidRequest) as caught:
+        pool.session().chat("Hello!", tools=[WEATHER])
+    assert caught.value.field == "tools"
+    assert "pool.session" in str(caught.value)

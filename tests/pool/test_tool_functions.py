@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import json
 import threading
@@ -82,6 +83,23 @@ def test_methods_and_annotated_parameters():
     (spec,) = ToolFunctions([Shop().price]).specs
     assert spec["function"]["parameters"]["properties"]["item"]["description"] == "what is bought"
     assert outcome([Shop().price], "price", {"item": "abc"}) == ("1.5", False)
+
+
+def test_descriptions_of_parameters_that_pydantic_reads():
+    pytest.importorskip("pydantic")
+
+    def book(city: str, day: datetime.date, nights: Annotated[int, "how many"] = 1) -> None:
+        """Book a room.
+
+        Args:
+            city: name of the city.
+            day: the first day.
+        """
+
+    (spec,) = ToolFunctions([book]).specs
+    properties = spec["function"]["parameters"]["properties"]
+    said = {name: schema.get("description") for name, schema in properties.items()}
+    assert said == {"city": "name of the city.", "day": "the first day.", "nights": "how many"}
 
 
 @pytest.mark.parametrize(
@@ -219,6 +237,18 @@ def test_a_run_that_does_not_end_is_ended():
         # The history stays one that a template takes: every tool call has its answer.
         assert [message["role"] for message in session.messages] == ["user", "assistant", "tool"]
         assert session.chat(temperature=0).answer is not None
+
+
+def test_a_call_that_is_cut_off_does_not_end_the_session(pool):
+    def get_weather(city: str) -> str:
+        return city
+
+    for arguments in range(12, 25):
+        session = pool.session(tools=[get_weather], temperature=0)
+        session.chat(ASK, max_tokens=arguments)
+        assert session.chat("Hello!", max_tokens=4).answer
+        assert Session.from_json(session.to_json(), pool).chat("Hello!", max_tokens=4).answer
+        assert pool.session(tools=[get_weather], temperature=0).run(ASK, max_tokens=arguments).steps
 
 
 @pytest.mark.parametrize("options", [{"max_rounds": 0}, {"max_rounds": True}, {"tool_timeout": -1}])

@@ -11,8 +11,9 @@ from .refusals import refuse_grammar
 _DEPTH = int(LIMITS["groups"].high)
 _START = re.compile(r"^[ \t]*\??start(?:\[[^\]\n]*\])?[ \t]*:", re.MULTILINE)
 _RULE = re.compile(r"^[ \t]*\??[A-Za-z_]\w*(?:\[[^\]\n]*\])?[ \t]*:", re.MULTILINE)
-#: Texts, expressions and comments, whose brackets are no groups.
-_OPAQUE = re.compile(r'"(?:[^"\\\n]|\\.)*"|/(?:[^/\\\n]|\\.)+/|//[^\n]*|\#[^\n]*')
+#: Texts, expressions and comments, whose brackets are no groups. One that does not end goes on to the end of its
+#: line, so that none is looked for anew at each quotation mark within it.
+_OPAQUE = re.compile(r'"(?:[^"\\\n]|\\.)*"?|/(?:[^/\\\n]|\\.)+/?|//[^\n]*|\#[^\n]*')
 
 
 def check_lark(field: str, value: object, work: WorkBudget) -> str:

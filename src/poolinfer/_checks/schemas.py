@@ -103,9 +103,10 @@ def _check_types(path: str, schema: Mapping[str, Any]) -> None:
 def _refuse_not_enforced(path: str, schema: Mapping[str, Any]) -> None:
     for keyword, value in schema.items():
         if keyword in _NOT_ENFORCED:
-            refuse_grammar(
-                f"{path}.{keyword}", value, f"leave out {keyword}, or give strict=False, which ignores it"
-            )
+            # A tool has a 'strict' of its own.
+            of_tool = path.startswith("tools[")
+            remedy = "or 'strict' of the function" if of_tool else "or give strict=False, which ignores it"
+            refuse_grammar(f"{path}.{keyword}", value, f"leave out {keyword}, {remedy}")
 
 
 def _check_reference(path: str, target: object, root: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ _ARGUMENTS_KEYS = frozenset({"arguments", "parameters"})
 
 
 @dataclass(slots=True)
-class _Call:
+class _PartialCall:
     """A call that is being read.
 
     Attributes:
@@ -67,7 +67,7 @@ class SectionReader:
     def __init__(self, format: ToolFormat, opened: str, types: ParameterTypes) -> None:
         self._format, self._types = format, types
         self._source = Scanner()
-        self._call = _Call(waits=False)
+        self._call = _PartialCall(waits=False)
         self._count = 0
         self._deltas: list[ToolCallDelta] = []
         self._read = self._reader_of_calls()
@@ -110,7 +110,7 @@ class SectionReader:
         self._source.keep()
         yield from self._opening(opened)
         while True:
-            self._call = _Call(waits=self._format.id_last)
+            self._call = _PartialCall(waits=self._format.id_last)
             if not (yield from self._read()):
                 return
             self._give()
