@@ -35,7 +35,7 @@ GENERATING: Sequence[Ask] = (
 )
 EMBEDDING: Sequence[Ask] = (
     lambda pool: pool.embed(["the hello", "hello " * 20], dimensions=8),
-    lambda pool: pool.embed(["the hello", "no", "hello " * 9], late_chunking=True),
+    lambda pool: pool.embed(["the hello", "no", "hello " * 9], late_chunking=True, pooling="mean"),
     lambda pool: pool.embed("the " * 40, pooling="last"),
     lambda pool: pool.embed(["9"] * 5, normalize=False),
 )
