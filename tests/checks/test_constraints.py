@@ -240,3 +240,20 @@ def test_held_answers_are_whole() -> None:
     assert not follows("aabc", regex="a+b")
     assert follows('{"a": 1}', response_format={"type": "json_object"})
     assert not follows("[1]", response_format={"type": "json_object"})
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"regex": "a?" * 8000}, "regex"),
+        ({"regex": "(a|)" * 8000}, "regex"),
+        ({"regex": ".{0,1}" * 4000}, "regex"),
+        ({"grammar": "start: A\nA: " + '"a"? ' * 8000}, "grammar"),
+        ({"response_format": {"type": "string", "pattern": "a*" * 8000}}, "response_format.pattern"),
+        ({"choices": ["x" * 20_000]}, "choices[0]"),
+    ],
+)
+def test_F50_what_takes_long_to_compile_is_refused_before_an_engine_sees_it(options, field) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        normalize(Raw("x", **options))
+    assert caught.value.field == field

@@ -311,7 +311,7 @@ def test_logprobs_come_with_their_chunks():
         found = [token for chunk in call for token in chunk.logprobs]
         tokens = call.result().logprobs
     assert tuple(found) == tokens
-    assert "".join(token.text for token in tokens) == "abc"
+    assert "".join(token.text for token in tokens) == "abc<|im_end|>"
     assert all(token.logprob == token.top[0][2] for token in tokens[:3])
 
 

@@ -271,6 +271,8 @@ def test_an_option_that_one_executor_has_is_none_of_the_pool() -> None:
         "flash_attention",
         "latency_target",
         "prefix_cache",
+        "type_k",
+        "type_v",
     }
     assert set(inspect.signature(Pool).parameters) == {"model", "executor", "max_queue"} | lanes | old
 

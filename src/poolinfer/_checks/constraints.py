@@ -12,7 +12,7 @@ from .._data.requests import Generation
 from .budgets import ByteBudget, WorkBudget
 from .gbnf import is_gbnf, lark_of_gbnf
 from .lark import check_lark
-from .limits import count
+from .limits import LIMITS, count
 from .plain_data import flag, json_value, nonempty, sequence
 from .refusals import refuse
 from .regexes import check_regex
@@ -87,14 +87,22 @@ def _regex(field: str, value: object, strict: bool, work: WorkBudget) -> Constra
     return Constraint("regex", text, strict)
 
 
+def _choice(field: str, value: object, budget: ByteBudget) -> str:
+    text = nonempty(field, budget.checked_text(field, value))
+    size = len(text.encode())
+    if size > (most := int(LIMITS["choice"].high)):
+        raise InvalidRequest(
+            f"{field} has {size:,} bytes: give at most {most:,} ({LIMITS['choice'].why})", field=field
+        )
+    return text
+
+
 def _choices(field: str, value: object, strict: bool, work: WorkBudget) -> Constraint:
     texts = sequence(field, value, "use a list of str")
     count("choices", len(texts), field)
     work.spend_items(field, len(texts))
     budget = ByteBudget("choices_text", work)
-    found = [
-        nonempty(f"{field}[{i}]", budget.checked_text(f"{field}[{i}]", text)) for i, text in enumerate(texts)
-    ]
+    found = [_choice(f"{field}[{i}]", text, budget) for i, text in enumerate(texts)]
     return Constraint("choices", json.dumps(found, ensure_ascii=False), strict)
 
 

@@ -10,6 +10,7 @@ from .budgets import ByteBudget, WorkBudget
 from .limits import LIMITS, count
 from .readings import check_readings
 from .refusals import refuse_grammar
+from .regexes import check_optional
 from .response_formats import check_schema_text
 
 _DEPTH = int(LIMITS["groups"].high)
@@ -43,6 +44,7 @@ def check_lark(field: str, value: object, strict: bool, work: WorkBudget) -> str
     if not _START.search(text):
         refuse_grammar(field, text, "give a rule 'start:' (Lark) or a rule 'root ::=' (GBNF)")
     count("rules", len(_RULE.findall(text)), field)
+    check_optional(field, text)
     bare = _OPAQUE.sub(" ", text)
     _check_readings_of(field, text, bare)
     _check_schemas(field, text, strict, work)

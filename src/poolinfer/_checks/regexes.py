@@ -8,12 +8,29 @@ from .limits import LIMITS
 from .refusals import refuse_grammar
 
 _DEPTH, _LENGTH = int(LIMITS["groups"].high), int(LIMITS["regex_length"].high)
+_OPTIONAL = int(LIMITS["optional_items"].high)
+#: What says that an item may be left out, wherever it stands: too many are counted, rather than too few.
+_LEFT_OUT = re.compile(r"[?*]|\{0*,|\(\||\|[|)]")
 _COUNTED = re.compile(r"\{(\d*)(,?)(\d*)\}")
 _MOST_DIGITS = 9
 
 
+def check_optional(field: str, text: str) -> None:
+    """Refuse an expression, or a grammar, in which too much may be left out.
+
+    Compiling ``a?a?a?...`` takes an engine time and memory with the square of its length, and cannot be stopped.
+
+    Raises:
+        InvalidGrammar: more items may be left out than `LIMITS` says.
+    """
+    if len(text) > _OPTIONAL and sum(1 for _ in _LEFT_OUT.finditer(text)) > _OPTIONAL:
+        refuse_grammar(field, text, f"use at most {_OPTIONAL:,} of ?, * and other items that may be left out")
+
+
 def check_regex(field: str, text: str) -> None:
-    """Refuse an expression that is nested too deeply, or that counts to a text which no context holds.
+    """Refuse an expression that costs too much to compile.
+
+    It is nested too deeply, counts to a text which no context holds, or may leave too many items out.
 
     ``(a{1000}){1000}`` is short and costs an engine a second. All else about an expression, its syntax above all,
     the engine checks.
@@ -21,6 +38,7 @@ def check_regex(field: str, text: str) -> None:
     Raises:
         InvalidGrammar: the expression is one of these.
     """
+    check_optional(field, text)
     if "{" not in text and text.count("(") <= _DEPTH:
         return
     # Of each open group, and of the whole: its characters so far, those of the last item, and those of the longest

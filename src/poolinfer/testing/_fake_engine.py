@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._data.requests import Generation
 from .._data.specs import LaneSpec, Ranking
@@ -20,7 +20,6 @@ from .._executors.thread import ThreadExecutor
 from .._pool.pool import Pool
 from ._fake_blocks import FakeBlocks
 from ._fake_context import FAKE_WIDTH, SCORE_ROWS, FakeContext, FakeRankContext, FakeRectangle
-from ._fake_sampler import FakeSampler
 
 _CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -30,6 +29,10 @@ _FIRST = 256
 # Dimensions of a model of middling size.
 _WIDTH = 1024
 _C = TypeVar("_C", bound=FakeContext)
+
+
+if TYPE_CHECKING:
+    from ._fake_sampler import FakeSampler
 
 
 class FakeEngine:
@@ -203,6 +206,9 @@ class FakeEngine:
     def sampler(self, request: Generation, seed: int) -> FakeSampler:
         """See `poolinfer._engine.engine_protocol.Engine.sampler`."""
         self.count(samplers=1, _alive=1)
+        # Imported when the first one is made: numpy starts threads, and not every host of a fake engine has room.
+        from ._fake_sampler import FakeSampler
+
         return FakeSampler(request, seed, self.answer, lambda: self.count(_alive=-1))
 
     def context(self, lane: LaneSpec) -> Context:

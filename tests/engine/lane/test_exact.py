@@ -107,8 +107,9 @@ def test_the_pieces_of_one_slot_are_small_on_a_cpu(
 
 def lane_of(model: Model, slots: int, **options: Any) -> Any:
     """What a pool of these options makes its lanes of."""
-    rest = dict.fromkeys(("threads", "n_batch", "kv_memory", "flash_attention", "prefix_cache"))
-    return lane_spec(model, 1, slots=slots, n_ctx=512, latency_target=0.25, **{**rest, **options})
+    names = ("threads", "n_batch", "kv_memory", "flash_attention", "prefix_cache", "type_k", "type_v")
+    rest = dict.fromkeys(names)
+    return lane_spec(model.info, 1, slots=slots, n_ctx=512, latency_target=0.25, **{**rest, **options})
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gguf_models import FILL_IN, write_llama
-from gguf_models import Model as WrittenModel
+from gguf_drafts import FILL_IN
+from gguf_drafts import Model as WrittenModel
+from gguf_models import write_llama
 
 from poolinfer import ContextOverflow, InvalidRequest, Pool, Raw
 from poolinfer._data.specs import LaneSpec

@@ -120,4 +120,5 @@ def reason(message: str) -> str:
     lines = [line.strip() for line in message.splitlines()]
     # An expression is shown before the line that says what is wrong with it.
     said = [*lines[:1], *(line for line in lines[1:] if line.startswith("error:"))]
-    return " ".join(said)[:_MOST_SHOWN]
+    # What llguidance would have its own users do is no remedy for ours.
+    return " ".join(said).partition("; either increase")[0][:_MOST_SHOWN]
