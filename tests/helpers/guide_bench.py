@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy
 
+from poolinfer import Chat
+from poolinfer._checks.normalize import normalize
 from poolinfer._data.constraint import Constraint
 from poolinfer._engine.guide.guide import Guide
-from poolinfer._engine.guide.guide_grammar import GuideGrammar, grammar_of
+from poolinfer._engine.guide.guide_grammar import GuideGrammar, grammar_of, lark_grammar
 from poolinfer._engine.guide.guides import Guides
+from poolinfer._engine.guide.tool_grammar import tool_part
+from poolinfer._engine.text.tool_format import HERMES
 from poolinfer.testing import FakeEngine
 
 
@@ -26,6 +30,16 @@ class GuideBench:
         """The guide of a constraint."""
         plain = text if isinstance(text, str) else json.dumps(text)
         return self.guides.guide(grammar_of(Constraint(kind, plain, strict)))
+
+    def asked(self, **options: Any) -> Guide:
+        """The guide of a request with these options, as a preparer makes it after the checks."""
+        request = normalize(Chat("x", **options))
+        assert isinstance(request, Chat)
+        if request.constraint is not None:
+            return self.guides.guide(grammar_of(request.constraint))
+        part = tool_part(HERMES, request.tools, self.guides.vocabulary, required=True, several=True)
+        assert part is not None
+        return self.guides.guide(lark_grammar("tools", part))
 
     def read(self, guide: Guide, text: str) -> str:
         """What of a text a guide allows."""

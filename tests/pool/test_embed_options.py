@@ -1,4 +1,4 @@
-"""What a call may ask of its vectors: their length, the prefix of its texts, and chunks of one document."""
+"""What a call may ask of its vectors: their length, the prefix of its texts, and passages of one document."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ def test_a_prefix_is_an_option_of_a_model() -> None:
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("n_batch", [32, 512])
-def test_chunks_have_vectors_of_the_whole(causal: bool, n_batch: int) -> None:
+def test_passages_have_vectors_of_the_whole(causal: bool, n_batch: int) -> None:
     """The positions in the vectors show that the document was computed as one, also in several steps."""
     engine = FakeEngine(causal=causal)
-    chunks = ["abc" * 10, "d", "ef" * 20]
+    passages = ["abc" * 10, "d", "ef" * 20]
     with fake_pool(engine) if n_batch == 512 else _small(engine, n_batch) as pool:
-        found = pool.embed(chunks, late_chunking=True)
+        found = pool.embed(passages, late_chunking=True)
         assert [vector.prompt_tokens for vector in found] == [30, 1, 40]
         assert [vector[1] for vector in found] == [14.5, 30.0, 50.5]
-        assert [vector[1] for vector in pool.embed(chunks, late_chunking=True, pooling="last")] == [
+        assert [vector[1] for vector in pool.embed(passages, late_chunking=True, pooling="last")] == [
             29.0,
             30.0,
             70.0,
         ]
-        assert len(pool.embed((chunk for chunk in ["a"] * 1000), late_chunking=True)) == 1000
+        assert len(pool.embed((passage for passage in ["a"] * 1000), late_chunking=True)) == 1000
         assert pool.stats().accepted == 3
 
 

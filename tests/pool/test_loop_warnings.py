@@ -22,6 +22,7 @@ TWINS = {
     "exception": "await call",
     "iterate": "async for",
     "chat": "achat",
+    "run": "arun",
     "raw": "araw",
     "embed": "aembed",
     "map": "amap",
@@ -43,6 +44,8 @@ def _read(pool, call, how):
         list(call)
     elif how in ("chat", "raw", "embed"):
         getattr(pool, how)("a")
+    elif how == "run":
+        pool.session().run("a")
     elif how == "map":
         list(pool.map(["a"]))
     elif how == "as_completed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -171,29 +172,32 @@ def test_options_that_are_no_json_are_refused(pool):
         pool.session(response_format=Person).to_json()
 
 
+COUNTRIES = ("France", "Peru", "Japan", "Kenya", "Italy", "Spain", "Chile", "Norway", "Egypt", "India")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_tenth_turn_computes_only_what_is_new(workers):
     with Pool(demo_model(), executor="process", workers=workers, slots=2) as pool:
         session = pool.session(system="You are a helpful assistant.", temperature=0)
-        countries = [
-            "France",
-            "Peru",
-            "Japan",
-            "Kenya",
-            "Italy",
-            "Spain",
-            "Chile",
-            "Norway",
-            "Egypt",
-            "India",
-        ]
-        before = 0
-        for country in countries:
-            usage = session.chat(f"What is the capital of {country}?").usage
-            if before:
-                # Of the turns before, at most the tokens around the end of the last answer are computed again.
-                assert usage.cached_tokens >= before - 4
-            before = usage.total_tokens
+        usages = [session.chat(f"What is the capital of {country}?").usage for country in COUNTRIES]
+        assert usages[0].cached_tokens == 0
+        for before, usage in itertools.pairwise(usages):
+            # All but the last token of the answer, which ended it and was never computed.
+            assert usage.cached_tokens == before.total_tokens - 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_where_reasoning_is_dropped_a_turn_computes_from_the_last_equal_token_on(workers):
+    """The demo model's template leaves reasoning out, so the answer of the turn before is computed again."""
+    with Pool(demo_model(), executor="process", workers=workers, slots=2) as pool:
+        session = pool.session(system="You are a helpful assistant.", temperature=0)
+        responses = [session.chat(f"What is the capital of {country}? /think") for country in COUNTRIES]
+        assert all(response.reasoning for response in responses)
+        for before, response in itertools.pairwise(responses):
+            assert response.usage.cached_tokens == before.usage.prompt_tokens
+        # After a turn without reasoning nothing is dropped.
+        plain = session.chat("What is the capital of Cuba?").usage
+        assert session.chat("And of Mexico?").usage.cached_tokens == plain.total_tokens - 1
 
 
 def test_prompts_of_every_kind(pool):
@@ -203,3 +207,10 @@ def test_prompts_of_every_kind(pool):
     assert session.messages[-1]["content"] == "Your name is Ana."
     with pytest.raises(InvalidRequest):
         session.chat(None)
+
+
+def test_tools_of_one_turn_are_refused(pool):
+    with pytest.raises(InvalidRequest) as caught:
+        pool.session().chat("Hello!", tools=[WEATHER])
+    assert caught.value.field == "tools"
+    assert "pool.session" in str(caught.value)

@@ -31,6 +31,8 @@ def test_tokens_of_a_real_model(executor: str) -> None:
         tokens = pool.tokenize(text)
         assert pool.detokenize(tokens) == text
         assert pool.count_tokens(text) == len(tokens) == pool.raw(text, max_tokens=1).usage.prompt_tokens
+        spaced = "Wait ... why ? I do n't , he 's !"
+        assert pool.detokenize(pool.tokenize(spaced)) == spaced
         applied = pool.apply_template(MESSAGES)
         assert applied.text.endswith("<|im_start|>assistant\n")
         assert pool.count_tokens(MESSAGES) == len(applied.tokens)

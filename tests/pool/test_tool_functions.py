@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import json
 import threading
@@ -82,6 +83,23 @@ def test_methods_and_annotated_parameters():
     (spec,) = ToolFunctions([Shop().price]).specs
     assert spec["function"]["parameters"]["properties"]["item"]["description"] == "what is bought"
     assert outcome([Shop().price], "price", {"item": "abc"}) == ("1.5", False)
+
+
+def test_descriptions_of_parameters_that_pydantic_reads():
+    pytest.importorskip("pydantic")
+
+    def book(city: str, day: datetime.date, nights: Annotated[int, "how many"] = 1) -> None:
+        """Book a room.
+
+        Args:
+            city: name of the city.
+            day: the first day.
+        """
+
+    (spec,) = ToolFunctions([book]).specs
+    properties = spec["function"]["parameters"]["properties"]
+    said = {name: schema.get("description") for name, schema in properties.items()}
+    assert said == {"city": "name of the city.", "day": "the first day.", "nights": "how many"}
 
 
 @pytest.mark.parametrize(
@@ -221,6 +239,18 @@ def test_a_run_that_does_not_end_is_ended():
         assert session.chat(temperature=0).answer is not None
 
 
+def test_a_call_that_is_cut_off_does_not_end_the_session(pool):
+    def get_weather(city: str) -> str:
+        return city
+
+    for arguments in range(12, 25):
+        session = pool.session(tools=[get_weather], temperature=0)
+        session.chat(ASK, max_tokens=arguments)
+        assert session.chat("Hello!", max_tokens=4).answer
+        assert Session.from_json(session.to_json(), pool).chat("Hello!", max_tokens=4).answer
+        assert pool.session(tools=[get_weather], temperature=0).run(ASK, max_tokens=arguments).steps
+
+
 @pytest.mark.parametrize("options", [{"max_rounds": 0}, {"max_rounds": True}, {"tool_timeout": -1}])
 def test_bounds_of_a_run(pool, options):
     with pytest.raises(InvalidRequest):
@@ -254,4 +284,27 @@ def test_a_session_from_json_takes_functions_again(pool):
     again = Session.from_json(text, pool, tools=[get_weather])
     assert again.run(ASK).steps[0].results[0].content == "Lisbon CELSIUS 1"
     without = Session.from_json(text, pool)
-    assert without.run(ASK).steps[0].results[0].error
+    with pytest.raises(InvalidRequest, match="only a description"):
+        without.run(ASK)
+
+
+def test_a_sync_tool_of_arun_keeps_no_process_from_ending(run_script) -> None:
+    done = run_script(
+        """
+        import asyncio, threading
+        import poolinfer
+
+        def get_weather(city: str) -> str:
+            threading.Event().wait()
+            return "never"
+
+        async def main():
+            async with poolinfer.Pool(poolinfer.demo_model(), slots=2) as pool:
+                session = pool.session(tools=[get_weather], temperature=0)
+                run = await session.arun("What is the weather in Lisbon?", tool_timeout=0.1)
+                print(run.steps[0].results[0].error)
+
+        asyncio.run(main())
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")

@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -124,6 +125,24 @@ def test_script(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "The capital of France is Paris." in printed
     assert "18, 19, 20" in printed
+
+
+@pytest.mark.usefixtures("place")
+def test_structured(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "structured.py"), run_name="__main__")
+    reviews = re.findall(r" -> (?:good|bad), [1-5] of 5$", printed := capsys.readouterr().out, re.MULTILINE)
+    assert len(reviews) == 3
+    assert re.search(r"^choice: (?:yes|no)$", printed, re.MULTILINE)
+    assert "answers: ['" in printed
+
+
+@pytest.mark.usefixtures("place")
+def test_session_with_tools(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "session_tools.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert 'get_weather({"city": "Lisbon"}) -> 18 C and sunny in Lisbon' in printed
+    assert "It is 18 C, sunny in Lisbon." in printed
+    assert "(6 messages)" in printed
 
 
 class TestFastAPI:

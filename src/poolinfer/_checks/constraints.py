@@ -74,7 +74,7 @@ def _constraint(field: str, given: Constraint, strict: bool, work: WorkBudget) -
     if given.kind == "regex":
         return _regex(field, given.text, strict, work)
     if given.kind == "lark":
-        return Constraint("lark", check_lark(field, given.text, work), strict)
+        return Constraint("lark", check_lark(field, given.text, strict, work), strict)
     refuse(
         "response_format.kind", given.kind, "use 'json_schema', 'json_object', 'regex', 'choices' or 'lark'"
     )
@@ -104,7 +104,7 @@ def _grammar(field: str, value: object, strict: bool, work: WorkBudget) -> Const
     work.spend_characters(len(text))
     if is_gbnf(text):
         text = lark_of_gbnf(field, text)
-    return Constraint("lark", check_lark(field, text, work), strict)
+    return Constraint("lark", check_lark(field, text, strict, work), strict)
 
 
 #: The options that hold an answer to something, and their checks.

@@ -15,7 +15,7 @@ from .refusals import refuse_grammar
 
 _DEPTH = int(LIMITS["groups"].high)
 _TIMES = int(LIMITS["regex_length"].high)
-_FIRST = re.compile(r"^\s*[A-Za-z][\w-]*\s*::=", re.MULTILINE)
+_FIRST = re.compile(r"^[^\S\n]*[A-Za-z][\w-]*\s*::=", re.MULTILINE)
 _TOKEN = re.compile(
     r"""\s+ | \#[^\n]*
     | (?P<rule>[A-Za-z0-9_][\w-]*)\s*::=
@@ -23,7 +23,7 @@ _TOKEN = re.compile(
     | "(?P<text>(?:[^"\\]|\\.)*)"
     | \[(?P<set>(?:[^\]\\]|\\.)*)\]
     | (?P<any>\.)
-    | (?P<times>[*+?]|\{\s*\d*\s*,?\s*\d*\s*\})
+    | (?P<times>[*+?]|\{\s*(?:\d+\s*)?(?:,\s*(?:\d+\s*)?)?\})
     | (?P<mark>[|()])""",
     re.VERBOSE | re.DOTALL,
 )

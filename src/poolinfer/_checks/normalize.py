@@ -29,7 +29,7 @@ from .texts import (
     check_text,
     check_token_ids,
 )
-from .together import check_chunks, check_options_together, check_raw_together, check_tool_choice
+from .together import check_options_together, check_passages, check_raw_together, check_tool_choice
 from .tools import check_tools
 
 #: Takes a field's value and what checking it may cost; gives the checked value, or raises `InvalidRequest`.
@@ -97,7 +97,7 @@ def _contents(request: Request, options: Mapping[str, Any], work: WorkBudget) ->
     if isinstance(request, Raw):
         check_raw_together(options, found)
     if isinstance(request, Embed):
-        check_chunks(options, found)
+        check_passages(options, found)
     if isinstance(request, Generation):
         found |= dict.fromkeys(CONSTRAINTS)
         found["response_format"] = constraint_of(request, options, work)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 from urllib.parse import unquote
 
 from .limits import LIMITS
+from .readings import Choices, check_merged, check_readings
 from .refusals import refuse_grammar
 from .regexes import check_regex
 
@@ -41,24 +43,88 @@ def check_schema(field: str, schema: dict[str, Any], strict: bool) -> None:
     Raises:
         InvalidGrammar: no answer can be held to the schema, or compiling it would cost too much.
     """
+    found = _Walk(field, schema)
     steps = 1
-    for path, one in _schemas(field, schema):
+    for path, one in found.walked():
         _tidy(one)
         _check_types(path, one)
         if strict:
             _refuse_not_enforced(path, one)
-        if "$ref" in one:
-            _check_reference(f"{path}.$ref", one["$ref"], schema)
         if isinstance(pattern := one.get("pattern"), str):
             check_regex(f"{path}.pattern", pattern)
         for name in _under(one, "patternProperties"):
             check_regex(f"{path}.patternProperties", name)
-        if len(_under(one, "properties")) > (most := int(LIMITS["properties"].high)):
-            refuse_grammar(
-                f"{path}.properties", one["properties"], f"give at most {most:,} ({LIMITS['properties'].why})"
-            )
+        _check_properties(f"{path}.properties", one)
         if "multipleOf" in one:
             steps = _check_multiple(f"{path}.multipleOf", one["multipleOf"], steps)
+    found.check()
+
+
+class _Walk:
+    """Goes through a schema, and through all that its references lead to.
+
+    Attributes:
+        referred: what each schema with a ``$ref`` refers to, by the id of that schema.
+    """
+
+    def __init__(self, field: str, schema: dict[str, Any]) -> None:
+        self._field, self._schema = field, schema
+        self._paths: dict[int, tuple[str, dict[str, Any]]] = {}
+        self.referred: dict[int, dict[str, Any]] = {}
+        self._elsewhere = 0
+        self._bases = 0
+
+    def walked(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each schema once, with its path."""
+        pending = [(self._field, self._schema)]
+        while pending:
+            place = pending.pop()
+            if id(place[1]) in self._paths:
+                continue
+            for path, one in _schemas(*place):
+                if id(one) in self._paths:
+                    continue
+                self._paths[id(one)] = (path, one)
+                self._bases += "$id" in one
+                if "$ref" in one:
+                    target = _check_reference(f"{path}.$ref", one["$ref"], self._schema)
+                    if isinstance(target, dict):
+                        self.referred[id(one)] = target
+                        if id(target) not in self._paths:
+                            pending.append((f"{path}.$ref", target))
+                    self._elsewhere += target is None
+                yield path, one
+
+    def check(self) -> None:
+        """Refuse what can be read in too many ways; after all was walked through."""
+        choices = Choices(self.referred)
+        unions = [
+            len(one[key])
+            for _, one in self._paths.values()
+            for key in ("anyOf", "oneOf")
+            if isinstance(one.get(key), tuple)
+        ]
+        check_merged(
+            self._field, self._schema, sum(choices.merged(path, one) for path, one in self._paths.values())
+        )
+        references = Counter(id(target) for target in self.referred.values())
+        # An anchor, and a reference beside a base of its own, may mean any of the schemas.
+        unknown = self._elsewhere + (len(self.referred) if self._bases > 1 else 0)
+        for key, (path, one) in self._paths.items():
+            n = references[key] + unknown
+            check_readings(path, one, path, choices.of(path, one).alternatives, n, sum(unions))
+
+
+def _check_properties(path: str, schema: Mapping[str, Any]) -> None:
+    properties = _under(schema, "properties")
+    if len(properties) > (most := int(LIMITS["properties"].high)):
+        refuse_grammar(path, properties, f"give at most {most:,} ({LIMITS['properties'].why})")
+    needed = schema.get("required")
+    optional = properties.keys() - set(needed if isinstance(needed, tuple) else ())
+    if len(optional) > (most := int(LIMITS["optional"].high)):
+        refuse_grammar(
+            path, properties, f"put all but {most:,} into 'required', or into objects of their own"
+        )
 
 
 def _tidy(schema: dict[str, Any]) -> None:
@@ -103,17 +169,21 @@ def _check_types(path: str, schema: Mapping[str, Any]) -> None:
 def _refuse_not_enforced(path: str, schema: Mapping[str, Any]) -> None:
     for keyword, value in schema.items():
         if keyword in _NOT_ENFORCED:
-            refuse_grammar(
-                f"{path}.{keyword}", value, f"leave out {keyword}, or give strict=False, which ignores it"
-            )
+            # A tool has a 'strict' of its own.
+            of_tool = path.startswith("tools[")
+            remedy = "or 'strict' of the function" if of_tool else "or give strict=False, which ignores it"
+            refuse_grammar(f"{path}.{keyword}", value, f"leave out {keyword}, {remedy}")
 
 
-def _check_reference(path: str, target: object, root: Mapping[str, Any]) -> None:
-    """Refuse references out of the schema: nothing is fetched for one."""
+def _check_reference(path: str, target: object, root: Mapping[str, Any]) -> Any:
+    """What a reference refers to; None for an anchor. Nothing is fetched for one out of the schema."""
     if not isinstance(target, str) or not target.startswith("#"):
         refuse_grammar(path, target, "nothing is fetched; use '#/$defs/...', and put what it means there")
+    if target == "#":
+        return root
+    found: Any = None
     if target.startswith("#/"):
-        found: Any = root
+        found = root
         for part in target[2:].split("/"):
             name = unquote(part).replace("~1", "/").replace("~0", "~")
             if isinstance(found, Mapping) and name in found:
@@ -122,6 +192,7 @@ def _check_reference(path: str, target: object, root: Mapping[str, Any]) -> None
                 found = found[int(name)]
             else:
                 refuse_grammar(path, target, "there is nothing of that name in the schema")
+    return found
 
 
 def _check_multiple(path: str, value: object, steps: int) -> int:

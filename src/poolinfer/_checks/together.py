@@ -81,23 +81,23 @@ def check_raw_together(options: Mapping[str, Any], contents: Mapping[str, Any]) 
             refuse(name, True, "leave it out where there is a suffix: the model sees more than the prompt")
 
 
-def check_chunks(options: Mapping[str, Any], contents: Mapping[str, Any]) -> None:
-    """Refuse what does not go together with chunks of one document.
+def check_passages(options: Mapping[str, Any], contents: Mapping[str, Any]) -> None:
+    """Refuse what does not go together with passages of one document.
 
     Args:
         options: those of an `Embed`, checked.
         contents: the input of it, checked.
 
     Raises:
-        InvalidRequest: there is one text, or an option that leaves out a chunk or what it has of the others.
+        InvalidRequest: there is one text, or an option that leaves out a passage or what it has of the others.
     """
     if not options["late_chunking"]:
         return
     if isinstance(contents["input"], str):
         refuse(
-            "input", contents["input"], "with late_chunking, give the chunks of a document as a list of str"
+            "input", contents["input"], "with late_chunking, give the passages of a document as a list of str"
         )
     if options["truncate"]:
-        refuse("truncate", True, "late_chunking needs every chunk; leave one of the two out")
+        refuse("truncate", True, "late_chunking needs every passage; leave one of the two out")
     if options["pooling"] == "cls":
-        refuse("pooling", "cls", "late_chunking pools the tokens of each chunk; use 'mean', 'last' or None")
+        refuse("pooling", "cls", "late_chunking pools the tokens of each passage; use 'mean', 'last' or None")

@@ -13,6 +13,7 @@ from .refusals import refuse
 from .schemas import check_schema
 
 _WRAPPED = "use {'type': 'function', 'function': {...}}"
+_FUNCTION = f"{_WRAPPED}, or give functions to pool.session(tools=[...]), whose run(..) calls them"
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -35,7 +36,7 @@ def check_tools(value: object, work: WorkBudget) -> tuple[dict[str, Any], ...]:
 
 
 def _tool(field: str, value: object, budget: ByteBudget) -> dict[str, Any]:
-    tool = mapping(field, value, _WRAPPED)
+    tool = mapping(field, value, _FUNCTION if callable(value) else _WRAPPED)
     function = check_function(
         field, tool, {"type", "function"}, {"name", "description", "parameters", "strict"}, budget.work
     )

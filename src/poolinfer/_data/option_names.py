@@ -62,6 +62,8 @@ _ELSEWHERE: Mapping[str, str] = {
             "schema",
             "response_model",
             "output_type",
+            "structured_outputs",
+            "text_format",
         ),
         "response_format",
     ),
@@ -80,7 +82,10 @@ _ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("system", "system_prompt", "system_message"), "put a system message into prompt"),
     **dict.fromkeys(("template_kwargs", "template_vars"), "chat_template_kwargs"),
     **dict.fromkeys(("enable_thinking", "thinking", "think", "reasoning_effort"), "reasoning"),
-    **dict.fromkeys(("thinking_budget", "max_reasoning_tokens", "reasoning_max_tokens"), "reasoning_budget"),
+    **dict.fromkeys(
+        ("thinking_budget", "max_thinking_tokens", "max_reasoning_tokens", "reasoning_max_tokens"),
+        "reasoning_budget",
+    ),
     **dict.fromkeys(("continue_last_message", "prefill"), "continue_final_message"),
     "add_generation_prompt": "leave it out; an answer is always asked for, unless continue_final_message=True",
     **dict.fromkeys(
@@ -103,7 +108,11 @@ _ELSEWHERE: Mapping[str, str] = {
     "mirostat_lr": "mirostat_eta",
     "mirostat_ent": "mirostat_tau",
     "temp": "temperature",
-    **dict.fromkeys(("tfs_z", "penalize_nl"), "leave it out; llama.cpp has it no more"),
+    "do_sample": "give temperature=0 for the most likely tokens, or a higher temperature",
+    "tfs_z": "leave it out, or use min_p or typical_p; llama.cpp has it no more",
+    **dict.fromkeys(
+        ("penalize_nl", "penalize_newline"), "leave it out, or give logit_bias a number for a line break"
+    ),
     "stream_options": "use stream(...), whose call has the usage in its result",
     **dict.fromkeys(("num_return_sequences", "num_choices", "n_cmpl"), "n"),
     "best_of": "ask for several answers with n, and choose among its choices",

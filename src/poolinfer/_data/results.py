@@ -66,8 +66,10 @@ class ToolCall:
     """A call of a tool that the model asks for.
 
     Attributes:
-        id: identifier, which the answer to this tool call repeats as ``tool_call_id``: ``call_`` and 24 letters and
-            digits. It is a new one each time; with a `seed` it follows from the seed and the prompt.
+        id: identifier, which the answer to this tool call repeats as ``tool_call_id``. It is what the model wrote,
+            if no other call of the conversation has that id. Else it is ``call_`` and 24 letters and digits. Where
+            the chat template takes no others, it is nine letters and digits. A new id differs each time; with
+            a `seed` it follows from the seed and the prompt.
         name: name of the tool.
         arguments: what the tool is called with, as JSON text, as OpenAI gives it.
     """

@@ -33,8 +33,8 @@ class Embed(RequestFields, Generic[InputT_co]):
         input_type: ``"query"`` or ``"document"`` puts the model's prefix for such texts before each text; None puts
             nothing before it. `Model.load` takes the prefixes.
         truncate: whether to cut off the end of a text that has more tokens than `n_ctx`, instead of refusing it.
-        late_chunking: whether the texts are chunks of one document, in order. The document is computed as a whole,
-            so each chunk's vector knows of the other chunks. All chunks together have to fit `n_ctx`.
+        late_chunking: whether the texts are passages of one document, in order. It is computed as a whole,
+            so each passage's vector knows of the other passages. All passages together have to fit `n_ctx`.
         timeout: seconds that the call may take, waiting included; None for no bound.
         priority: calls of a higher priority are served first, those of the same priority in the order they came.
     """

@@ -10,8 +10,10 @@ from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
 from typing_extensions import Unpack
 
+from .._checks.budgets import ByteBudget, WorkBudget
 from .._checks.limits import LIMITS
 from .._checks.normalize import normalize_at_once
+from .._checks.plain_data import json_object
 from .._checks.refusals import refuse
 from .._data.errors import InvalidRequest
 from .._data.prompt_builder import ChatInput, Prompt
@@ -25,6 +27,7 @@ from .tool_rounds import Rounds
 _Message: TypeAlias = dict[str, Any]
 #: The version of what `Session.to_json` writes.
 _FORMAT = 1
+_ARUN = "`await arun(..)`"
 
 
 class Answers(Protocol):
@@ -107,6 +110,9 @@ class Session:
             InvalidRequest: the turn before this one is still running, or see `Pool.submit`.
         """
         new = [] if prompt is None else _turns(prompt)
+        if "tools" in options:
+            tools = cast("Mapping[str, object]", options)["tools"]
+            refuse("tools", tools, "give tools to pool.session(..), whose turns all have them")
         with self._lock:
             self._settle()
             if self._turn is not None:
@@ -144,17 +150,18 @@ class Session:
 
         Raises:
             TooManyRounds: the model still asks for tools after `max_rounds` answers.
+            InvalidRequest: a tool is only a description, or see `Pool.submit`.
             Exception: as for `chat`. The history keeps the rounds before.
         """
         rounds = Rounds(self._tools, max_rounds, tool_timeout)
-        response = self.chat(prompt, **options)
+        response = self.stream(prompt, **options)._answer(_ARUN)
         while (calls := rounds.calls_of(response)) is not None:
             results = rounds.run(calls)
             self._add(rounds.note(response, results))
             if on_step is not None:
                 on_step(rounds.steps[-1])
             rounds.check()
-            response = self.chat(**options)
+            response = self.stream(**options)._answer(_ARUN)
         if on_step is not None:
             on_step(rounds.steps[-1])
         return ToolRun(tuple(rounds.steps))
@@ -269,7 +276,19 @@ def _turns(prompt: ChatInput) -> list[_Message]:
 def _message(response: Response) -> _Message:
     """The assistant turn that a response is."""
     found: _Message = response.to_openai()["choices"][0]["message"]
+    for call in found.get("tool_calls", ()):
+        # A call that was cut off would be refused in every later turn.
+        if not _is_object(call["function"]["arguments"]):
+            call["function"]["arguments"] = "{}"
     return found
+
+
+def _is_object(arguments: str) -> bool:
+    try:
+        json_object("arguments", arguments, ByteBudget("prompt", WorkBudget()))
+    except InvalidRequest:
+        return False
+    return True
 
 
 def _session_data(text: object) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def embed_calls(
         PoolError: what `submit` raises.
     """
     if options.get("late_chunking") and isinstance(input, Iterable) and not isinstance(input, str):
-        # The chunks of a document are computed as a whole.
+        # The passages of a document are computed as a whole.
         return submit(Embed(list(input), **options))
     return _calls(submit, lambda texts: Embed(texts, **options), "input", input)
 

@@ -6,9 +6,9 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Annotated, Any, NamedTuple, TypeAlias, cast, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeAlias, cast, get_args, get_origin
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import NotRequired, TypedDict, get_type_hints
 
 from .._checks.refusals import refuse
 from .._checks.tools import tool_name
@@ -54,14 +54,29 @@ class ToolFunctions:
             refuse("tools", tools, "use a list of functions and of function tools")
         self.given = tuple(tools)
         self._functions: dict[str, _Function] = {}
+        self._descriptions: list[str] = []
         self.specs: list[Mapping[str, Any]] = []
         for i, tool in enumerate(tools):
             if isinstance(tool, Mapping):
+                self._descriptions.append(f"tools[{i}]")
                 self.specs.append(tool)
                 continue
             function = _Function(f"tools[{i}]", tool)
             self._functions[function.name] = function
             self.specs.append(function.spec)
+
+    def check_callable(self) -> None:
+        """Refuse tools that nobody here can call.
+
+        Raises:
+            InvalidRequest: a tool is only a description.
+        """
+        for field in self._descriptions:
+            raise InvalidRequest(
+                f"{field} is only a description, which run cannot call: give the function itself to session(..)"
+                " or from_json(..), or use chat",
+                field=field,
+            )
 
     def is_async(self, name: str) -> bool:
         """Whether the function of this name is an async one."""
@@ -120,7 +135,8 @@ class _Function:
         self.is_async = inspect.iscoroutinefunction(function)
         text = described(function)
         self._type = _arguments_type(field, self.name, function, text.parameters)
-        described_as = {"name": self.name, "description": text.summary, "parameters": self._schema(field)}
+        parameters = _with_descriptions(self._schema(field), self._type)
+        described_as = {"name": self.name, "description": text.summary, "parameters": parameters}
         self.spec: dict[str, Any] = {"type": "function", "function": described_as}
 
     def _schema(self, field: str) -> dict[str, Any]:
@@ -181,6 +197,19 @@ def _arguments_type(
             hint = Annotated[hint, descriptions[one.name]]
         kinds[one.name] = hint if one.default is inspect.Parameter.empty else NotRequired[hint]
     return TypedDict(name, kinds)  # type: ignore[operator]  # the functional form, whose fields are not literals
+
+
+def _with_descriptions(schema: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """A schema of parameters with their descriptions, which pydantic does not take from plain texts."""
+    properties = dict(schema.get("properties", {}))
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        origin: Any = get_origin(hint)
+        if origin is NotRequired:
+            (hint,) = get_args(hint)
+        said = [one for one in getattr(hint, "__metadata__", ()) if isinstance(one, str)]
+        if said and "description" not in properties.get(name, {}):
+            properties[name] = {**properties[name], "description": " ".join(said)}
+    return {**schema, "properties": properties} if properties else schema
 
 
 def _content(result: object) -> Outcome:

@@ -6,11 +6,10 @@ import contextvars
 import threading
 import time
 from collections.abc import Sequence
-from functools import partial
+from contextlib import suppress
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 from .._checks.limits import number
 from .._data.errors import TooManyRounds
@@ -18,6 +17,7 @@ from .._data.results import Response, ToolCall
 from .._data.tool_runs import RunStep, ToolResult
 from .._system.threads import OwnThread
 from .tool_functions import Outcome, ToolFunctions
+from .wakers import Wake, loop_waker
 
 
 class Rounds:
@@ -32,10 +32,11 @@ class Rounds:
         steps: the rounds so far.
 
     Raises:
-        InvalidRequest: a number is out of bounds.
+        InvalidRequest: a number is out of bounds, or a tool is only a description.
     """
 
     def __init__(self, tools: ToolFunctions, max_rounds: int, timeout: float | None) -> None:
+        tools.check_callable()
         number("max_rounds", max_rounds)
         number("tool_timeout", timeout)
         self.steps: list[RunStep] = []
@@ -65,23 +66,28 @@ class Rounds:
         found: dict[int, ToolResult] = {}
 
         async def work(i: int, call: ToolCall) -> None:
-            found[i] = await self._arun_one(call)
+            found[i] = await (self._awaited(call) if self._tools.is_async(call.name) else self._joined(call))
 
         async with anyio.create_task_group() as group:
             for i, call in enumerate(calls):
                 group.start_soon(work, i, call)
         return [found[i] for i in range(len(calls))]
 
-    async def _arun_one(self, call: ToolCall) -> ToolResult:
+    async def _awaited(self, call: ToolCall) -> ToolResult:
+        """Call an async function."""
         began = time.monotonic()
         outcome = _too_late(self._timeout)
         with anyio.move_on_after(self._timeout):
-            if self._tools.is_async(call.name):
-                outcome = await self._tools.acall(call)
-            else:
-                work = partial(self._tools.call, call)
-                outcome = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+            outcome = await self._tools.acall(call)
         return ToolResult(call, *outcome, time.monotonic() - began)
+
+    async def _joined(self, call: ToolCall) -> ToolResult:
+        """Call a sync function on a thread of its own, which does not keep the process from ending."""
+        ended, wake = loop_waker()
+        thread = _ToolThread(self._tools, call, self._timeout, wake)
+        with anyio.move_on_after(self._timeout):
+            await ended.wait()
+        return thread.result(time.monotonic(), self._timeout)
 
     def note(self, response: Response, results: Sequence[ToolResult]) -> list[dict[str, Any]]:
         """Add a round; returns the turns that tell the model what the tools returned."""
@@ -115,24 +121,32 @@ class Rounds:
 class _ToolThread:
     """A tool that runs on a thread of its own, with the context variables of the thread that started it."""
 
-    def __init__(self, tools: ToolFunctions, call: ToolCall, timeout: float | None) -> None:
+    def __init__(
+        self, tools: ToolFunctions, call: ToolCall, timeout: float | None, wake: Wake | None = None
+    ) -> None:
         self._call = call
+        self._wake = wake
         self._began = time.monotonic()
         self._ended = threading.Event()
         self._outcome: Outcome | None = None
         self._error: BaseException | None = None
         self._seconds = 0.0
-        work = partial(contextvars.copy_context().run, tools.call, call, timeout)
-        OwnThread(partial(self._run, work), f"poolinfer-tool-{call.name}").start()
+        context = contextvars.copy_context()
+        name = f"poolinfer-tool-{call.name}"
+        OwnThread(lambda: context.run(self._run, tools, timeout), name).start()
 
-    def _run(self, work: partial[Outcome]) -> None:
+    def _run(self, tools: ToolFunctions, timeout: float | None) -> None:
         try:
-            self._outcome = work()
+            self._outcome = tools.call(self._call, timeout)
         except BaseException as error:  # SystemExit and the like are for the thread that waits
             self._error = error
         finally:
             self._seconds = time.monotonic() - self._began
             self._ended.set()
+            if self._wake is not None:
+                # The event loop may have ended meanwhile.
+                with suppress(RuntimeError):
+                    self._wake()
 
     def result(self, ends: float | None, timeout: float | None) -> ToolResult:
         """Wait for the end, at most until `ends`."""

@@ -29,8 +29,8 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 class Scripted(FakeEngine):
     """Says what it is told, tokens and texts, unless a lane decides otherwise."""
 
-    def __init__(self, *said: int | str, also_ends: int = END) -> None:
-        super().__init__(chat_template=TEMPLATE, control=CONTROL, markers=())
+    def __init__(self, *said: int | str, also_ends: int = END, template: str = TEMPLATE) -> None:
+        super().__init__(chat_template=template, control=CONTROL, markers=())
         self._said: list[int] = []
         for each in said:
             self._said += [each] if isinstance(each, int) else each.encode()
@@ -183,3 +183,20 @@ def test_later_blocks_share_the_budget() -> None:
 def test_tokens_of_a_closing_have_log_probabilities() -> None:
     response = spent([WHY, "12345678"], 4, logprobs=True)
     assert len(response.logprobs) == response.usage.completion_tokens
+
+
+def test_a_call_has_an_id_that_the_template_takes_in_the_next_turn() -> None:
+    check = "{% for m in messages %}{% for c in m.tool_calls or [] %}{% if c.id | length != 9 %}"
+    refuse = "{{ raise_exception('nine') }}{% endif %}{% endfor %}{% endfor %}"
+    said = CALLS, '[{"name": "f", "arguments": {}}]'
+    response = ask(Scripted(*said, template=check + refuse + TEMPLATE), tools=[TOOL])
+    (call,) = response.tool_calls
+    turns = [
+        {"role": "user", "content": "hello"},
+        response.to_openai()["choices"][0]["message"],
+        {"role": "tool", "tool_call_id": call.id, "content": "so"},
+    ]
+    with fake_pool(Scripted(*said, template=check + refuse + TEMPLATE), slots=1) as pool:
+        (again,) = pool.chat(turns, tools=[TOOL]).tool_calls
+    assert len({call.id, again.id}) == 2
+    assert len(call.id) == len(again.id) == 9

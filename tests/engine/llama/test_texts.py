@@ -103,12 +103,12 @@ def cosine(a: Any, b: Any) -> float:
     return float(numpy.dot(a, b) / numpy.linalg.norm(a) / numpy.linalg.norm(b))
 
 
-def test_chunks_are_pooled_of_the_whole_text_s_token_vectors(tmp_path: Path) -> None:
-    """Late chunking: each chunk's vector is the mean of its tokens' vectors in the whole text."""
+def test_passages_are_pooled_of_the_whole_text_s_token_vectors(tmp_path: Path) -> None:
+    """Late chunking: each passage's vector is the mean of its tokens' vectors in the whole text."""
     path = write_bert(tmp_path / "model.gguf")
-    chunks = texts(5, seed=3)
+    passages = texts(5, seed=3)
     with reference(path, api.LLAMA_POOLING_TYPE_NONE) as own:
-        parts = [own.tokens(chunk) for chunk in chunks]
+        parts = [own.tokens(passage) for passage in passages]
         around = own.tokens("", around=True)
         tokens = [around[0], *(token for part in parts for token in part), around[1]]
         rows = own.computed(tokens)
@@ -117,8 +117,8 @@ def test_chunks_are_pooled_of_the_whole_text_s_token_vectors(tmp_path: Path) -> 
     lengths[-1] += 1
     ends = numpy.cumsum(lengths)
     with Pool(Model.load(path), slots=2, threads=1) as pool:
-        found = pool.embed(chunks, late_chunking=True)
-        apart = pool.embed(chunks)
+        found = pool.embed(passages, late_chunking=True)
+        apart = pool.embed(passages)
     assert [vector.prompt_tokens for vector in found] == lengths
     for vector, own_vector, end, length in zip(found, apart, ends, lengths, strict=True):
         assert cosine(rows[end - length : end].mean(axis=0), vector.vector) > 0.9999

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tool_spellings import SPELLINGS
 
 from poolinfer._data.results import ToolCall
 from poolinfer._engine.text import answer_splitter
@@ -88,6 +89,32 @@ def test_ids_that_the_model_wrote_are_kept_only_if_unique() -> None:
     assert kept[0] == "mine"
     assert all(each.startswith("call_") for each in kept[1:])
     assert len(set(kept)) == 6
+
+
+def test_ids_are_short_where_the_template_takes_no_others() -> None:
+    ids = CallIds(b"n", ["abc123DEF"], short=True)
+    kept = [ids.next(written) for written in ("xyz456GHI", "xyz456GHI", "abc123DEF", "call_1", "")]
+    assert kept[0] == "xyz456GHI"
+    assert all(len(each) == 9 and each.isalnum() and each.isascii() for each in kept)
+    assert len({*kept, "abc123DEF"}) == 6
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_a_new_id_is_none_that_an_earlier_turn_has(short: bool) -> None:
+    taken = [CallIds(b"n", short=short).next()]
+    again = CallIds(b"n", taken, short=short)
+    assert len({*taken, again.next(), again.next()}) == 3
+
+
+def test_the_prompt_may_have_begun_a_section_or_the_answer() -> None:
+    functionary = Formats(SPELLINGS["named to a recipient"], None)
+    stream = read('f\n{"a": 1}>>>g\n{}', functionary)
+    assert (stream.answer, calls(stream)) == ("", [("f", '{"a": 1}'), ("g", "{}")])
+    stream = read('all\nSee:\n>>>f\n{"a": 1}', functionary)
+    assert (stream.answer, calls(stream)) == ("See:", [("f", '{"a": 1}')])
+    assert read("all\nJust so.", functionary).answer == "Just so."
+    stream = read("Well, so.", functionary)
+    assert (stream.answer, calls(stream)) == ("Well, so.", [])
 
 
 def test_a_section_begins_only_where_the_answer_does() -> None:

@@ -14,9 +14,10 @@ from tool_spellings import CALLS, SPELLINGS, TOOLS
 
 from poolinfer._data.results import ToolCallDelta
 from poolinfer._engine.text.parameter_types import ParameterTypes
-from poolinfer._engine.text.section_reader import SectionReader, read_calls
+from poolinfer._engine.text.section_reader import SectionReader
 from poolinfer._engine.text.tool_format import HERMES, ToolFormat
 from poolinfer._engine.text.tool_writer import Call, written_calls
+from poolinfer._engine.text.whole_answer import read_calls
 
 TYPES = ParameterTypes(TOOLS)
 

@@ -34,7 +34,7 @@ _STRIDE = 7919
 #: ways in which a text can be read.
 _FIRST_WORK, _WORK_FOR_LISTS = 250_000, 2_000_000
 _MOST_STATES = 16_000
-_MOST_WAYS, _MOST_WAYS_AT_ONCE = 4_000, 1_000
+_MOST_WAYS, _MOST_WAYS_AT_ONCE = 12_000, 1_000
 
 
 class Guides:

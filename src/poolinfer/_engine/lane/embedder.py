@@ -1,7 +1,7 @@
 """Texts to vectors inside a lane.
 
 Token vectors are pooled here, and not by the engine. So long texts can be computed in several steps, one context
-serves every kind of pooling, and the chunks of one document can be pooled each by itself.
+serves every kind of pooling, and the passages of one document can be pooled each by itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class EmbedTask(TextTask):
         job_id: the job's id.
         emit: takes the job's events.
         request: the call's request.
-        texts: the tokens of each text; with `late_chunking`, those of each chunk of the one text that is computed.
+        texts: the tokens of each text; with `late_chunking`, those of each passage of the one text.
         pooling: how token vectors become one.
     """
 
@@ -39,7 +39,7 @@ class EmbedTask(TextTask):
         if request.late_chunking:
             lengths = list(map(len, texts))
             self.waiting = [
-                PooledText(self, 0, [token for chunk in texts for token in chunk], lengths, pooling)
+                PooledText(self, 0, [token for passage in texts for token in passage], lengths, pooling)
             ]
         else:
             self.waiting = [PooledText(self, i, text, [len(text)], pooling) for i, text in enumerate(texts)]
@@ -65,7 +65,7 @@ class PooledText(Text):
 
     Args:
         task: the call.
-        index: number of the text among those of the call, or of its first chunk.
+        index: number of the text among those of the call, or of its first passage.
         tokens: the tokens of the text.
         lengths: how many of these tokens each vector is pooled of, in order.
         pooling: how token vectors become one.
@@ -88,7 +88,7 @@ class PooledText(Text):
         return PooledText(self._owner, self._index, self.tokens, self._lengths, self._pooling)
 
     def take(self, vectors: numpy.typing.NDArray[numpy.float32]) -> None:
-        """Pool the vectors of the next tokens, shape (tokens, width); those that end a chunk give its embedding."""
+        """Pool the vectors of the next tokens, shape (tokens, width); the last of a passage gives its embedding."""
         self.computed += len(vectors)
         while len(vectors) > self._left:
             n, self._left = self._left, 0
@@ -109,7 +109,7 @@ class PooledText(Text):
         return fresh if before is None or self._pooling == "last" else before
 
     def _end(self, pooled: numpy.typing.NDArray[numpy.float64]) -> None:
-        """Give the call the vector of the chunk that is computed, and go on to the next one."""
+        """Give the call the vector of the passage that is computed, and go on to the next one."""
         import numpy
 
         n = self._lengths[self._done]

@@ -326,10 +326,15 @@ def _splitter(request: Generation, prepared: PreparedPrompt, nonce: bytes) -> An
     if not isinstance(request, Chat):
         return None
     formats, tools = prepared.learned.marked.formats, () if request.tool_choice == "none" else request.tools
+    spelled = formats.tools
     turns = cast("Sequence[Mapping[str, Any]]", request.prompt) if tools else ()
     return AnswerSplitter(
         formats if tools else replace(formats, tools=None),
-        CallIds(nonce, (call.get("id", "") for turn in turns for call in turn.get("tool_calls") or ())),
+        CallIds(
+            nonce,
+            (call.get("id", "") for turn in turns for call in turn.get("tool_calls") or ()),
+            short=spelled is not None and spelled.short_ids,
+        ),
         ParameterTypes(tools),
         reasoning_open=prepared.reasoning_open,
         single=not request.parallel_tool_calls,

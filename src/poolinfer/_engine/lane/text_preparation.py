@@ -23,17 +23,17 @@ def check_going(cancelled: Callable[[], bool]) -> None:
 def tokens_to_embed(
     request: Embed, engine: Engine, n_ctx: int, cancelled: Callable[[], bool]
 ) -> list[list[int]]:
-    """The tokens of each text to embed; of chunks, those of each chunk of the one text.
+    """The tokens of each text to embed; of passages, those of each passage of the one text.
 
     Raises:
         InvalidRequest: a text cannot be tokenized, or an option does not suit the model.
-        ContextOverflow: a text does not fit `n_ctx` tokens, or all chunks together do not.
+        ContextOverflow: a text does not fit `n_ctx` tokens, or all passages together do not.
         CallCancelled: `cancelled` said True.
     """
     _check_options(request, engine)
     prefix = _prefix(request, engine)
     if request.late_chunking:
-        return _chunks(request, prefix, engine, n_ctx, cancelled)
+        return _passages(request, prefix, engine, n_ctx, cancelled)
     if isinstance(request.input, str):
         return [_text("input", prefix, request.input, request.truncate, engine, n_ctx)]
     texts: list[list[int]] = []
@@ -55,7 +55,7 @@ def _check_options(request: Embed, engine: Engine) -> None:
         )
     if request.late_chunking and request.pooling is None and info.pooling == "cls":
         raise InvalidRequest(
-            "late_chunking pools the tokens of each chunk, but this model's vectors are those of its first token"
+            "late_chunking pools the tokens of each passage, but this model's vectors are those of its first token"
             " (cls); give pooling='mean' if the model is fit for that",
             field="late_chunking",
         )
@@ -99,17 +99,17 @@ def _around(tokens: list[int], engine: Engine) -> tuple[list[int], list[int]]:
     return around[:n], around[n:]
 
 
-def _chunks(
+def _passages(
     request: Embed, prefix: str, engine: Engine, n_ctx: int, cancelled: Callable[[], bool]
 ) -> list[list[int]]:
-    """The tokens of each chunk. What goes around a text belongs to the first chunk and to the last one."""
+    """The tokens of each passage. What goes around a text belongs to the first passage and to the last one."""
     found: list[list[int]] = []
-    for i, chunk in enumerate(request.input):
+    for i, passage in enumerate(request.input):
         check_going(cancelled)
         field = f"input[{i}]"
-        check_size(field, chunk, engine, n_ctx)
+        check_size(field, passage, engine, n_ctx)
         found.append(
-            engine.tokenize((prefix if i == 0 else "") + chunk, add_special=False, parse_special=False)
+            engine.tokenize((prefix if i == 0 else "") + passage, add_special=False, parse_special=False)
         )
         if not found[-1]:
             raise InvalidRequest(f"{field} has no tokens: give some text", field=field)
@@ -119,8 +119,8 @@ def _chunks(
     n = sum(map(len, found))
     if n > n_ctx:
         raise ContextOverflow(
-            f"input has {n} tokens in all its chunks, which are computed together, but a call may use {n_ctx}:"
-            " give the chunks of a part of the document, or raise n_ctx",
+            f"input has {n} tokens in all its passages, which are computed together, but a call may use {n_ctx}:"
+            " give the passages of a part of the document, or raise n_ctx",
             field="input",
             n_prompt=n,
             n_ctx=n_ctx,

@@ -213,6 +213,10 @@ class LlamaEngine:
         return self._spelling(token) if token in self._info.control_ids else ""
 
     def detokenize(self, tokens: Sequence[int], *, special: bool) -> bytes:
+        if self._cuts_by_regex:
+            # llama.cpp would take off spaces before punctuation there, as if the text had had none.
+            spelled = self.spelling if special else lambda _: ""
+            return b"".join(self.piece(token) or spelled(token).encode() for token in tokens)
         if not special:
             # llama.cpp takes off the space before a text only where the text comes first.
             hidden = self._info.control_ids

@@ -101,7 +101,7 @@ class _Section:
 
     Attributes:
         reader: what reads it.
-        mark: what it begins with.
+        mark: what the model has written of its opening.
         first: how many calls the answer had before it.
     """
 
@@ -153,7 +153,7 @@ class AnswerSplitter:
         if self._opened:
             self._drop_blank()
         elif formats.tools and formats.tools.begun:
-            self._begin_section(formats.tools.begun)
+            self._begin_section(formats.tools.begun, written="")  # by the model; the prompt has written it
 
     @property
     def in_reasoning(self) -> bool:
@@ -280,8 +280,8 @@ class AnswerSplitter:
             raise RuntimeError("a section of tool calls began where none are looked for")
         return SectionReader(self._format, mark, self._types)
 
-    def _begin_section(self, mark: str) -> None:
-        self._section = _Section(self._reader(mark), mark, self.n_calls)
+    def _begin_section(self, mark: str, written: str | None = None) -> None:
+        self._section = _Section(self._reader(mark), mark if written is None else written, self.n_calls)
         self._place = self._in_section
 
     def _in_section(self, text: str) -> str:

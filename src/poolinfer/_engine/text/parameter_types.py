@@ -49,7 +49,7 @@ class Parameter:
     """A parameter or a part of one.
 
     Args:
-        schema: its schema.
+        schema: the JSON schema of the parameter.
         root: the schema within which references stand.
     """
 

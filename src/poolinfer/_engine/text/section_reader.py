@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from ..._data.results import ToolCall, ToolCallDelta
-from .finder import Automaton, Finder
+from ..._data.results import ToolCallDelta
 from .parameter_types import ParameterTypes, whole_value
 from .scanner import Misspelled, Reading, Scanner
 from .tagged_arguments import TaggedArguments
@@ -26,16 +25,16 @@ _ARGUMENTS_KEYS = frozenset({"arguments", "parameters"})
 
 
 @dataclass(slots=True)
-class _Call:
+class _PartialCall:
     """A call that is being read.
 
     Attributes:
         waits: whether nothing of the call is given before its end, as its id may follow.
-        name: its name, once that is known.
-        id: its id, as the model writes it.
+        name: the name of the tool, once it is known.
+        id: the call's id, as the model writes it.
         begun: whether its arguments have begun.
         given: whether its first part was given.
-        pieces: its arguments' JSON text that was not given yet.
+        pieces: the arguments' JSON text that was not given yet.
     """
 
     waits: bool
@@ -68,7 +67,7 @@ class SectionReader:
     def __init__(self, format: ToolFormat, opened: str, types: ParameterTypes) -> None:
         self._format, self._types = format, types
         self._source = Scanner()
-        self._call = _Call(waits=False)
+        self._call = _PartialCall(waits=False)
         self._count = 0
         self._deltas: list[ToolCallDelta] = []
         self._read = self._reader_of_calls()
@@ -111,7 +110,7 @@ class SectionReader:
         self._source.keep()
         yield from self._opening(opened)
         while True:
-            self._call = _Call(waits=self._format.id_last)
+            self._call = _PartialCall(waits=self._format.id_last)
             if not (yield from self._read()):
                 return
             self._give()
@@ -346,23 +345,3 @@ class SectionReader:
         self._write("}")
         self._end_arguments()
         return True
-
-
-def read_calls(form: ToolFormat, text: str, types: ParameterTypes) -> list[ToolCall]:
-    """All calls of a whole answer, with the ids that the model wrote."""
-    found: list[ToolCall] = []
-    marks = Automaton(form.opens, longest=True)
-    text = form.begun + text
-    while True:
-        finder = Finder(marks)
-        finder.feed(text)
-        finder.finish()
-        if not finder.found:
-            return found
-        reader = SectionReader(form, finder.string, types)
-        calls: dict[int, ToolCall] = {}
-        for delta in reader.feed(finder.rest) + reader.finish():
-            known = calls.get(delta.index, ToolCall(delta.id, delta.name, ""))
-            calls[delta.index] = replace(known, arguments=known.arguments + delta.arguments)
-        found += calls.values()
-        text = reader.rest if calls or not reader.failed else finder.rest

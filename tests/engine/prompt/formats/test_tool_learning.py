@@ -14,9 +14,9 @@ from poolinfer._engine.prompt.formats.marks import common_beginning, common_end,
 from poolinfer._engine.prompt.formats.tool_learning import learn_tools
 from poolinfer._engine.prompt.template_render import TemplateRender
 from poolinfer._engine.text.parameter_types import ParameterTypes
-from poolinfer._engine.text.section_reader import read_calls
 from poolinfer._engine.text.tool_format import HERMES, ToolFormat
 from poolinfer._engine.text.tool_writer import written_calls
+from poolinfer._engine.text.whole_answer import read_calls
 
 _FRAME = (
     "{{% if tools %}}[tools {{{{ tools | tojson }}}}]{{% endif %}}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...._data.errors import InvalidRequest
 from ...text.reasoning_format import THINK, ReasoningFormat
-from .reasoning_rows import ROWS
+from .known_reasoning_formats import KNOWN
 from .reasoning_switches import learn_switches
 from .rendering import Render
 
@@ -32,8 +32,8 @@ def learn_reasoning(render: Render) -> ReasoningFormat:
     Args:
         render: renders the template.
     """
-    row = next((found for text, found in ROWS.items() if text in render.source), None)
-    found = row or _spelled(render) or _mentioned(render)
+    known = next((found for text, found in KNOWN.items() if text in render.source), None)
+    found = known or _spelled(render) or _mentioned(render)
     reasons = found is not None and bool(found.opens)
     learned = found or THINK
     return replace(learned, reasons=reasons, switches=learn_switches(render, learned))

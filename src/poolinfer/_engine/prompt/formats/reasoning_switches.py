@@ -55,12 +55,11 @@ def learn_switches(render: Render, learned: ReasoningFormat) -> tuple[ReasoningS
 
 def _levels(render: Render, name: str, on: Mapping[str, _Value]) -> list[ReasoningSwitch]:
     """The levels of effort that the template takes and tells apart."""
-    settings: dict[Setting, dict[str, _Value]] = {level: {**on, name: level} for level in _LEVELS}
-    texts = {level: _rendered(render, variables) for level, variables in settings.items()}
-    known = [level for level, text in texts.items() if text is not None]
-    if len({texts[level] for level in known}) < min(2, len(known)):
-        return []
-    return [_switch(level, settings[level]) for level in known]
+    switches = [_switch(level, {**on, name: level}) for level in _LEVELS]
+    texts = [_rendered(render, dict(switch.variables)) for switch in switches]
+    known = [switch for switch, text in zip(switches, texts, strict=True) if text is not None]
+    told_apart = len({text for text in texts if text is not None}) >= min(2, len(known))
+    return known if told_apart else []
 
 
 def _switch(setting: Setting, variables: Mapping[str, _Value]) -> ReasoningSwitch:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ...text.parameter_types import ParameterTypes
-from ...text.section_reader import read_calls
 from ...text.tool_format import HERMES, ToolFormat
+from ...text.whole_answer import read_calls
 from .call_spellings import learn_named, learn_objects
+from .known_tool_formats import KNOWN, KNOWN_WITHOUT_CALLS
 from .rendering import Render
 from .sample_calls import LONG_ID, NAME, ONE, OTHER, OTHER_NAME, TOOLS, SampleCall, Samples
 from .tagged_spellings import learn_pythonic, learn_tagged
-from .tool_rows import ROWS, ROWS_WITHOUT_CALLS
 
 _TYPES = ParameterTypes(TOOLS)
 
@@ -29,7 +29,7 @@ def learn_tools(render: Render) -> ToolFormat:
     """
     samples = Samples(render)
     rendered = NAME in (samples.turn("", ONE) or "")
-    found = _row(ROWS, render) or (_learned(samples) if rendered else _row(ROWS_WITHOUT_CALLS, render))
+    found = _known(KNOWN, render) or (_learned(samples) if rendered else _known(KNOWN_WITHOUT_CALLS, render))
     # A template that reads calls may still refuse a sample call, or write it in a way that is not understood.
     reads_calls = "tool_calls" in render.source
     if found is None:
@@ -42,9 +42,9 @@ def learn_tools(render: Render) -> ToolFormat:
     return replace(found, offered=samples.offered, rendered=reads_calls, short_ids=short_ids)
 
 
-def _row(rows: Mapping[str, ToolFormat], render: Render) -> ToolFormat | None:
-    """The row of the first text that the template holds."""
-    return next((form for text, form in rows.items() if text in render.source), None)
+def _known(formats: Mapping[str, ToolFormat], render: Render) -> ToolFormat | None:
+    """The known format of the first text that the template holds."""
+    return next((form for text, form in formats.items() if text in render.source), None)
 
 
 def _learned(samples: Samples) -> ToolFormat | None:

@@ -1,4 +1,4 @@
-"""How models reason whose templates cannot tell: the row of the first text that a template holds counts."""
+"""How models reason whose templates cannot tell: the format of the first text that a template holds counts."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ _APERTUS = ReasoningFormat(
 )
 
 #: Formats by a text that only the templates of such models hold.
-ROWS: Mapping[str, ReasoningFormat] = {
+KNOWN: Mapping[str, ReasoningFormat] = {
     "<|channel|>analysis<|message|>": _HARMONY,
     "<|begin|>assistant<|think|>": _SOLAR,
     "to=self<|message|>": _MUSE,

@@ -98,7 +98,7 @@ _GRANITE_3 = ToolFormat(
 )
 
 #: Formats by a text that only the templates of such models hold.
-ROWS: Mapping[str, ToolFormat] = {
+KNOWN: Mapping[str, ToolFormat] = {
     "<|channel|>analysis<|message|>": _HARMONY,
     '<|"|>': _GEMMA,
     ">>>all\\n": _FUNCTIONARY,
@@ -106,7 +106,7 @@ ROWS: Mapping[str, ToolFormat] = {
     "]<]minimax[>[": _MINIMAX_M3,
 }
 #: The same for templates that render no call.
-ROWS_WITHOUT_CALLS: Mapping[str, ToolFormat] = {
+KNOWN_WITHOUT_CALLS: Mapping[str, ToolFormat] = {
     f"<{_BAR}tool▁call▁begin{_BAR}>": _DEEPSEEK_R1,
     "List of tools: ": _LFM2,
     "<|start_of_role|>": _GRANITE_3,
