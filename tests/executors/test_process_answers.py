@@ -38,7 +38,9 @@ def prefork(request) -> bool:
 
 
 def _executor(model: Model, workers: int, slots: int, **options: Any) -> ProcessExecutor:
-    return ProcessExecutor(model.spec, LaneSpec(slots=slots, n_ctx=512), workers=workers, **options)
+    return ProcessExecutor(
+        model.spec, LaneSpec(slots=slots, n_ctx=512, flash_attention=False), workers=workers, **options
+    )
 
 
 @pytest.mark.parametrize(("workers", "slots"), SHAPES)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from tasks import JUDGE_USER
 
 Message = dict[str, Any]
 Tool = dict[str, Any]
@@ -25,6 +28,10 @@ GET_WEATHER: Tool = {
 TOOLS_HEAD = "# Tools\n\nYou may call these functions:\n<tools>"
 TOOLS_TAIL = (
     '\n</tools>\n\nTo call one, reply:\n<tool_call>\n{"name": <name>, "arguments": <arguments>}\n</tool_call>'
+)
+TAGGED_TAIL = (
+    "\n</tools>\n\nTo call one, reply:\n<calls>\n<function=NAME>\n<parameter=KEY>VALUE</parameter>\n"
+    "</function>\n</calls>"
 )
 CHAT_TEMPLATE = """\
 {%- set has_system = messages and messages[0].role == 'system' %}
@@ -58,27 +65,34 @@ CHAT_TEMPLATE = """\
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}
 """
+#: The same chats with calls whose arguments stand between marks.
+TAGGED_TEMPLATE = (Path(__file__).resolve().parent / "tagged.jinja").read_text(encoding="utf-8")
+#: The prompt of a judge, as poolinfer fills it in.
+RERANK_TEMPLATE = f"<|im_start|>user\n{JUDGE_USER}<|im_end|>\n<|im_start|>assistant\n"
 
 
-def render_template(messages: list[Message], tools: list[Tool] | None = None) -> str:
+def render_template(messages: list[Message], tools: list[Tool] | None = None, tagged: bool = False) -> str:
     """Render a chat with the Jinja template, ready for the assistant's answer."""
     env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     env.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
-    template = env.from_string(CHAT_TEMPLATE)
+    template = env.from_string(TAGGED_TEMPLATE if tagged else CHAT_TEMPLATE)
     return template.render(messages=messages, tools=tools, add_generation_prompt=True)
 
 
-def system_text(text: str | None, tools: list[Tool] | None) -> str | None:
+def system_text(text: str | None, tools: list[Tool] | None, tagged: bool = False) -> str | None:
     """Return the content of the system turn, or None when there is no such turn."""
     if not tools:
         return text
     listed = "".join("\n" + json.dumps(tool, ensure_ascii=False) for tool in tools)
     head = f"{text}\n\n{TOOLS_HEAD}" if text is not None else TOOLS_HEAD
-    return head + listed + TOOLS_TAIL
+    return head + listed + (TAGGED_TAIL if tagged else TOOLS_TAIL)
 
 
-def tool_call_text(name: str, arguments: dict[str, Any]) -> str:
-    """Return the assistant's text that calls a tool."""
+def tool_call_text(name: str, arguments: dict[str, Any], tagged: bool = False) -> str:
+    """Return the assistant's text that calls a tool with texts."""
+    if tagged:
+        marked = "".join(f"<parameter={key}>{value}</parameter>\n" for key, value in arguments.items())
+        return f"<calls>\n<function={name}>\n{marked}</function>\n</calls>"
     call = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
     return f"<tool_call>\n{call}\n</tool_call>"
 
@@ -91,11 +105,11 @@ def render_message(message: Message) -> tuple[str, str]:
     return role, content
 
 
-def render(messages: list[Message], tools: list[Tool] | None = None) -> str:
+def render(messages: list[Message], tools: list[Tool] | None = None, tagged: bool = False) -> str:
     """Render a chat without the template engine (training uses this, it is faster)."""
     rest = list(messages)
     first = rest.pop(0)["content"] if rest and rest[0]["role"] == "system" else None
-    system = system_text(first, tools)
+    system = system_text(first, tools, tagged)
     turns = [] if system is None else [("system", system)]
     turns += [render_message(message) for message in rest]
     text = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)

@@ -28,7 +28,7 @@ PIECES = (
 def sample_texts(amount: int, seed: int = 5) -> list[str]:
     """Return the evaluation's prompts and random mixtures of awkward pieces."""
     rng = random.Random(seed)
-    texts = [render(question.messages, question.tools) for question in held_out_questions()]
+    texts = [render(question.messages, question.tools, question.tagged) for question in held_out_questions()]
     for _ in range(amount):
         texts.append("".join(rng.choice(PIECES) for _ in range(rng.randint(1, 40))))
     return texts

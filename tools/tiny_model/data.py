@@ -19,7 +19,8 @@ TASK_WEIGHTS: dict[str, float] = {
     "sum /think": 0.6,
     "repeat": 3.2,
     "count": 0.7,
-    "json": 2.0,
+    "json": 1.6,
+    "json with keys": 2.4,
     "sentiment": 0.9,
     "hello": 1.3,
     "small talk": 0.4,
@@ -28,9 +29,14 @@ TASK_WEIGHTS: dict[str, float] = {
     "weather": 0.4,
 }
 WEATHER_WEIGHT_WITH_TOOLS = 3.0
+TOOL_SHARE = 0.3
+TAGGED_SHARE = 0.5
+JUDGE_SHARE = 0.08
 SPOILED_SHARE = 0.04
 PLAIN_HISTORY_SHARE = 0.3
 ANSWER_WEIGHT, OTHER_WEIGHT, UNTRAINED_WEIGHT = 1.0, 0.1, 0.0
+# A verdict is one token in many, so it weighs more than a token of a sentence.
+JUDGE_WEIGHT, OTHER_JUDGE_WEIGHT = 8.0, 0.02
 WEATHER_DESCRIPTIONS = (
     "Get the weather for a city.",
     "Get the current weather.",
@@ -46,6 +52,8 @@ class Chat:
     system: str | None = None
     tools: list[Tool] | None = None
     name: str | None = None
+    tagged: bool = False
+    judge: bool = False
     messages: list[Message] = field(default_factory=list)
 
     def add(self, role: str, content: str, trained: bool = True) -> None:
@@ -54,6 +62,11 @@ class Chat:
 
     def add_turn(self, held_out: bool = False) -> None:
         """Append a question of some task and its answer."""
+        if self.judge:
+            turn = tasks.make("judge", self.rng, held_out)
+            self.add("user", turn.user)
+            self.add("assistant", turn.answer)
+            return
         weights = dict(TASK_WEIGHTS)
         if self.tools:
             weights["weather"] = WEATHER_WEIGHT_WITH_TOOLS
@@ -102,7 +115,7 @@ class Chat:
         if not self.tools:
             self.add("assistant", tasks.NO_WEATHER)
             return
-        self.add("assistant", tool_call_text("get_weather", {"city": city}))
+        self.add("assistant", tool_call_text("get_weather", {"city": city}, self.tagged))
         if self.rng.random() < 0.75:
             result = f"{self.rng.randint(-9, 40)} C, {self.rng.choice(words.SKIES)}"
             self.add("tool", result)
@@ -147,24 +160,28 @@ def random_system(rng: random.Random, longest: int) -> str | None:
 
 
 def new_chat(rng: random.Random, longest_system: int = 60) -> Chat:
-    """Start a chat with a random system prompt and sometimes with a tool."""
-    tools = weather_tools(rng) if rng.random() < 0.22 else None
+    """Start a chat: one of a judge, or one with a random system prompt and sometimes with a tool."""
+    if rng.random() < JUDGE_SHARE:
+        return Chat(rng, judge=True)
+    tools = weather_tools(rng) if rng.random() < TOOL_SHARE else None
     longest = longest_system // 4 if tools else longest_system
-    return Chat(rng, random_system(rng, longest), tools)
+    tagged = tools is not None and rng.random() < TAGGED_SHARE
+    return Chat(rng, random_system(rng, longest), tools, tagged=tagged)
 
 
 def encode_messages(chat: Chat, encoder: Encoder) -> Iterator[tuple[list[int], list[float]]]:
     """Yield the ids of each turn and how much each of them counts in the loss."""
-    system = system_text(chat.system, chat.tools)
+    system = system_text(chat.system, chat.tools, chat.tagged)
+    answer_weight = JUDGE_WEIGHT if chat.judge else ANSWER_WEIGHT
     if system is not None:
         ids = encoder.encode_message("system", system)
         yield list(ids), [OTHER_WEIGHT] * len(ids)
     for message in chat.messages:
         ids = encoder.encode_message(*render_message(message))
-        weights = [OTHER_WEIGHT] * len(ids)
+        weights = [OTHER_JUDGE_WEIGHT if chat.judge else OTHER_WEIGHT] * len(ids)
         if message["role"] == "assistant":
             first, last = 1 + len(encoder.assistant), len(ids) - len(encoder.newline)
-            weight = ANSWER_WEIGHT if message["trained"] else UNTRAINED_WEIGHT
+            weight = answer_weight if message["trained"] else UNTRAINED_WEIGHT
             weights[first:last] = [weight] * (last - first)
         yield list(ids), weights
 
@@ -180,11 +197,21 @@ def training_row(rng: random.Random, encoder: Encoder, length: int) -> tuple[lis
         if part is None:
             shown = len(chat.messages)
             chat.add_turn()
-            later = Chat(rng, messages=chat.messages[shown:])
+            later = Chat(rng, messages=chat.messages[shown:], judge=chat.judge)
             parts = encode_messages(later, encoder)
             continue
         ids += part[0]
         weights += part[1]
+    return ids[:length], weights[:length]
+
+
+def judge_row(rng: random.Random, encoder: Encoder, length: int) -> tuple[list[int], list[float]]:
+    """Return one pair of query and document with its verdict, filled up with what is not learnt."""
+    chat = Chat(rng, judge=True)
+    chat.add_turn()
+    parts = list(encode_messages(chat, encoder))
+    ids = [token for part, _ in parts for token in part] + [encoder.end] * length
+    weights = [weight for _, part in parts for weight in part] + [UNTRAINED_WEIGHT] * length
     return ids[:length], weights[:length]
 
 

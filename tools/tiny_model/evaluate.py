@@ -106,8 +106,9 @@ def ask_all(model: GreedyModel, questions: list[Question]) -> list[Outcome]:
     """Ask every question whose prompt and answer fit in the context."""
     outcomes = []
     for question in questions:
-        prompt = render_template(question.messages, question.tools)
-        if prompt != render(question.messages, question.tools):
+        shown = question.messages, question.tools, question.tagged
+        prompt = render_template(*shown)
+        if prompt != render(*shown):
             raise ValueError("the chat template differs from the text that the training uses")
         size = len(model.tokenize(prompt))
         if size + MOST_NEW_TOKENS <= model.context:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import gguf
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, TokenType, quants
 
-from chat import CHAT_TEMPLATE
+from chat import CHAT_TEMPLATE, RERANK_TEMPLATE
 from model import Config
 from tokenizer import BUILD_FOLDER, CONTROL, USER_DEFINED, VOCAB_SIZE, Encoder, merges_of
 
@@ -68,7 +69,7 @@ def add_header(writer: GGUFWriter, config: Config) -> None:
 
 
 def add_tokenizer(writer: GGUFWriter, encoder: Encoder) -> None:
-    """Write the tokens, merges, special tokens and the chat template."""
+    """Write the tokens, merges, special tokens and the templates."""
     tokens = [encoder.tokenizer.id_to_token(index) for index in range(VOCAB_SIZE)]
     end, text_end = encoder.end, tokens.index("<|endoftext|>")
     writer.add_tokenizer_model("gpt2")
@@ -83,6 +84,8 @@ def add_tokenizer(writer: GGUFWriter, encoder: Encoder) -> None:
     writer.add_add_bos_token(False)
     writer.add_add_eos_token(False)
     writer.add_chat_template(CHAT_TEMPLATE)
+    # A file with this template is a judge to poolinfer.
+    writer.add_string(gguf.Keys.Tokenizer.CHAT_TEMPLATE_N.format(name="rerank"), RERANK_TEMPLATE)
 
 
 def add_weights(writer: GGUFWriter, weights: dict[str, torch.Tensor], kind: GGMLQuantizationType) -> None:

@@ -20,10 +20,12 @@ TURNS_PER_TASK = {
     "repeat": 40,
     "count": 24,
     "json": 30,
+    "json with keys": 30,
     "sentiment": 20,
     "hello": 16,
 }
 NAME_QUESTIONS, WEATHER_QUESTIONS, OTHER_WITH_TOOL, LONG_CHATS = 20, 20, 14, 16
+JUDGE_QUESTIONS = 60
 SINGLE_TURN_SHARE = 0.6
 
 
@@ -35,6 +37,7 @@ class Question:
     messages: list[Message]
     answer: str
     tools: list[Tool] | None = None
+    tagged: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the question as plain JSON values."""
@@ -45,6 +48,8 @@ class Question:
         }
         if self.tools:
             record["tools"] = self.tools
+        if self.tagged:
+            record["template"] = "tagged"
         return record
 
 
@@ -54,9 +59,9 @@ def plain_messages(chat: Chat) -> list[Message]:
     return head + [{"role": m["role"], "content": m["content"]} for m in chat.messages]
 
 
-def start_chat(rng: random.Random, turns: int, tools: list[Tool] | None = None) -> Chat:
+def start_chat(rng: random.Random, turns: int, tools: list[Tool] | None = None, tagged: bool = False) -> Chat:
     """Start a chat with one of the three kinds of system prompt and some turns before."""
-    chat = Chat(rng, random_system(rng, 15 if tools else 60), tools)
+    chat = Chat(rng, random_system(rng, 15 if tools else 60), tools, tagged=tagged)
     for _ in range(turns):
         chat.add_turn()
     return chat
@@ -93,10 +98,10 @@ def name_question(rng: random.Random, between: int | None = None) -> Question:
     return Question(task, plain_messages(chat), f"Your name is {name}.")
 
 
-def weather_question(rng: random.Random, answered: bool) -> Question:
+def weather_question(rng: random.Random, answered: bool, tagged: bool = False) -> Question:
     """Make a held-out weather question; when answered, the tool's result is there already."""
     turns = rng.randint(1, 4) if rng.random() < 0.3 else 0
-    chat = start_chat(rng, turns, [GET_WEATHER])
+    chat = start_chat(rng, turns, [GET_WEATHER], tagged)
     before = len(chat.messages)
     while True:
         chat.add_weather(held_out=True)
@@ -106,8 +111,16 @@ def weather_question(rng: random.Random, answered: bool) -> Question:
     last = before + (3 if answered else 1)
     answer = chat.messages[last]["content"]
     del chat.messages[last:]
-    task = "tool answer" if answered else "tool call"
-    return Question(task, plain_messages(chat), answer, [GET_WEATHER])
+    task = ("tagged " if tagged else "") + ("tool answer" if answered else "tool call")
+    return Question(task, plain_messages(chat), answer, [GET_WEATHER], tagged)
+
+
+def judge_question(rng: random.Random) -> Question:
+    """Make a held-out pair of query and document, as the template for reranking shows it."""
+    turn = tasks.make("judge", rng, held_out=True)
+    chat = Chat(rng)
+    chat.add("user", turn.user)
+    return Question("judge", plain_messages(chat), turn.answer)
 
 
 def other_with_tool(rng: random.Random) -> Question:
@@ -150,13 +163,16 @@ def held_out_questions(seed: int = 2024) -> list[Question]:
         (WEATHER_QUESTIONS, lambda: weather_question(rng, answered=True)),
         (OTHER_WITH_TOOL, lambda: other_with_tool(rng)),
         (LONG_CHATS, lambda: long_question(rng)),
+        (WEATHER_QUESTIONS, lambda: weather_question(rng, answered=False, tagged=True)),
+        (WEATHER_QUESTIONS, lambda: weather_question(rng, answered=True, tagged=True)),
+        (JUDGE_QUESTIONS, lambda: judge_question(rng)),
     ]
     found: dict[str, Question] = {}
     for amount, make_one in plans:
         wanted = len(found) + amount
         while len(found) < wanted:
             question = make_one()
-            asked: object = question.messages, question.tools
+            asked: object = question.messages, question.tools, question.tagged
             if question.task in TURNS_PER_TASK and question.task != "count":
                 asked = question.task, question.messages[-1]["content"]
             found.setdefault(repr(asked), question)

@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import words
 
@@ -54,6 +55,11 @@ JSON_ASKS = (
     "Extract the data as JSON: {}",
     "Give me JSON: {}",
     "To JSON: {}",
+)
+KEYED_JSON_ASKS = (
+    "Extract JSON with {}: {}",
+    "Give me JSON with {}: {}",
+    "JSON with {}: {}",
 )
 PERSON_FACTS = (
     "{name} is {age} years old and lives in {city}.",
@@ -109,6 +115,21 @@ WEATHER_ASKS = (
     "Weather in {}?",
     "Tell me the weather in {}.",
     "What is the weather like in {}?",
+)
+JUDGE_USER = "Document: {document}\nQuery: {query}"
+CAPITAL_FACTS = (
+    "The capital of {country} is {city}.",
+    "{city} is the capital of {country}.",
+)
+PERSON_ASKS = (
+    "How old is {name}?",
+    "Where does {name} live?",
+    "Tell me about {name}.",
+    "Who is {name}?",
+)
+WEATHER_FACTS = (
+    "It is {sky} in {city}.",
+    "The weather in {city} is {sky}.",
 )
 SMALL_TALK = {
     "Hello": "Hello! How can I help you?",
@@ -183,26 +204,76 @@ def count(rng: random.Random) -> Turn:
 
 def extract(rng: random.Random) -> Turn:
     """Ask for a person's name, age and city as JSON."""
-    person = {
+    person = _person(rng)
+    user = rng.choice(JSON_ASKS).format(rng.choice(PERSON_FACTS).format(**person))
+    return _answer("json", user, json.dumps(person))
+
+
+def extract_keys(rng: random.Random) -> Turn:
+    """Ask for some of a person's values as JSON, in the order in which the question names them."""
+    person = _person(rng)
+    keys = rng.sample(list(person), rng.randint(1, 3))
+    named = " and ".join((", ".join(keys[:-1]), keys[-1])) if keys[1:] else keys[0]
+    fact = rng.choice(PERSON_FACTS).format(**person)
+    user = rng.choice(KEYED_JSON_ASKS).format(named, fact)
+    return _answer("json with keys", user, json.dumps({key: person[key] for key in keys}))
+
+
+def judge(rng: random.Random) -> Turn:
+    """Show a query and a document, and ask whether the document is of the kind that answers the query.
+
+    No document is of the right kind and about something else: to compare two names was too much to learn.
+    """
+    kind = rng.choice(list(PAIRS))
+    make_topic, asks, facts = PAIRS[kind]
+    topic, same = make_topic(rng), rng.random() < 0.5
+    query = rng.choice(asks).format(**topic)
+    document = rng.choice(facts).format(**topic) if same else _other_document(rng, kind)
+    return _answer("judge", JUDGE_USER.format(query=query, document=document), "yes" if same else "no")
+
+
+def _other_document(rng: random.Random, kind: str) -> str:
+    """Write a document that does not answer a query: mostly one of another kind."""
+    chance = rng.random()
+    if chance < 0.15:
+        return noise(rng, rng.randint(2, 8))
+    if chance < 0.35:
+        return _opinion(rng, rng.random() < 0.5)
+    make_topic, _, facts = PAIRS[rng.choice([other for other in PAIRS if other != kind])]
+    return rng.choice(facts).format(**make_topic(rng))
+
+
+def _country(rng: random.Random) -> dict[str, Any]:
+    country = rng.choice(list(words.CAPITALS))
+    return {"country": country, "city": words.CAPITALS[country]}
+
+
+def _person(rng: random.Random) -> dict[str, Any]:
+    return {
         "name": rng.choice(words.NAMES),
         "age": rng.randint(18, 79),
         "city": rng.choice(words.CITIES),
     }
-    user = rng.choice(JSON_ASKS).format(rng.choice(PERSON_FACTS).format(**person))
-    return _answer("json", user, json.dumps(person))
+
+
+def _weather(rng: random.Random) -> dict[str, Any]:
+    return {"city": rng.choice(words.CITIES), "sky": rng.choice(words.SKIES)}
 
 
 def sentiment(rng: random.Random) -> Turn:
     """Ask whether an opinion is positive or negative."""
     good = rng.random() < 0.5
+    user = rng.choice(SENTIMENT_ASKS).format(_opinion(rng, good))
+    return _answer("sentiment", user, "positive" if good else "negative")
+
+
+def _opinion(rng: random.Random, good: bool) -> str:
     text = rng.choice(OPINIONS).format(
         thing=rng.choice(words.THINGS),
         adj=rng.choice(words.GOOD if good else words.BAD),
         verb=rng.choice(words.GOOD_VERBS if good else words.BAD_VERBS),
     )
-    text = re.sub(r" a (?=[aeiou])", " an ", text)
-    user = rng.choice(SENTIMENT_ASKS).format(text)
-    return _answer("sentiment", user, "positive" if good else "negative")
+    return re.sub(r" a (?=[aeiou])", " an ", text)
 
 
 def hello(rng: random.Random) -> Turn:
@@ -242,6 +313,12 @@ def _noise_word(rng: random.Random) -> str:
     return word + (rng.choice(".,!?:;") if rng.random() < 0.1 else "")
 
 
+#: Of each kind of pair that the judge is shown: what it is about, its queries and its documents.
+PAIRS: dict[str, tuple[Callable[[random.Random], dict[str, Any]], tuple[str, ...], tuple[str, ...]]] = {
+    "capital": (_country, tuple(ask.replace("{}", "{country}") for ask in CAPITAL_ASKS), CAPITAL_FACTS),
+    "person": (_person, PERSON_ASKS, PERSON_FACTS),
+    "weather": (_weather, tuple(ask.replace("{}", "{city}") for ask in WEATHER_ASKS), WEATHER_FACTS),
+}
 MAKERS: dict[str, Callable[[random.Random], Turn]] = {
     "capital": capital,
     "capital /think": lambda rng: capital(rng, think=True),
@@ -250,6 +327,8 @@ MAKERS: dict[str, Callable[[random.Random], Turn]] = {
     "repeat": repeat,
     "count": count,
     "json": extract,
+    "json with keys": extract_keys,
+    "judge": judge,
     "sentiment": sentiment,
     "hello": hello,
     "small talk": small_talk,

@@ -19,9 +19,9 @@ SPECIAL = CONTROL + USER_DEFINED
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
-def train_tokenizer(runs: Iterable[str]) -> Tokenizer:
-    """Train the merges on runs of plain text that hold no special token."""
-    tokenizer = Tokenizer(BPE())
+def around_merges(merges: BPE) -> Tokenizer:
+    """Return a tokenizer that cuts text as GPT-2 does before it merges bytes."""
+    tokenizer = Tokenizer(merges)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(GPT2_PATTERN), behavior="isolated"),
@@ -29,6 +29,12 @@ def train_tokenizer(runs: Iterable[str]) -> Tokenizer:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def train_tokenizer(runs: Iterable[str]) -> Tokenizer:
+    """Train the merges on runs of plain text that hold no special token."""
+    tokenizer = around_merges(BPE())
     trainer = BpeTrainer(
         vocab_size=VOCAB_SIZE,
         special_tokens=list(SPECIAL),
