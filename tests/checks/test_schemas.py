@@ -10,7 +10,8 @@ from api_schemas import api_schemas
 from guided import as_answer, constraint, follows
 from refusals import label, refusal
 
-from poolinfer import Chat, InvalidGrammar
+from poolinfer import Chat, InvalidGrammar, Raw
+from poolinfer._checks.normalize import normalize
 
 
 @pytest.mark.parametrize(
@@ -123,3 +124,21 @@ def test_what_says_nothing_is_left_out() -> None:
 def test_schemas_in_the_shapes_of_apis_take_their_instances(api: Any) -> None:
     for instance in api.instances:
         assert follows(as_answer(instance), response_format=api.schema)
+
+
+@pytest.mark.parametrize(
+    "keyword", ["maxLenght", "propertys", "require", "additionalproperties", "types", "ref"]
+)
+def test_a_misspelled_keyword_is_no_silent_freedom(keyword: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", keyword: 3}}}
+    with pytest.raises(InvalidGrammar, match="did you mean") as caught:
+        normalize(Raw("x", response_format=schema))
+    assert caught.value.field == f"response_format.properties.a.{keyword}"
+    assert normalize(Raw("x", response_format=schema, strict=False))
+
+
+@pytest.mark.parametrize(
+    "keyword", ["x-order", "propertyOrdering", "enumNames", "example", "readOnly", "a" * 10_000]
+)
+def test_a_keyword_of_others_means_nothing(keyword: str) -> None:
+    assert normalize(Raw("x", response_format={"type": "string", keyword: 3}))

@@ -118,7 +118,7 @@ def _tool_choice(field: str, value: object) -> str | dict[str, Any]:
         refuse(
             field,
             value,
-            "use 'auto', 'none', 'required', or {'type': 'function', 'function': {'name': ...}}",
+            "use 'auto', 'none', 'required', or {'type': 'function', 'function': {'name': ...}} for one tool",
         )
     return {"type": "function", "function": {"name": tool_name(f"{field}.function.name", name)}}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any
 from urllib.parse import unquote
@@ -29,6 +30,14 @@ _ONE |= {"not", "if", "then", "else", "unevaluatedItems", "unevaluatedProperties
 _LIST = frozenset(("anyOf", "oneOf", "allOf", "prefixItems", "items"))
 _NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
 _COUNTS = frozenset(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"))
+#: Every keyword of JSON Schema, of any of its drafts and of OpenAPI.
+_KNOWN = _NOT_ENFORCED | _ONE | _LIST | _NAMED | _COUNTS
+_KNOWN |= {"type", "enum", "const", "required", "pattern", "format", "multipleOf", "nullable"}
+_KNOWN |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+_KNOWN |= {"title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly"}
+_KNOWN |= {"$schema", "$id", "id", "$ref", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$vocabulary"}
+_KNOWN |= {"$comment", "contentEncoding", "contentMediaType", "discriminator", "xml", "externalDocs"}
+_NEAR, _LONGEST = 0.8, max(map(len, _KNOWN)) + 2
 _TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 
 
@@ -50,6 +59,7 @@ def check_schema(field: str, schema: dict[str, Any], strict: bool) -> None:
         _check_types(path, one)
         if strict:
             _refuse_not_enforced(path, one)
+            _refuse_misspelled(path, one)
         if isinstance(pattern := one.get("pattern"), str):
             check_regex(f"{path}.pattern", pattern)
         for name in _under(one, "patternProperties"):
@@ -125,6 +135,15 @@ def _check_properties(path: str, schema: Mapping[str, Any]) -> None:
         refuse_grammar(
             path, properties, f"put all but {most:,} into 'required', or into objects of their own"
         )
+
+
+def _refuse_misspelled(path: str, schema: Mapping[str, Any]) -> None:
+    """Refuse a keyword that comes near a known one. Other unknown ones mean nothing, as JSON Schema says."""
+    for keyword in schema.keys() - _KNOWN:
+        if len(keyword) <= _LONGEST and (near := get_close_matches(keyword, _KNOWN, 1, _NEAR)):
+            refuse_grammar(
+                f"{path}.{keyword}", schema[keyword], f"did you mean {near[0]}? strict=False ignores it"
+            )
 
 
 def _tidy(schema: dict[str, Any]) -> None:

@@ -258,4 +258,5 @@ class _Reader:
 
 
 def _named(kind: Any) -> str:
-    return repr(getattr(kind, "__name__", None) or repr(kind))[:60]
+    plain = isinstance(kind, type) and get_origin(kind) is None
+    return repr(kind.__name__ if plain else repr(kind))[:60]
