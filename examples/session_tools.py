@@ -13,7 +13,7 @@ def get_weather(city: str) -> str:
     Args:
         city: name of the city.
     """
-    return f"18 C and sunny in {city}"
+    return "18 C, sunny"
 
 
 def main() -> None:

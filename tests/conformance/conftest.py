@@ -10,6 +10,13 @@ from pathlib import Path
 
 import pytest
 
+_VARIABLES = ("POOLINFER_LLAMA_CPP", "POOLINFER_JSON_SCHEMA_TESTS")
+
+
+def pytest_ignore_collect() -> bool | None:
+    """Leave these tests to their own session: some need no source, but minutes."""
+    return None if any(name in os.environ for name in _VARIABLES) else True
+
 
 def _folder(variable: str) -> Path:
     named = os.environ.get(variable)

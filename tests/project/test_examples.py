@@ -140,7 +140,7 @@ def test_structured(capsys: pytest.CaptureFixture[str]) -> None:
 def test_session_with_tools(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLES / "session_tools.py"), run_name="__main__")
     printed = capsys.readouterr().out
-    assert 'get_weather({"city": "Lisbon"}) -> 18 C and sunny in Lisbon' in printed
+    assert 'get_weather({"city": "Lisbon"}) -> 18 C, sunny' in printed
     assert "It is 18 C, sunny in Lisbon." in printed
     assert "(6 messages)" in printed
 

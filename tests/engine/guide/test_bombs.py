@@ -60,7 +60,7 @@ def test_a_guide_that_becomes_slow_fails_after_a_few_tokens(
 
     def clock() -> float:
         nonlocal now
-        now += 0.04
+        now += 0.02
         return now
 
     guide = bench.of("regex", "a{1000}")

@@ -125,7 +125,7 @@ def test_passages_are_pooled_of_the_whole_text_s_token_vectors(tmp_path: Path) -
         assert cosine(vector.vector, own_vector.vector) < 0.9999
 
 
-def test_a_ranker_does_nothing_else_and_others_do_not_rank(tmp_path: Path, tiny: Model) -> None:
+def test_a_ranker_does_nothing_else_and_others_do_not_rank(tmp_path: Path) -> None:
     model = Model.load(RANKERS["qwen3"](tmp_path / "model.gguf"))
     with Pool(model, threads=1) as pool:
         with pytest.raises(InvalidRequest, match="only ranks; use rerank") as caught:
@@ -133,7 +133,8 @@ def test_a_ranker_does_nothing_else_and_others_do_not_rank(tmp_path: Path, tiny:
         assert caught.value.field == "input"
         with pytest.raises(InvalidRequest, match="only ranks; use rerank"):
             pool.chat("a")
-    with Pool(tiny, threads=1) as pool, pytest.raises(InvalidRequest, match="reranker='judge'") as caught:
+    other = Model.load(write_qwen3(tmp_path / "other.gguf"))
+    with Pool(other, threads=1) as pool, pytest.raises(InvalidRequest, match="reranker='judge'") as caught:
         pool.rerank("a", ["b"])
     assert caught.value.field == "query"
 

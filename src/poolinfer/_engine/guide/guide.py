@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     from .guide_vocabulary import GuideVocabulary
 
-#: Processor time that a token may take, in seconds, and how much more the tokens of an answer may take together.
+#: Processor time that a token may take, in seconds; how much more the tokens of an answer may take together; and
+#: how many tokens have to take longer before an answer fails of it. One may be unlucky: Python collects garbage.
 _TOKEN_SECONDS = 0.05
 _MORE_SECONDS = 0.15
+_LONG_TOKENS = 2
 _MOST_SHOWN = 300
 
 
@@ -40,8 +42,9 @@ class Guide:
         self._vocabulary = vocabulary
         self._field = field
         self._n_accepted = 0
-        self._began: float | None = None
+        self._spent = 0.0
         self._left = _MORE_SECONDS
+        self._n_long = 0
         self.complete = False
 
     def forced(self, most: int, stops: Sequence[str] = ()) -> list[int]:
@@ -68,9 +71,11 @@ class Guide:
         Raises:
             EngineError: the grammar cannot be followed any further.
         """
-        self._began = time.thread_time()
+        began = time.thread_time()
         # What asks a matcher that has failed is told no, and `mask` says why it failed.
-        return bool(self._matcher.validate_tokens([token]))
+        allowed = bool(self._matcher.validate_tokens([token]))
+        self._spent = time.thread_time() - began
+        return allowed
 
     def mask(self, logits: numpy.typing.NDArray[numpy.float32]) -> None:
         """Put minus infinity in a row of logits, in place, for each token that may not come next.
@@ -82,7 +87,9 @@ class Guide:
         """
         import numpy
 
+        began = time.thread_time()
         packed = numpy.frombuffer(self._matcher.compute_bitmask(), "u1")
+        self._spent += time.thread_time() - began
         if self._matcher.is_error():
             raise self._failed(reason(self._matcher.get_error()))
         allowed = numpy.unpackbits(packed, count=logits.size, bitorder="little").view(bool)
@@ -96,16 +103,17 @@ class Guide:
         Raises:
             EngineError: the token is not allowed, or the grammar takes too long to follow.
         """
+        began = time.thread_time()
         if not self._matcher.consume_token(token):
             raise self._failed(reason(self._matcher.get_error()) or f"token {token} is not allowed")
         self._n_accepted += 1
         self.complete = self._matcher.is_stopped()
         # Time of the processor, since a loaded machine is not the grammar's fault.
-        began, self._began = self._began, None
-        took = 0.0 if began is None else time.thread_time() - began
+        took, self._spent = self._spent + time.thread_time() - began, 0.0
         if took > _TOKEN_SECONDS:
             self._left -= took - _TOKEN_SECONDS
-            if self._left < 0:
+            self._n_long += 1
+            if self._left < 0 and self._n_long >= _LONG_TOKENS:
                 raise self._failed("it takes too long to find out which tokens may come next")
 
     def _failed(self, why: str) -> EngineError:
