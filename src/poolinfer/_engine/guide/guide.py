@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from .guide_vocabulary import GuideVocabulary
 
-#: Processor time that a token may take, in seconds; how much more the tokens of an answer may take together; and
-#: how many tokens have to take longer before an answer fails of it. One may be unlucky: Python collects garbage.
+#: Seconds of processor time that a token may take, and what the tokens of an answer may take beyond that, together.
+#: An answer fails of two slow tokens at least: a single one may be unlucky, as Python may collect garbage there.
 _TOKEN_SECONDS = 0.05
 _MORE_SECONDS = 0.15
 _LONG_TOKENS = 2
