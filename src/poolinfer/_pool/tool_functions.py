@@ -20,6 +20,8 @@ from .docstrings import described
 #: A tool: a Python function, or the OpenAI-shaped description of one.
 Tool: TypeAlias = Callable[..., Any] | Mapping[str, Any]
 
+#: Seconds after which an async function that nobody waits for any more is cancelled.
+_LATER = 0.5
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -168,7 +170,9 @@ class _Function:
         import asyncio
 
         async def work() -> Any:
-            return await asyncio.wait_for(self.function(**values), timeout)
+            # Who waits for this thread gives up first, and says so.
+            most = None if timeout is None else timeout + _LATER
+            return await asyncio.wait_for(self.function(**values), most)
 
         return asyncio.run(work())
 
